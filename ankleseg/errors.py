@@ -1,0 +1,47 @@
+"""The error family: what is wrong, in which file, how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AnklesegError(Exception):
+    """A problem a user can mend, told in one line: ``file: problem; mend``."""
+
+    def __init__(self, problem: str, *, file: str | Path | None = None, mend: str | None = None) -> None:
+        self.problem = problem
+        self.file = None if file is None else str(file)
+        self.mend = mend
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        where = f"{self.file}: " if self.file else ""
+        how = f"; {self.mend}" if self.mend else ""
+        return " ".join(f"{where}{self.problem}{how}".split())
+
+    def __reduce__(self):  # keyword-only arguments are lost by the default pickling between processes
+        return _rebuild, (type(self), self.problem, self.file, self.mend)
+
+
+def _rebuild(kind: type[AnklesegError], problem: str, file: str | None, mend: str | None) -> AnklesegError:
+    return kind(problem, file=file, mend=mend)
+
+
+class FileError(AnklesegError):
+    """A file that cannot be read or written."""
+
+
+class GeometryError(AnklesegError):
+    """Grids, affines or orientations that do not fit together."""
+
+
+class CohortError(AnklesegError):
+    """A cohort, its table or its split is not usable."""
+
+
+class ConfigError(AnklesegError):
+    """A configuration names something unknown, forbidden or contradictory."""
+
+
+class CheckpointError(AnklesegError):
+    """A checkpoint that cannot be trusted, read or used for this input."""

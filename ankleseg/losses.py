@@ -1,0 +1,165 @@
+"""Named loss terms on the logits of a network, and a penalty on its weights.
+
+Every loss is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output (K = 1) is the
+sigmoid of a single structure, label 0 or 1; more outputs are a softmax over background and structures, label 0 … K − 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+Logits = Float[Tensor, "batch outputs *spatial"]
+Label = Int[Tensor, "..."]  # (batch, 1, *spatial), checked when called
+Scalar = Float[Tensor, ""]
+
+
+class BinaryCrossEntropy(nn.Module):
+    """Mean binary cross entropy of a single structure, the loss of the published ankle pipeline (Coupeau 2020).
+
+    Args:
+        structure_weight: factor on the term of voxels inside the structure; 1 is the plain loss.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together, or there is more than one output.
+    """
+
+    structure_weight: Tensor
+
+    def __init__(self, structure_weight: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("structure_weight", torch.tensor(float(structure_weight)), persistent=False)
+
+    def forward(self, logits: Logits, label: Label) -> Scalar:
+        _check_fit(logits, label)
+        if logits.shape[1] != 1:
+            raise ValueError(f"binary cross entropy takes 1 output, not {logits.shape[1]}: use CategoricalCrossEntropy")
+        return functional.binary_cross_entropy_with_logits(
+            logits.float(), label.float(), pos_weight=self.structure_weight
+        )
+
+
+class CategoricalCrossEntropy(nn.Module):
+    """Cross entropy of a softmax over background and structures, averaged over the N voxels of the batch.
+
+    Some teaching material divides by the number of classes too; here, as is usual, only by N, or with class weights
+    by the summed weight of the voxels.
+
+    Args:
+        class_weights: a weight for each of the K outputs, background first; none is 1 for each.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together, there is only one output, or not one weight for each.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, logits: Logits, label: Label) -> Scalar:
+        _check_fit(logits, label)
+        outputs = logits.shape[1]
+        if outputs == 1:
+            raise ValueError("categorical cross entropy takes 2 outputs or more, not 1: use BinaryCrossEntropy")
+        if self.class_weights is not None and len(self.class_weights) != outputs:
+            raise ValueError(f"{len(self.class_weights)} class weights do not fit {outputs} outputs, background first")
+        return functional.cross_entropy(logits.float(), label[:, 0].long(), weight=self.class_weights)
+
+
+class DiceLoss(nn.Module):
+    """One minus the soft Dice of each structure, averaged over the structures (Milletari 2016), without background.
+
+    A structure's Dice is the ratio of sums 2 Σ p·y / (Σ p + Σ y) with 1e-5 added to numerator and denominator: a
+    structure that is neither in the label nor predicted has loss 0, one that is predicted though absent has loss 1 and
+    next to no gradient. A cross entropy beside it (``DiceCrossEntropy``) teaches what is absent.
+
+    Args:
+        over_batch: sum over all samples of a batch, which steadies the loss where many patches lack a structure;
+            False takes the Dice of each sample and averages.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together.
+    """
+
+    def __init__(self, over_batch: bool = True) -> None:
+        super().__init__()
+        from monai.losses import DiceLoss as MonaiDiceLoss
+
+        self._one_output = MonaiDiceLoss(sigmoid=True, batch=over_batch)
+        self._softmax = MonaiDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch)
+
+    def forward(self, logits: Logits, label: Label) -> Scalar:
+        _check_fit(logits, label)
+        loss = self._one_output if logits.shape[1] == 1 else self._softmax
+        return loss(logits.float(), label)
+
+
+class DiceCrossEntropy(nn.Module):
+    """Sum of the Dice loss and of the cross entropy that fits: binary for one output, else categorical.
+
+    Args:
+        over_batch: as in ``DiceLoss``.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together.
+    """
+
+    def __init__(self, over_batch: bool = True) -> None:
+        super().__init__()
+        self.dice = DiceLoss(over_batch)
+        self.binary_cross_entropy = BinaryCrossEntropy()
+        self.categorical_cross_entropy = CategoricalCrossEntropy()
+
+    def forward(self, logits: Logits, label: Label) -> Scalar:
+        cross_entropy = self.binary_cross_entropy if logits.shape[1] == 1 else self.categorical_cross_entropy
+        return self.dice(logits, label) + cross_entropy(logits, label)
+
+
+class WeightPenalty:
+    """Elastic net l1 · Σ|w| + l2 · Σw² over the weights of a network (Zou and Hastie 2005).
+
+    Weights are the parameters of two dimensions or more: those of convolutions and linear layers. Biases and the
+    scales and shifts of norm layers go free.
+
+    Args:
+        l1: factor of the sum of absolute values; alone it is the lasso.
+        l2: factor of the sum of squares; alone it is ridge, or weight decay by loss.
+
+    Raises:
+        ValueError: a factor is negative.
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        if l1 < 0 or l2 < 0:
+            raise ValueError(f"the factors of a weight penalty are not negative, but l1 is {l1} and l2 is {l2}")
+        self.l1 = l1
+        self.l2 = l2
+
+    def __call__(self, network: nn.Module) -> Scalar:
+        weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        penalty = torch.zeros((), device=weights[0].device if weights else None)
+        for weight in weights:
+            if self.l1:
+                penalty = penalty + self.l1 * weight.abs().sum()
+            if self.l2:
+                penalty = penalty + self.l2 * weight.square().sum()
+        return penalty
+
+
+def _check_fit(logits: Tensor, label: Tensor) -> None:
+    expected = (logits.shape[0], 1, *logits.shape[2:])
+    if tuple(label.shape) != expected:
+        raise ValueError(f"a label of shape {tuple(label.shape)} does not fit logits of shape {tuple(logits.shape)}")
+    outputs = logits.shape[1]
+    greatest = 1 if outputs == 1 else outputs - 1
+    lowest, highest = (int(value) for value in torch.aminmax(label))
+    if lowest < 0 or highest > greatest:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"the label holds {wrong}, but with {outputs} output(s) it is 0 to {greatest}")

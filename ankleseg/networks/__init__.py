@@ -1,0 +1,22 @@
+"""Networks: one file a family, each from a batch (B, C, *spatial) to logits (B, K, *spatial)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ankleseg.networks.fcn import FCN
+from ankleseg.networks.resnet import ResNet
+from ankleseg.networks.unet import UNet
+
+__all__ = ["FCN", "ResNet", "UNet", "required_divisor"]
+
+MONAI_DIVISOR = 16
+
+
+def required_divisor(network: nn.Module) -> int:
+    """The number that every side of the network's input must be a multiple of.
+
+    A network of ours knows its ``divisor``; for any other, 16 is taken: the four halvings of MONAI's U-Nets as
+    configured here, and enough for those that halve less often.
+    """
+    return int(getattr(network, "divisor", MONAI_DIVISOR))

@@ -1,0 +1,65 @@
+"""What a user may give to predict: a scan, a folder of scans, a DICOM series, a cohort or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ankleseg.cohorts import Case, load_cohort
+from ankleseg.errors import CohortError, FileError
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+TABLE_ENDINGS = (".csv", ".tsv", ".json")
+
+
+def cases_of(path: str | Path, *, group: str | None = None, subjects: Sequence[str] | None = None) -> tuple[Case, ...]:
+    """List the cases found at a path.
+
+    Args:
+        path: an image, a zipped or unzipped DICOM series, a folder of images, a cohort folder, or a table.
+        group: only the subjects of this group.
+        subjects: only these subjects.
+
+    Raises:
+        FileError: the path does not exist or holds nothing to predict.
+        CohortError: no case is left by the selection.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileError("does not exist", file=path, mend="give a scan, a folder or a table")
+    found = _found_at(path)
+    kept = tuple(
+        case
+        for case in found
+        if (group is None or case.group == group) and (subjects is None or case.subject in subjects)
+    )
+    if not kept:
+        groups = ", ".join(sorted({str(case.group) for case in found}))
+        raise CohortError(
+            f"none of its {len(found)} cases is selected", file=path, mend=f"its groups are: {groups}; check subjects"
+        )
+    return kept
+
+
+def _found_at(path: Path) -> tuple[Case, ...]:
+    if path.is_file():
+        if path.name.lower().endswith(TABLE_ENDINGS):
+            return load_cohort(path).cases
+        return (_single(path),)
+    if any(path.glob("sub-*")) or (path / "dataset.json").is_file():
+        return load_cohort(path).cases
+    images = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGE_ENDINGS))
+    if images:
+        return tuple(_single(image) for image in images)
+    if any(p.is_file() for p in path.iterdir()):
+        return (_single(path),)
+    raise FileError("holds no image", file=path, mend="give a folder of NIfTI, NRRD, MHA or DICOM files")
+
+
+def _single(path: Path) -> Case:
+    name = path.name
+    for ending in (*IMAGE_ENDINGS, ".zip", ".dcm"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return Case(name=name, subject=name, images=(path,), references={})

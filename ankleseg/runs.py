@@ -1,0 +1,117 @@
+"""The folder of a run: its configuration, its manifest, how it is resumed and how it is tested."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import platform
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ankleseg import __version__
+from ankleseg.cohorts import Cohort, Split
+from ankleseg.config import to_plain
+from ankleseg.errors import ConfigError
+from ankleseg.volumes import replace_file
+
+VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
+
+
+def resumed(config: DictConfig) -> DictConfig:
+    """Return the configuration to run: the stored one of the run that is resumed, else the given one.
+
+    A resumed run takes ``trainer.max_epochs`` from the command line, so that it can be made longer.
+
+    Raises:
+        ConfigError: the folder holds no run that can be resumed.
+    """
+    if not config.resume:
+        return config
+    folder = Path(config.resume)
+    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(
+            "holds no run to resume", file=folder, mend="give a folder with config.yaml and checkpoints/last.ckpt"
+        )
+    stored = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(stored, DictConfig)
+    stored.resume = str(folder)
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.initialized():
+        given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
+        stored.merge_with_dotlist(given)
+    return stored
+
+
+def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, began: float, **results: float) -> None:
+    """Write ``config.yaml`` and ``manifest.json``: versions, seed, split, hashes of the inputs, wall time, results."""
+    run.mkdir(parents=True, exist_ok=True)
+    plain = to_plain(config)
+    plain["run_dir"] = str(run)
+    plain["resume"] = None
+    with replace_file(run / "config.yaml") as part:
+        part.write_text(OmegaConf.to_yaml(OmegaConf.create(plain)))
+    manifest = {
+        "ankleseg": __version__,
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "platform": platform.platform(),
+        "seed": config.seed,
+        "cohort": str(cohort.root),
+        "split": {"train": split.train, "validation": split.validation, "test": split.test},
+        "inputs": _hashes(cohort),
+        "began": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(began)),
+        "wall_seconds": round(time.time() - began, 1),
+        "results": results,
+    }
+    with replace_file(run / "manifest.json") as part:
+        part.write_text(json.dumps(manifest, indent=1))
+
+
+def _hashes(cohort: Cohort) -> dict[str, str]:
+    files = {Path(image) for case in cohort.cases for image in case.images}
+    files |= {Path(reference.path) for case in cohort.cases for reference in case.references.values()}
+    return {str(path): _sha256(path) for path in sorted(files) if path.is_file()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test(run: Path, cohort: Cohort, config: DictConfig) -> list[dict[str, Any]]:
+    """Predict a cohort with the best checkpoint of a run and evaluate it in ``run/test``.
+
+    Returns:
+        The rows of ``metrics.csv``.
+    """
+    from ankleseg.evaluate import evaluate
+    from ankleseg.predict import Postprocessing, WholeVolume, load_model, predict_cases
+
+    out = run / "test"
+    model = load_model(run)
+    predict_cases(
+        cohort.cases,
+        [model],
+        out / "predictions",
+        whole_volume=WholeVolume(window=model.window),
+        postprocessing=Postprocessing(),
+    )
+    return evaluate(out / "predictions", cohort, out)
+
+
+def quiet_libraries() -> None:
+    """Silence advice of libraries that does not hold here: loading worker processes steal the cores of a CPU run."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*tensorboardX.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+
+

@@ -1,0 +1,69 @@
+"""Callbacks by which a training run is watched: a table and a picture on disk, overlays in TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from ankleseg.report import overlay, training_curves
+from ankleseg.tasks.segmentation import ValidatedCase
+from ankleseg.volumes import replace_file
+
+
+class History(Callback):
+    """Write ``metrics.csv`` and ``progress.png`` after every epoch; a resumed run goes on with the same table."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Called before the checkpoint of this epoch is written, so that the row travels in it.
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append(row)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replace_file(self.folder / "metrics.csv") as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        curves = {name: [row.get(name, math.nan) for row in self.rows] for name in names}
+        with replace_file(self.folder / "progress.png") as part:
+            part.write_bytes(training_curves(curves))
+
+
+class ValidationOverlays(Callback):
+    """Show a slice of every validation volume, with prediction and reference, in TensorBoard."""
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not isinstance(outputs, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
+            return
+        area = (outputs.label > 0).sum(axis=(0, 1))
+        index = int(area.argmax())
+        picture = overlay(
+            outputs.image[:, :, index], prediction=outputs.prediction[:, :, index], reference=outputs.label[:, :, index]
+        )
+        trainer.logger.experiment.add_image(
+            f"validation/{outputs.case}", picture, trainer.global_step, dataformats="HWC"
+        )

@@ -1,0 +1,95 @@
+"""What a file says about its grid, and a scan in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from ankleseg.errors import GeometryError
+from ankleseg.volumes import geometry
+from ankleseg.volumes.geometry import Affine
+
+SCANNER = 1  # NIfTI code of an affine into scanner coordinates
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a file says about its grid, without its voxels.
+
+    Attributes:
+        path: the file, or the folder or archive of a DICOM series.
+        shape: (X, Y, Z) or (X, Y, Z, …); trailing axes of length one are left out.
+        affine: voxel to world, RAS+ mm.
+        dtype: as stored, before any slope and intercept.
+        qform_code, sform_code: NIfTI codes, 0 where the file has no such affine; 1 and 1 for the other formats.
+        format: ``nifti``, ``nrrd``, ``mha`` or ``dicom``.
+        qform, sform: the two affines of a NIfTI file, None where its code is 0 and in other formats.
+        unit: spatial unit the file names, ``unknown`` where it names none.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: Affine
+    dtype: np.dtype
+    qform_code: int
+    sform_code: int
+    format: str
+    qform: Affine | None = None
+    sform: Affine | None = None
+    unit: str = "mm"
+
+    @property
+    def spacing(self) -> Float[np.ndarray, "3"]:
+        """Size of a voxel in mm."""
+        return geometry.spacing(self.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan or a mask in memory: voxels (X, Y, Z) or (X, Y, Z, …), affine to RAS+ mm, and where it came from."""
+
+    data: Shaped[np.ndarray, "x y z *rest"]
+    affine: Affine
+    header: Header | None = None
+
+    @property
+    def spacing(self) -> Float[np.ndarray, "3"]:
+        """Size of a voxel in mm."""
+        return geometry.spacing(self.affine)
+
+    @property
+    def path(self) -> Path | None:
+        """The file it was read from."""
+        return None if self.header is None else self.header.path
+
+
+def with_header_of(volume: Volume, header: Header) -> Volume:
+    """Return the volume with the affine and codes of another file: the voxels stay, their place in the world changes.
+
+    Mends a mask that was drawn on a scan and saved with another header.
+
+    Raises:
+        GeometryError: the grids have different shapes.
+    """
+    if volume.data.shape[:3] != header.shape[:3]:
+        raise GeometryError(
+            f"has {_times(volume.data.shape[:3])} voxels and cannot take the header of {header.path.name} "
+            f"with {_times(header.shape[:3])}",
+            file=volume.path,
+            mend="resample it",
+        )
+    path = volume.path or header.path
+    return Volume(volume.data, header.affine, replace(header, path=path, shape=volume.data.shape))
+
+
+def on_grid_of(mask: Volume, header: Header) -> Volume:
+    """Return a mask or label map on the grid of another file, each voxel taking the nearest value; exact for flips."""
+    data = geometry.resample(mask.data, mask.affine, header.shape[:3], header.affine, order=0)
+    return Volume(data, header.affine, replace(header, path=mask.path or header.path, shape=data.shape))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(str(size) for size in shape)

@@ -1,0 +1,248 @@
+"""Laws that every network of conf/network obeys."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from ankleseg.networks import required_divisor
+
+CONF = Path(__file__).parents[2] / "conf" / "network"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+OURS = {"fcn", "unet", "resnet", "resnet_bottleneck"}
+MONAI = {"monai_unet", "segresnet", "basicunet"}
+BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+
+every_network = pytest.mark.parametrize("name", NAMES)
+every_network_of_ours = pytest.mark.parametrize("name", sorted(OURS))
+
+
+def build(name: str, seed: int = 0, **settings) -> nn.Module:
+    torch.manual_seed(seed)
+    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **settings)
+
+
+def batch(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def network(request) -> nn.Module:
+    """One network of each kind in eval mode; the tests that use it leave it as it is."""
+    return build(request.param).eval()
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def test_the_suite_sees_every_network():
+    assert set(NAMES) == OURS | MONAI
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "running_statistics"),
+    [
+        ("fcn", 390_609, 480),
+        ("unet", 1_179_569, 2_912),
+        ("resnet", 8_161_729, 9_856),
+        ("resnet_bottleneck", 8_535_489, 30_592),
+        ("monai_unet", 1_624_844, 2_306),
+        ("segresnet", 1_576_402, 0),
+        ("basicunet", 1_978_466, 3_712),
+    ],
+)
+def test_parameter_counts(name, parameters, running_statistics):
+    network = build(name)
+    running = sum(b.numel() for key, b in network.named_buffers() if key.endswith(("running_mean", "running_var")))
+    assert (parameter_count(network), running) == (parameters, running_statistics)
+
+
+@pytest.mark.parametrize("sides", [(32, 32), (48, 80), (96, 32)])
+def test_logits_have_the_sides_of_the_image(network, sides):
+    with torch.inference_mode():
+        logits = network(batch(2, 1, *sides))
+    assert logits.shape == (2, 1, *sides)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+@every_network
+def test_channels_in_and_out_are_settings(name):
+    network = build(name, in_channels=2, out_channels=4).eval()
+    with torch.inference_mode():
+        assert network(batch(1, 2, 32, 48)).shape == (1, 4, 32, 48)
+
+
+def test_multiples_of_the_divisor_are_enough(network):
+    divisor = required_divisor(network)
+    for sides in [(2 * divisor, 3 * divisor), (5 * divisor, 2 * divisor)]:
+        with torch.inference_mode():
+            assert network(batch(1, 1, *sides)).shape[2:] == sides
+
+
+def test_outputs_are_logits_on_both_sides_of_zero(network):
+    """A sigmoid or softmax inside the network would leave no negative value for any input and bias."""
+    copies = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.inference_mode():
+        image = 10 * batch(1, 1, 32, 32)
+        logits = network(image)
+        list(network.parameters())[-1].sub_(logits.mean())
+        centred = network(image)
+        network.load_state_dict(copies)
+    assert centred.min() < 0 < centred.max()
+
+
+@every_network
+def test_gradients_reach_every_parameter(name):
+    # In eval mode: in training the norm layers cancel the biases of the convolutions before them.
+    network = build(name).eval()
+    network(batch(2, 1, 32, 32)).square().sum().backward()
+    without = [
+        key for key, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+@every_network
+def test_one_step_down_the_gradient_lowers_the_loss(name):
+    network = build(name).train()
+    image, label = batch(4, 1, 32, 32), (batch(4, 1, 32, 32, seed=1) > 0).float()
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(4):
+        loss = nn.functional.binary_cross_entropy_with_logits(network(image), label)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_evaluation_repeats_itself(network):
+    with torch.inference_mode():
+        image = batch(2, 1, 32, 32)
+        assert torch.equal(network(image), network(image))
+
+
+def test_a_sample_does_not_depend_on_its_batch_in_evaluation(network):
+    image = batch(3, 1, 32, 32)
+    with torch.inference_mode():
+        together = network(image)
+        alone = torch.cat([network(sample[None]) for sample in image])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@every_network
+def test_batch_norm_learns_in_training_and_rests_in_evaluation(name):
+    network = build(name)
+    norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
+    assert bool(norms) == (name != "segresnet")
+
+    def statistics() -> list[torch.Tensor]:
+        return [value.clone() for norm in norms for value in (norm.running_mean, norm.running_var)]
+
+    image = batch(2, 1, 32, 32)
+    before = statistics()
+    with torch.inference_mode():
+        network.eval()(image)
+    assert all(torch.equal(old, new) for old, new in zip(before, statistics(), strict=True))
+    with torch.no_grad():
+        network.train()(image)
+    assert not any(torch.equal(old, new) for old, new in zip(before, statistics(), strict=True))
+
+
+@every_network
+def test_weights_survive_a_file_of_plain_tensors(name):
+    trained = build(name).train()
+    trained(batch(2, 1, 32, 32))
+    file = io.BytesIO()
+    torch.save(trained.state_dict(), file)
+    file.seek(0)
+    reloaded = build(name, seed=1)
+    reloaded.load_state_dict(torch.load(file, weights_only=True))
+    with torch.inference_mode():
+        image = batch(1, 1, 32, 32)
+        assert torch.equal(trained.eval()(image), reloaded.eval()(image))
+
+
+@every_network
+def test_same_seed_same_weights(name):
+    first, again, other = build(name, seed=3), build(name, seed=3), build(name, seed=4)
+    pairs = list(zip(first.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@every_network
+def test_three_dimensions(name):
+    network = build(name, spatial_dims=3, out_channels=2).eval()
+    with torch.inference_mode():
+        logits = network(batch(1, 1, 16, 32, 16))
+    assert logits.shape == (1, 2, 16, 32, 16)
+    assert torch.isfinite(logits).all()
+
+
+@every_network_of_ours
+def test_a_wrong_side_is_named_with_its_divisor(name):
+    network = build(name)
+    if network.divisor == 1:
+        assert network(batch(1, 1, 17, 23)).shape[2:] == (17, 23)
+        return
+    with pytest.raises(ValueError, match=rf"a side of 33 does not divide by {network.divisor}: pad it to \d+"):
+        network(batch(1, 1, 32, 33))
+
+
+@every_network_of_ours
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_norm_is_a_setting(name, norm):
+    network = build(name, norm=norm).eval()
+    kinds = {type(module) for module in network.modules()}
+    assert not kinds & set(BATCH_NORMS)
+    assert (nn.InstanceNorm2d in kinds) == (norm == "instance")
+    # Instance norm has the affine parameters of batch norm, but no running statistics.
+    if norm == "instance":
+        assert parameter_count(network) == parameter_count(build(name))
+        assert not list(network.buffers())
+    with torch.inference_mode():
+        assert network(batch(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+
+
+@every_network_of_ours
+def test_dropout_is_random_in_training_and_absent_in_evaluation(name):
+    network = build(name, dropout=0.3)
+    image = batch(2, 1, 32, 32)
+    with torch.no_grad():
+        assert not torch.equal(network(image), network(image))
+        torch.testing.assert_close(network.eval()(image), self_without_dropout(name, network)(image))
+    assert parameter_count(network) == parameter_count(build(name))
+
+
+def self_without_dropout(name: str, network: nn.Module) -> nn.Module:
+    """The network of that name with dropout 0 and the weights of ``network``."""
+    plain = build(name, dropout=0.0)
+    plain.load_state_dict(network.state_dict())
+    return plain.eval()
+
+
+@every_network_of_ours
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"spatial_dims": 4}, "spatial_dims is 4, but a network has 2 or 3"),
+        ({"norm": "layer"}, "norm is 'layer', but may be one of batch, instance, none"),
+        ({"dropout": 1.0}, "dropout is 1.0, but is a probability of at least 0 and below 1"),
+        ({"widths": []}, "widths are [], but each level needs at least one channel"),
+    ],
+)
+def test_a_wrong_setting_is_named(name, settings, message):
+    with pytest.raises(Exception, match="Error in call to target") as caught:
+        build(name, **settings)
+    assert str(caught.value.__cause__) == message

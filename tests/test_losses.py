@@ -1,0 +1,245 @@
+"""Losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from math import exp, log
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from ankleseg.losses import BinaryCrossEntropy, CategoricalCrossEntropy, DiceCrossEntropy, DiceLoss, WeightPenalty
+
+CONF = Path(__file__).parents[1] / "conf" / "losses"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+ONE_OUTPUT = [BinaryCrossEntropy, DiceLoss, DiceCrossEntropy]
+SOFTMAX = [CategoricalCrossEntropy, DiceLoss, DiceCrossEntropy]
+
+
+def logit(probability: float) -> float:
+    return log(probability / (1 - probability))
+
+
+def one_output(*probabilities: float) -> torch.Tensor:
+    """Logits (1, 1, n, 1) whose sigmoid is the probabilities."""
+    return torch.tensor([logit(p) for p in probabilities]).view(1, 1, -1, 1)
+
+
+def softmax_logits(*rows: tuple[float, ...]) -> torch.Tensor:
+    """Logits (1, K, n, 1) whose softmax over K is the rows, one row a voxel."""
+    return torch.tensor(rows).log().T[None, ..., None].contiguous()
+
+
+def labels(*values: int) -> torch.Tensor:
+    return torch.tensor(values).view(1, 1, -1, 1)
+
+
+def confident(label: torch.Tensor, outputs: int, size: float = 100.0) -> torch.Tensor:
+    """Logits that give each voxel its label with all certainty."""
+    if outputs == 1:
+        return size * (2.0 * label - 1.0)
+    return torch.cat([torch.where(label == k, size, -size) for k in range(outputs)], dim=1)
+
+
+def test_every_loss_node_builds():
+    assert NAMES == ["binary_cross_entropy", "categorical_cross_entropy", "dice", "dice_cross_entropy"]
+    kinds = {name: type(instantiate(OmegaConf.load(CONF / f"{name}.yaml"))) for name in NAMES}
+    assert kinds == dict(
+        zip(NAMES, [BinaryCrossEntropy, CategoricalCrossEntropy, DiceLoss, DiceCrossEntropy], strict=True)
+    )
+
+
+def test_binary_cross_entropy_by_hand():
+    loss = BinaryCrossEntropy()(one_output(0.9, 0.2, 0.5), labels(1, 0, 1))
+    assert loss.item() == pytest.approx(-(log(0.9) + log(0.8) + log(0.5)) / 3, rel=1e-6)
+
+
+def test_structure_weight_multiplies_the_voxels_of_the_structure():
+    loss = BinaryCrossEntropy(structure_weight=4)(one_output(0.9, 0.2), labels(1, 0))
+    assert loss.item() == pytest.approx(-(4 * log(0.9) + log(0.8)) / 2, rel=1e-6)
+
+
+def test_categorical_cross_entropy_divides_by_voxels_and_not_by_classes():
+    logits = softmax_logits((0.7, 0.2, 0.1), (0.25, 0.25, 0.5))
+    loss = CategoricalCrossEntropy()(logits, labels(0, 2))
+    assert loss.item() == pytest.approx(-(log(0.7) + log(0.5)) / 2, rel=1e-6)
+
+
+def test_class_weights_average_by_weight():
+    logits = softmax_logits((0.7, 0.2, 0.1), (0.25, 0.25, 0.5))
+    loss = CategoricalCrossEntropy(class_weights=[1, 1, 3])(logits, labels(0, 2))
+    assert loss.item() == pytest.approx(-(log(0.7) + 3 * log(0.5)) / 4, rel=1e-6)
+
+
+def test_dice_of_one_output_by_hand():
+    loss = DiceLoss()(one_output(0.9, 0.2, 0.5), labels(1, 0, 1))
+    assert loss.item() == pytest.approx(1 - 2 * (0.9 + 0.5) / (0.9 + 0.2 + 0.5 + 2), abs=1e-5)
+
+
+def test_dice_is_a_ratio_of_sums_for_each_structure_without_background():
+    logits = softmax_logits((0.7, 0.2, 0.1), (0.1, 0.6, 0.3), (0.2, 0.3, 0.5))
+    loss = DiceLoss()(logits, labels(0, 1, 2))
+    first = 2 * 0.6 / ((0.2 + 0.6 + 0.3) + 1)
+    second = 2 * 0.5 / ((0.1 + 0.3 + 0.5) + 1)
+    assert loss.item() == pytest.approx(1 - (first + second) / 2, abs=1e-5)
+
+
+def test_dice_sums_over_the_batch_or_averages_its_samples():
+    logits = torch.cat([one_output(0.9, 0.2), one_output(0.4, 0.3)])
+    label = torch.cat([labels(1, 0), labels(1, 1)])
+    summed = 1 - 2 * (0.9 + 0.4 + 0.3) / (0.9 + 0.2 + 0.4 + 0.3 + 3)
+    averaged = 1 - (2 * 0.9 / (1.1 + 1) + 2 * 0.7 / (0.7 + 2)) / 2
+    assert DiceLoss()(logits, label).item() == pytest.approx(summed, abs=1e-5)
+    assert DiceLoss(over_batch=False)(logits, label).item() == pytest.approx(averaged, abs=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("sides", [(8, 12), (4, 6, 8)])
+def test_every_loss_of_the_truth_with_itself_is_nothing(outputs, sides):
+    label = torch.randint(0, max(outputs, 2), (2, 1, *sides), generator=torch.Generator().manual_seed(0))
+    for kind in ONE_OUTPUT if outputs == 1 else SOFTMAX:
+        assert kind()(confident(label, outputs), label).item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_the_sum_is_dice_and_the_cross_entropy_that_fits(outputs):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, outputs, 8, 8, generator=generator)
+    label = torch.randint(0, max(outputs, 2), (2, 1, 8, 8), generator=generator)
+    cross_entropy = BinaryCrossEntropy() if outputs == 1 else CategoricalCrossEntropy()
+    torch.testing.assert_close(
+        DiceCrossEntropy()(logits, label), DiceLoss()(logits, label) + cross_entropy(logits, label)
+    )
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("right", [True, False])
+def test_gradients_stay_finite_for_extreme_logits(outputs, right):
+    label = torch.randint(0, max(outputs, 2), (2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    for kind in ONE_OUTPUT if outputs == 1 else SOFTMAX:
+        logits = confident(label, outputs) * (1 if right else -1)
+        logits.requires_grad_()
+        loss = kind()(logits, label)
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_an_empty_label_costs_nothing_when_nothing_is_predicted(outputs):
+    label = torch.zeros(2, 1, 8, 8, dtype=torch.int64)
+    for kind in ONE_OUTPUT if outputs == 1 else SOFTMAX:
+        assert kind()(confident(label, outputs), label).item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_an_empty_label_costs_when_something_is_predicted(outputs):
+    label = torch.zeros(2, 1, 8, 8, dtype=torch.int64)
+    logits = torch.zeros(2, outputs, 8, 8, requires_grad=True)
+    loss = DiceLoss()(logits, label)
+    assert loss.item() == pytest.approx(1.0, abs=1e-5)
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("kind", SOFTMAX)
+def test_a_structure_missing_from_the_batch_leaves_finite_gradients(kind):
+    logits = torch.zeros(2, 4, 8, 8, requires_grad=True)
+    label = torch.zeros(2, 1, 8, 8, dtype=torch.int64)
+    label[..., :4] = 2
+    kind()(logits, label).backward()
+    assert torch.isfinite(logits.grad).all()
+    # Descent raises the output of structure 2 inside it.
+    assert (logits.grad[:, 2, :, :4] < 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_do_not_overflow(dtype):
+    """The sum over a batch of patches passes 65,504, the greatest number of float16."""
+    label = torch.ones(8, 1, 128, 128, dtype=torch.int64)
+    loss = DiceCrossEntropy()(confident(label, 1, 20.0).to(dtype), label)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", {*ONE_OUTPUT, *SOFTMAX}, ids=lambda kind: kind.__name__)
+def test_a_label_of_another_shape_is_named(kind):
+    with pytest.raises(
+        ValueError, match=r"a label of shape \(2, 1, 8, 4\) does not fit logits of shape \(2, 1, 8, 8\)"
+    ):
+        kind()(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"a label of shape \(2, 3, 8, 8\) does not fit"):
+        kind()(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "value", "message"),
+    [
+        (BinaryCrossEntropy, 1, 2, r"the label holds 2, but with 1 output\(s\) it is 0 to 1"),
+        (CategoricalCrossEntropy, 3, 3, r"the label holds 3, but with 3 output\(s\) it is 0 to 2"),
+        (DiceLoss, 1, 3, r"the label holds 3, but with 1 output\(s\) it is 0 to 1"),
+        (DiceCrossEntropy, 4, 5, r"the label holds 5, but with 4 output\(s\) it is 0 to 3"),
+        (DiceCrossEntropy, 4, -1, r"the label holds -1, but with 4 output\(s\) it is 0 to 3"),
+        (BinaryCrossEntropy, 4, 1, "binary cross entropy takes 1 output, not 4: use CategoricalCrossEntropy"),
+        (
+            CategoricalCrossEntropy,
+            1,
+            1,
+            "categorical cross entropy takes 2 outputs or more, not 1: use BinaryCrossEntropy",
+        ),
+    ],
+)
+def test_labels_that_no_output_stands_for_are_named(kind, outputs, value, message):
+    label = torch.zeros(1, 1, 4, 4, dtype=torch.int64)
+    label[0, 0, 1, 2] = value
+    with pytest.raises(ValueError, match=message):
+        kind()(torch.zeros(1, outputs, 4, 4), label)
+
+
+def test_a_wrong_number_of_class_weights_is_named():
+    with pytest.raises(ValueError, match="2 class weights do not fit 4 outputs, background first"):
+        CategoricalCrossEntropy([1, 2])(torch.zeros(1, 4, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.int64))
+
+
+def test_losses_add_nothing_to_a_checkpoint():
+    for loss in (BinaryCrossEntropy(2.0), CategoricalCrossEntropy([1, 2]), DiceLoss(), DiceCrossEntropy()):
+        assert loss.state_dict() == {}
+
+
+def small_network() -> nn.Sequential:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(7.0)
+        network[0].weight[:] = torch.tensor([1.0, -2.0]).view(2, 1, 1, 1)
+        network[2].weight[:] = torch.tensor([0.5, -0.5]).view(1, 2, 1, 1)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("l1", "l2", "penalty"), [(0.1, 0.0, 0.4), (0.0, 0.1, 0.55), (0.1, 0.1, 0.95), (0.0, 0.0, 0.0)]
+)
+def test_weight_penalty_by_hand(l1, l2, penalty):
+    assert WeightPenalty(l1, l2)(small_network()).item() == pytest.approx(penalty, rel=1e-6)
+
+
+def test_weight_penalty_pulls_on_weights_alone():
+    network = small_network()
+    WeightPenalty(l1=0.1, l2=0.1)(network).backward()
+    assert network[0].weight.grad.flatten().tolist() == pytest.approx([0.3, -0.5])
+    assert all(network[index].bias.grad is None for index in (0, 1, 2))
+    assert network[1].weight.grad is None
+
+
+def test_a_negative_penalty_is_refused():
+    with pytest.raises(ValueError, match="the factors of a weight penalty are not negative, but l1 is -1 and l2 is 0"):
+        WeightPenalty(l1=-1, l2=0)
+
+
+def test_binary_cross_entropy_of_extreme_logits_is_linear():
+    loss = BinaryCrossEntropy()(torch.full((1, 1, 2, 2), -100.0), torch.ones(1, 1, 2, 2, dtype=torch.int64))
+    assert loss.item() == pytest.approx(100.0 + log(1 + exp(-100.0)))
