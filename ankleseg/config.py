@@ -61,9 +61,7 @@ def resolve_target(target: str) -> Any:
         ConfigError: the name does not exist or is not allowed.
     """
     if target.split(".")[0] not in ALLOWED_PACKAGES:
-        raise ConfigError(
-            f"_target_ {target!r} is refused", mend=f"name a class of {', '.join(ALLOWED_PACKAGES)}"
-        )
+        raise ConfigError(f"_target_ {target!r} is refused", mend=f"name a class of {', '.join(ALLOWED_PACKAGES)}")
     found = _locate(target)
     home = (getattr(found, "__module__", None) or "").split(".")[0]
     is_class = inspect.isclass(found) and home in ALLOWED_PACKAGES

@@ -59,7 +59,7 @@ def test_binary_cross_entropy_by_hand():
 
 
 def test_structure_weight_multiplies_the_voxels_of_the_structure():
-    loss = BinaryCrossEntropy(structure_weight=4)(one_output(0.9, 0.2), labels(1, 0))
+    loss = BinaryCrossEntropy(structure_weight=4.0)(one_output(0.9, 0.2), labels(1, 0))
     assert loss.item() == pytest.approx(-(4 * log(0.9) + log(0.8)) / 2, rel=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_categorical_cross_entropy_divides_by_voxels_and_not_by_classes():
 
 def test_class_weights_average_by_weight():
     logits = softmax_logits((0.7, 0.2, 0.1), (0.25, 0.25, 0.5))
-    loss = CategoricalCrossEntropy(class_weights=[1, 1, 3])(logits, labels(0, 2))
+    loss = CategoricalCrossEntropy(class_weights=[1.0, 1.0, 3.0])(logits, labels(0, 2))
     assert loss.item() == pytest.approx(-(log(0.7) + 3 * log(0.5)) / 4, rel=1e-6)
 
 
@@ -202,11 +202,11 @@ def test_labels_that_no_output_stands_for_are_named(kind, outputs, value, messag
 
 def test_a_wrong_number_of_class_weights_is_named():
     with pytest.raises(ValueError, match="2 class weights do not fit 4 outputs, background first"):
-        CategoricalCrossEntropy([1, 2])(torch.zeros(1, 4, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.int64))
+        CategoricalCrossEntropy([1.0, 2.0])(torch.zeros(1, 4, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.int64))
 
 
 def test_losses_add_nothing_to_a_checkpoint():
-    for loss in (BinaryCrossEntropy(2.0), CategoricalCrossEntropy([1, 2]), DiceLoss(), DiceCrossEntropy()):
+    for loss in (BinaryCrossEntropy(2.0), CategoricalCrossEntropy([1.0, 2.0]), DiceLoss(), DiceCrossEntropy()):
         assert loss.state_dict() == {}
 
 
@@ -236,8 +236,10 @@ def test_weight_penalty_pulls_on_weights_alone():
 
 
 def test_a_negative_penalty_is_refused():
-    with pytest.raises(ValueError, match="the factors of a weight penalty are not negative, but l1 is -1 and l2 is 0"):
-        WeightPenalty(l1=-1, l2=0)
+    with pytest.raises(
+        ValueError, match="the factors of a weight penalty are not negative, but l1 is -1.0 and l2 is 0.0"
+    ):
+        WeightPenalty(l1=-1.0, l2=0.0)
 
 
 def test_binary_cross_entropy_of_extreme_logits_is_linear():

@@ -21,7 +21,9 @@ def main(config: DictConfig) -> None:
     cases = cases_of(config.input, group=config.group, subjects=to_plain(config.subjects))
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     checkpoints = to_plain(config.checkpoint)
-    models = [load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)]
+    models = [
+        load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
+    ]
     settings = to_plain(config.predict)
     modes = settings.pop("mode")
     settings["window"] = settings["window"] or models[0].window

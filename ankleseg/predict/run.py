@@ -130,7 +130,9 @@ def predict_cases(
         "cases": [],
     }
     (out / MANIFEST).unlink(missing_ok=True)
-    with tqdm(total=len(cases), unit="case", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+    with tqdm(
+        total=len(cases), unit="case", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    ) as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             _forget(out / case.name, case.name)

@@ -164,9 +164,7 @@ class WholeVolume:
             if result is None:
                 result = torch.zeros(stack.shape[0], probabilities.shape[1], *stack.shape[2:])
             for (item, corner), values in zip(some if jobs else [], probabilities, strict=bool(jobs)):
-                room = tuple(
-                    slice(c, min(c + w, n)) for c, w, n in zip(corner, window, stack.shape[2:], strict=True)
-                )
+                room = tuple(slice(c, min(c + w, n)) for c, w, n in zip(corner, window, stack.shape[2:], strict=True))
                 inside = tuple(slice(0, r.stop - r.start) for r in room)
                 if overwrite:
                     result[(item, slice(None), *room)] = values[(slice(None), *inside)]

@@ -6,9 +6,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def polynomial_decay(
-    optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warm_up: float = 0.03
-) -> LambdaLR:
+def polynomial_decay(optimizer: Optimizer, *, total_steps: int, power: float = 0.9, warm_up: float = 0.03) -> LambdaLR:
     """Rise linearly over the first steps, then fall to zero as (1 − t)^power (Chen et al. 2018, "poly").
 
     Args:

@@ -80,9 +80,7 @@ class Segmentation(Task):
         probabilities = self.validation(self._inference, image.cpu(), foreground.reshape(image.shape[1:]).cpu().numpy())
         prediction = label_map(probabilities.numpy())
         reference = label.reshape(image.shape[1:]).cpu().numpy()
-        dice = {
-            name: overlap(prediction == k, reference == k).dice for k, name in enumerate(self.structures, start=1)
-        }
+        dice = {name: overlap(prediction == k, reference == k).dice for k, name in enumerate(self.structures, start=1)}
         self._validated.append(dice)
         return ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, dice)
 

@@ -25,7 +25,7 @@ Scan = Shaped[np.ndarray, "x y z"]
 ANATOMICAL_AXES = ("LR", "PA", "IS")
 
 
-def spacing(affine: Affine) -> Float[np.ndarray, "3"]:
+def spacing(affine: Affine) -> Float[np.ndarray, "xyz=3"]:
     """Return the size of a voxel in mm along each array axis."""
     return np.linalg.norm(affine[:3, :3], axis=0)
 
@@ -143,7 +143,7 @@ def resample(
 
 
 def resampled_grid(
-    shape: Sequence[int], affine: Affine, new_spacing: Sequence[float] | Float[np.ndarray, "3"]
+    shape: Sequence[int], affine: Affine, new_spacing: Sequence[float] | Float[np.ndarray, "xyz=3"]
 ) -> tuple[tuple[int, int, int], Affine]:
     """Return shape and affine of a grid of another spacing that keeps the corner of the field of view.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ankleseg.errors import FileError
@@ -31,7 +31,10 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         if error.filename is not None and str(error.filename) not in {str(part), str(path), str(path.parent)}:
             raise
         raise FileError(
-            f"cannot be written ({error.strerror or error})", file=path, mend="check the folder, its rights and its space"
+            f"cannot be written ({error.strerror or error})",
+            file=path,
+            mend="check the folder, its rights and its space",
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

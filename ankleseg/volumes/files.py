@@ -1,0 +1,107 @@
+"""The one reader of volumes, whatever their format."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ankleseg.errors import FileError
+from ankleseg.volumes.memory import check_memory
+from ankleseg.volumes.nifti import is_nifti_name, read_nifti_header, read_nifti_voxels
+from ankleseg.volumes.volume import Header, Volume
+
+NRRD_AND_META = (".nrrd", ".mha")
+
+
+def read_header(path: str | Path) -> Header:
+    """Read what a file says about its grid, without reading a voxel.
+
+    Args:
+        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder or a .zip.
+
+    Raises:
+        FileError: missing, empty, of another format, truncated within the header, declaring more voxels than it can
+            hold, or without a usable voxel size and affine.
+    """
+    path = _existing(path)
+    if is_nifti_name(path):
+        return read_nifti_header(path)
+    if path.suffix.lower() in NRRD_AND_META:
+        from ankleseg.volumes.itk_images import read_itk_header
+
+        return read_itk_header(path)
+    from ankleseg.volumes.dicom import read_dicom_header
+
+    return read_dicom_header(path)
+
+
+def read_volume(path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int = 3) -> Volume:
+    """Read a volume whole and check it.
+
+    Slope and intercept are applied; trailing axes of length one are dropped.
+
+    Args:
+        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder or a .zip.
+        dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
+        dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence.
+
+    Raises:
+        FileError: what `read_header` refuses, another number of axes, truncated or damaged data, more voxels than fit
+            in memory, NaN or infinite voxels, or values that ``dtype`` cannot hold.
+    """
+    path = _existing(path)
+    header = read_header(path)
+    if len(header.shape) != dimensions:
+        raise FileError(
+            f"has {len(header.shape)} dimensions ({'×'.join(map(str, header.shape))}), {dimensions} are needed",
+            file=path,
+            mend="split it into volumes" if len(header.shape) > dimensions else "give the whole scan",
+        )
+    bytes_a_voxel = header.dtype.itemsize + (0 if dtype is None else np.dtype(dtype).itemsize)
+    check_memory(path, math.prod(header.shape) * bytes_a_voxel)
+    data = _read_voxels(path, header).reshape(header.shape, order="F")
+    if np.issubdtype(data.dtype, np.floating):
+        broken = data.size - int(np.count_nonzero(np.isfinite(data)))
+        if broken:
+            raise FileError(f"holds {broken} NaN or infinite voxels", file=path, mend="replace them, e.g. by 0")
+    return Volume(data if dtype is None else _converted(path, data, np.dtype(dtype)), header.affine, header)
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise FileError("does not exist", file=path, mend="check the path")
+        if path.is_file() and path.stat().st_size == 0:
+            raise FileError("is empty (0 bytes)", file=path, mend="copy the file again")
+        if path.is_file():
+            path.open("rb").close()
+    except OSError as error:
+        raise FileError(f"cannot be opened ({error.strerror})", file=path, mend="check its rights") from None
+    return path
+
+
+def _read_voxels(path: Path, header: Header) -> np.ndarray:
+    if header.format == "nifti":
+        return read_nifti_voxels(path)
+    if header.format == "dicom":
+        from ankleseg.volumes.dicom import read_dicom_voxels
+
+        return read_dicom_voxels(path)
+    from ankleseg.volumes.itk_images import read_itk_voxels
+
+    return read_itk_voxels(path)
+
+
+def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    converted = data.astype(dtype, copy=False)
+    if np.issubdtype(dtype, np.integer) and not np.can_cast(data.dtype, dtype) and not np.array_equal(converted, data):
+        raise FileError(
+            f"holds values from {data.min():g} to {data.max():g} that are not all {dtype} numbers",
+            file=path,
+            mend="read it as float32, or check that it is a label map",
+        )
+    return converted

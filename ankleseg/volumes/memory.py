@@ -1,0 +1,68 @@
+"""How much memory this process may still take, and whether a file can hold what it declares."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from ankleseg.errors import FileError
+
+SIZE_UNITS = ("kB", "MB", "GB", "TB")
+GZIP_LARGEST_RATIO = 1032  # deflate cannot expand a byte further
+
+
+def available_memory() -> int:
+    """Return the bytes that can still be taken: what the machine has free, or what is left of a container's limit."""
+    free = [_machine_free(), *_container_free()]
+    return min(free)
+
+
+def check_memory(path: Path, needed: int) -> None:
+    """Refuse to read more bytes than are free, before any is allocated.
+
+    Raises:
+        FileError: naming both sizes.
+    """
+    free = available_memory()
+    if needed > free:
+        raise FileError(
+            f"needs {readable_size(needed)} of memory and {readable_size(free)} are free",
+            file=path,
+            mend="check that its size is meant, or use a machine with more memory",
+        )
+
+
+def readable_size(size: float) -> str:
+    """Return a number of bytes as people write it, e.g. ``3.2 GB``."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    power = min(int(math.log10(size)) // 3, len(SIZE_UNITS))
+    return f"{size / 1000**power:.1f} {SIZE_UNITS[power - 1]}"
+
+
+def _machine_free() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _container_free() -> list[int]:
+    """Left of the control group's limit (version 2, then 1); page cache counts as used there, so it is given back."""
+    group = Path("/sys/fs/cgroup")
+    free = []
+    for limit, used, statistics, cache in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ):
+        try:
+            lines = (group / statistics).read_text().splitlines()
+            cached = next((int(line.split()[1]) for line in lines if line.split()[0] == cache), 0)
+            free.append(int((group / limit).read_text()) - int((group / used).read_text()) + cached)
+        except (OSError, ValueError):  # no such group, or its limit reads "max"
+            continue
+    return free

@@ -1,0 +1,75 @@
+"""What all tests share: shapes are checked, real scans are found, nothing reaches the network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+for room in ("volumes", "measures", "prepare", "patches", "networks", "losses", "predict"):
+    install_import_hook(f"ankleseg.{room}", "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from ankleseg.volumes import write_volume  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real scans; the test is skipped where they are absent."""
+    folder = Path(os.environ.get("ANKLESEG_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real scans are not at {folder}; set ANKLESEG_SHARED to the folder that holds data/")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any attempt to reach another machine fails the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):  # type: ignore[index]
+            raise AssertionError(f"network access to {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A phantom cohort of the demo size, two controls and two equinus, made once for all test processes."""
+    from ankleseg.phantoms import write_ankle_cohort
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with open(base / "phantom.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return write_ankle_cohort(base / "phantom_cohort", size="demo", subjects=4, seed=7)
+
+
+@pytest.fixture(scope="session")
+def tiny_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of four small scans, each a bright ball with its mask ``ball`` in a dim body."""
+    folder = tmp_path_factory.mktemp("tiny")
+    generator = np.random.default_rng(3)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in (40, 36, 6)), indexing="ij"), -1).astype(float)
+    rows = ["subject,image,mask_ball"]
+    for number in range(4):
+        centre = np.array([18, 16, 2.5]) + generator.uniform(-3, 3, 3) * [1, 1, 0.2]
+        ball = (((grid - centre) / [7, 7, 2.6]) ** 2).sum(-1) < 1
+        body = (((grid - [20, 18, 2.5]) / [17, 15, 9]) ** 2).sum(-1) < 1
+        image = 40 + 500 * body + 600 * ball + generator.normal(0, 30, ball.shape)
+        affine = np.diag([1.0, 1.0, 4.0, 1.0])
+        write_volume(folder / f"{number}.nii.gz", image.astype(np.int16), affine)
+        write_volume(folder / f"{number}_ball.nii.gz", ball.astype(np.uint8), affine)
+        rows.append(f"s{number},{number}.nii.gz,{number}_ball.nii.gz")
+    table = folder / "table.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table

@@ -1,0 +1,68 @@
+"""A run that is killed and resumed ends as one that was never interrupted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ankleseg.predict import read_checkpoint
+
+EPOCHS = 6
+
+
+def command(table: Path, run: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={table}"),
+        *("structures=[ball]", "network.out_channels=1", "network.dropout=0.2", "network.widths=[4,8,8,8]"),
+        *("cohort/split=explicit", "cohort.split.train=[s0,s1]", "cohort.split.validation=[s2]"),
+        *("patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.3", "patches.steps_per_epoch=8"),
+        *("patches.batch_size=2", f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", "test=false"),
+        *("scheduler=polynomial", "trainer.enable_progress_bar=false", f"hydra.run.dir={run}", *more),
+    ]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(tiny_table: Path, tmp_path: Path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(tiny_table, whole), check=True, capture_output=True)
+
+    training = subprocess.Popen(command(tiny_table, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = killed / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0.0, 0.4))
+    os.kill(training.pid, signal.SIGKILL)
+    training.wait()
+    reached = read_checkpoint(last)["epoch"] + 1
+    assert reached > 0
+
+    subprocess.run(
+        [sys.executable, "-m", "ankleseg.train", f"resume={killed}"], check=True, capture_output=True, cwd=tmp_path
+    )
+    expected, found = weights(whole), weights(killed)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), f"{name} differs after a kill at epoch {reached}"
+    assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+    assert not (tmp_path / "runs").exists(), "a resumed run writes nothing elsewhere"
+
+
+def test_resume_without_a_run_is_told(tmp_path: Path):
+    result = subprocess.run(
+        [sys.executable, "-m", "ankleseg.train", f"resume={tmp_path}"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 1
+    assert "holds no run to resume; give a folder with config.yaml and checkpoints/last.ckpt" in result.stderr

@@ -1,0 +1,69 @@
+"""A room imports only rooms above it; light rooms stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ankleseg"
+ROOMS = (
+    "keys errors config volumes measures report cohorts phantoms rigid prepare patches networks losses predict tasks "
+    "finetune evaluate runs train"
+).split()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ankleseg."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "ankleseg":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ankleseg.")}
+    return found - {"__version__"}
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name != "__init__.py")
+
+
+def test_modules_were_found():
+    assert len(MODULES) > 30
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_data_flows_one_way(path: Path):
+    here = room_of(path)
+    assert here in ROOMS, f"{path.name} is in no room"
+    for other in imports(path):
+        assert other in ROOMS, f"{path} imports ankleseg.{other}, which is no room"
+        assert ROOMS.index(other) <= ROOMS.index(here), f"{here} imports {other}, which lies below it"
+
+
+def test_networks_know_only_keys_and_errors():
+    for path in MODULES:
+        if room_of(path) == "networks":
+            assert imports(path) <= {"keys", "errors", "networks"}, path
+
+
+def test_only_volumes_touch_image_libraries():
+    for path in MODULES:
+        if room_of(path) == "volumes":
+            continue
+        text = path.read_text()
+        assert "import nibabel" not in text and "import itk" not in text, path
+
+
+@pytest.mark.parametrize("room", ["volumes", "measures", "report", "cohorts", "phantoms", "evaluate"])
+def test_light_rooms_do_not_load_torch(room: str):
+    code = f"import ankleseg.{room}, sys; print([m for m in ('torch', 'monai', 'itk') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,63 @@
+"""A configuration names only what may be built, and says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ankleseg.config import build, compose, resolve_target
+from ankleseg.errors import ConfigError
+
+REFUSED = [
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "torch.os.system",
+    "torch.hub.load",
+    "torch.load",
+    "monai.utils.module.import_module",
+    "ankleseg.config.importlib.import_module",
+    "ankleseg.config.sys.exit",
+    "pytorch_lightning.trainer.trainer.os.system",
+]
+
+
+@pytest.mark.parametrize("target", REFUSED)
+def test_code_is_refused_also_by_alias(target: str):
+    with pytest.raises(ConfigError, match="is refused|does not exist"):
+        resolve_target(target)
+
+
+@pytest.mark.parametrize("target", REFUSED)
+def test_nested_code_is_refused(target: str, tmp_path):
+    marker = tmp_path / "ran"
+    node = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": target, "_args_": [f"touch {marker}"]}]}
+    with pytest.raises(ConfigError):
+        build(node)
+    assert not marker.exists()
+
+
+def test_a_class_is_built_with_its_arguments():
+    layer = build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3})
+    assert isinstance(layer, torch.nn.Linear) and layer.out_features == 3
+
+
+def test_wrong_argument_names_the_class():
+    with pytest.raises(ConfigError, match=r"cannot build torch\.nn\.Linear: .*sides"):
+        build({"_target_": "torch.nn.Linear", "sides": 2})
+
+
+def test_unknown_name_is_told():
+    with pytest.raises(ConfigError, match=r"'torch\.nn\.Lineal' does not exist; check its spelling"):
+        build({"_target_": "torch.nn.Lineal"})
+
+
+def test_plain_values_pass_through():
+    assert build(None) is None and build(3) == 3 and build([1, {"a": 2}]) == [1, {"a": 2}]
+
+
+@pytest.mark.parametrize("bone,outputs", [("calcaneus", 1), ("talus", 1), ("tibia", 1), ("all", 4)])
+def test_bone_chooses_the_target(bone: str, outputs: int):
+    config = compose("train", ["+experiment=ankle_static_unet", f"bone={bone}", "run_dir=x"])
+    assert config.network.out_channels == outputs
+    assert list(config.structures) == (["calcaneus", "talus", "tibia"] if bone == "all" else [bone])

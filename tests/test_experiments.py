@@ -1,0 +1,52 @@
+"""Every experiment is composed and run for two steps on a phantom, and its checkpoint predicts."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ankleseg.config import compose, conf_dir
+from ankleseg.predict import cases_of, load_model
+from ankleseg.train import main
+
+EXPERIMENTS = sorted(p.stem for p in (conf_dir() / "experiment").glob("**/*.yaml"))
+
+SHORT = [
+    "trainer.max_epochs=1",
+    "patches.steps_per_epoch=2",
+    "patches.batch_size=2",
+    "patches.sampler.size=[64,64]",
+    "patches.sampler.min_foreground=0.5",
+    "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu",
+]
+
+
+def test_experiments_were_found():
+    published = {"fcn", "unet", "resnet", "resnet_bottleneck", "monai_unet", "segresnet", "basicunet"}
+    assert {f"ankle_static_{name}" for name in published} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_two_steps_of(experiment: str, phantom_cohort: Path, tmp_path: Path):
+    ankle = experiment.startswith("ankle")
+    overrides = [
+        f"+experiment={experiment}",
+        f"cohort.root={phantom_cohort}",
+        f"run_dir={tmp_path}",
+        *SHORT,
+        # two controls: one to train, one to validate; no test, which only costs time here
+        "test=false",
+        *([] if ankle else ["structures=[talus]", "cohort/split=hold_out_group", "cohort.split.test_group=equinus"]),
+    ]
+    main(compose("train", overrides))
+    assert json.loads((tmp_path / "manifest.json").read_text())["split"]["train"]
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
+    assert len(rows) == 1 and float(rows[0]["train/loss"]) > 0
+    assert (tmp_path / "progress.png").read_bytes().startswith(b"\x89PNG")
+    model = load_model(tmp_path)
+    assert model.structures == tuple(compose("train", overrides).structures)
+    assert cases_of(phantom_cohort, group="equinus")
