@@ -10,7 +10,6 @@ import platform
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -85,12 +84,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test(run: Path, cohort: Cohort, config: DictConfig) -> list[dict[str, Any]]:
-    """Predict a cohort with the best checkpoint of a run and evaluate it in ``run/test``.
-
-    Returns:
-        The rows of ``metrics.csv``.
-    """
+def test(run: Path, cohort: Cohort) -> None:
+    """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``."""
     from ankleseg.evaluate import evaluate
     from ankleseg.predict import Postprocessing, WholeVolume, load_model, predict_cases
 
@@ -103,7 +98,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig) -> list[dict[str, Any]]:
         whole_volume=WholeVolume(window=model.window),
         postprocessing=Postprocessing(),
     )
-    return evaluate(out / "predictions", cohort, out)
+    print(evaluate(out / "predictions", cohort, out).describe())
 
 
 def quiet_libraries() -> None:
@@ -111,5 +106,7 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*tensorboardX.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

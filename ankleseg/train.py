@@ -19,6 +19,7 @@ def main(config: DictConfig) -> float:
 
     from ankleseg.cohorts import load_cohort
     from ankleseg.predict import build_network, recipe
+    from ankleseg.prepare import at_common_spacing
     from ankleseg.runs import quiet_libraries, resumed, test, write_manifest
 
     began = time.time()
@@ -28,11 +29,14 @@ def main(config: DictConfig) -> float:
     seed_everything(config.seed, verbose=False)
     cohort = load_cohort(config.cohort.root or build(config.cohort.phantom), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
-    data = build(config.patches, cohort=cohort, split=split, preparation=build(config.prepare), seed=config.seed)
+    preparation = build(config.prepare)
+    if config.common_spacing:
+        preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
+    data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
     network = build_network(to_plain(config.network))
     described = recipe(
         network=to_plain(config.network),
-        preparation=data.preparation,
+        preparation=preparation,
         structures=cohort.structures,
         window=to_plain(config.window),
         channels=config.network.in_channels,
@@ -47,7 +51,7 @@ def main(config: DictConfig) -> float:
     trainer.fit(task, data, ckpt_path=run / "checkpoints" / "last.ckpt" if config.resume else None)
     best = float(trainer.checkpoint_callback.best_model_score or float("nan"))
     if config.test and split.test:
-        test(run, cohort.select(split.test), config)
+        test(run, cohort.select(split.test))
     write_manifest(run, config, cohort, split, began, **{config.monitor: best})
     print(f"{config.monitor} {best:.4f}: {run}")
     return best

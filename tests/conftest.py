@@ -10,7 +10,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 
 for room in ("volumes", "measures", "prepare", "patches", "networks", "losses", "predict"):
-    install_import_hook(f"ankleseg.{room}", "beartype.beartype")
+    install_import_hook(f"ankleseg.{room}", "shape_checks.checked")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -20,7 +20,7 @@ SHORT = [
     "patches.batch_size=2",
     "patches.sampler.size=[64,64]",
     "patches.sampler.min_foreground=0.5",
-    "trainer.enable_progress_bar=false",
+    "~callbacks.progress",
     "trainer.accelerator=cpu",
 ]
 

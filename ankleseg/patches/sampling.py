@@ -27,6 +27,11 @@ class Window:
     corner: tuple[int, int, int]
     size: tuple[int, int, int]
 
+    @property
+    def dimensions(self) -> int:
+        """2 for a patch in a slice, 3 for a block."""
+        return 2 if self.size[2] == 1 else 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class PatchSampler:

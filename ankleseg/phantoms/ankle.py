@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ankleseg.errors import ConfigError
 from ankleseg.phantoms.bones import JOINTS, Bone, BoneModel, Variation, build_skeleton
@@ -21,7 +22,7 @@ Side = Literal["left", "right"]
 
 GROUPS = ("control", "equinus")
 SIDES = ("left", "right")
-FIELD_SPACING = 1.0  # mm, of the grid on which the shapes are evaluated
+FIELD_SPACING = 1.2  # mm, of the grid on which the shapes are evaluated
 
 TALOCRURAL_AXIS = (1.0, -0.14, -0.14)  # medial to lateral, a little backwards and down (Inman 1976)
 SUBTALAR_AXIS = (-0.3, 0.7, 0.66)  # forwards, up and medially (Inman 1976)
@@ -124,22 +125,31 @@ def draw_ankle(rng: np.random.Generator, *, group: Group = "control", side: Side
     return Ankle(age, group, chosen, pose, skeleton, soft_tissue, joint_space)
 
 
-def label_map(ankle: Ankle, grid: Grid) -> np.ndarray:
-    """Labels of an ankle on a grid: uint8 of the grid's shape, each voxel by what lies at its centre.
+class AnkleLabels:
+    """Labels of an ankle at the voxel centres of any grid that lies along `grid` (a `LabelSource` of the scanner).
 
-    The shapes are evaluated once on a grid of about 1 mm with the same axes, and their signed distances interpolated
-    cubically, so that a fine grid costs little more than a coarse one.
+    The shapes are evaluated once, on a grid of about 1.2 mm with the same axes and field of view; their signed
+    distances are interpolated cubically, so that many samples cost little more than a few.
+
+    Args:
+        ankle: the subject.
+        grid: field of view.
     """
-    coarse = grid.resized(grid.spacing / FIELD_SPACING, padding=(2, 2, 2))
-    layers = [(label, FieldReader(field, coarse, grid)) for label, field in _layers(ankle, coarse)]
-    labels = np.zeros((grid.shape[2], grid.shape[0], grid.shape[1]), np.uint8)
-    for index, plane in enumerate(labels):
-        for label, reader in layers:
-            found = reader.plane(index)
-            if found is not None:
-                part, distances = found
-                np.copyto(plane[part], np.uint8(label), where=distances < 0)
-    return np.moveaxis(labels, 0, 2)
+
+    def __init__(self, ankle: Ankle, grid: Grid) -> None:
+        self._coarse = grid.resized(grid.spacing / FIELD_SPACING, padding=(3, 3, 3))
+        self._layers = _layers(ankle, self._coarse)
+
+    def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
+        readers = [(label, FieldReader(field, self._coarse, grid)) for label, field in self._layers]
+        labels = np.zeros((grid.shape[2], grid.shape[0], grid.shape[1]), np.uint8)
+        for index, plane in enumerate(labels):
+            for label, reader in readers:
+                found = reader.plane(index)
+                if found is not None:
+                    part, distances = found
+                    np.copyto(plane[part], np.uint8(label), where=distances < 0)
+        return np.moveaxis(labels, 0, 2)
 
 
 def _layers(ankle: Ankle, coarse: Grid) -> list[tuple[int, Field]]:
@@ -180,7 +190,7 @@ def _bone_fields(
     for bone in sorted(ankle.skeleton, key=lambda bone: (bone != Bone.TALUS, bone)):
         model = ankle.skeleton[bone]
         inside = [model.cortex] if model.growth_plate is None else [model.cortex, model.growth_plate]
-        fields = sample(model.outer, ankle.pose.world_from_bone(bone), coarse, 8.0, inside)
+        fields = sample(model.outer, ankle.pose.world_from_bone(bone), coarse, 6.5, inside)
         if not fields:
             continue
         surface, cortex, *plate = fields
@@ -232,15 +242,20 @@ def _skin(ankle: Ankle, coarse: Grid, bones: Mapping[Bone, Field]) -> np.ndarray
 
 
 def _muscles(ankle: Ankle, coarse: Grid) -> np.ndarray:
-    whole = np.full(coarse.shape, FAR, np.float32)
+    """Distance to the muscles; where two bellies meet, a thin layer of fat stays between them."""
+    nearest = np.full(coarse.shape, FAR, np.float32)
+    second = np.full(coarse.shape, FAR, np.float32)
     pose = ankle.pose
     for shapes, place in (
         (ankle.soft_tissue.shin_muscles, pose.world_from_shin),
         (ankle.soft_tissue.foot_muscles, pose.world_from_foot(0.6)),
     ):
         for shape in shapes:
-            _merge(whole, sample(shape, place, coarse, 3.0))
-    return whole
+            for field in sample(shape, place, coarse, 3.0):
+                first, next_one = nearest[field.box], second[field.box]
+                np.minimum(next_one, np.maximum(first, field.values), out=next_one)
+                np.minimum(first, field.values, out=first)
+    return np.maximum(nearest, 0.45 - 0.5 * (second - nearest))
 
 
 def _cords(ankle: Ankle, cords: list[Cord], coarse: Grid) -> np.ndarray:
@@ -256,7 +271,7 @@ def _cords(ankle: Ankle, cords: list[Cord], coarse: Grid) -> np.ndarray:
 def _cartilage(ankle: Ankle, bones: Mapping[Bone, Field], coarse: Grid) -> np.ndarray:
     """Negative where both bones of a joint are near."""
     whole = np.full(coarse.shape, FAR, np.float32)
-    reach = _scale(ankle) * ankle.joint_space * 0.8
+    reach = _scale(ankle) * ankle.joint_space
     for first, second in JOINTS:
         if first not in bones or second not in bones:
             continue

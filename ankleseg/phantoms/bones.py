@@ -157,12 +157,12 @@ def _talus(vary: Variation) -> Shape:
 
     reach = np.array([half_width + 2, radius, radius])
     dome = Shape(trochlea, -reach, reach)
-    body = intersection(dome, half_space((0, 0, vary.number(-7.5, 0.6)), (0.05, -0.15, -1)), 6)
+    body = intersection(dome, half_space((0, 0, vary.number(-9, 0.7)), (0.05, -0.15, -1)), 6)
     body = intersection(body, half_space((0, 13, 0), (0, 1, -0.15)), 6)
-    head = ellipsoid(vary.place(-8.5, 27, -6.5), vary.size(11.5, 9.5, 9.5))
-    neck = capsule(vary.place(-1.5, 8, -1), vary.place(-7, 24, -5.5), *vary.size(10.5, 9))
+    head = ellipsoid(vary.place(-8, 24, -8), vary.size(11, 8.5, 9.5))
+    neck = capsule(vary.place(-1.5, 8, -2), vary.place(-7, 21, -7), *vary.size(10.5, 9))
     lateral_process = capsule(vary.place(8, -1, -3), vary.place(15, -2, -8.5), *vary.size(7, 4.5))
-    posterior_process = capsule(vary.place(-2, -9, -3), vary.place(-3, -17.5, -7), *vary.size(7, 4))
+    posterior_process = capsule(vary.place(-2, -8, -4), vary.place(-3, -14.5, -8), *vary.size(7, 4.5))
     return union(body, neck, head, lateral_process, posterior_process, blend=5)
 
 
@@ -217,13 +217,19 @@ def _placed(shape: Shape, origin: Vector, pitch: float, turn: float, stretch: np
     length = float(stretch.mean())
     corners = np.array(np.meshgrid(*zip(shape.low, shape.high, strict=True))).reshape(3, -1)
     placed = rotation @ (stretch.reshape(3, 1) * corners) + np.asarray(origin).reshape(3, 1)
-    return Shape(lambda points: length * shape(matrix @ points - offset), placed.min(1), placed.max(1))
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        x, y, z = points
+        local = np.stack([row[0] * x + row[1] * y + row[2] * z for row in matrix])
+        return length * shape(local - offset)
+
+    return Shape(distance, placed.min(1), placed.max(1))
 
 
 def _navicular(vary: Variation) -> Shape:
-    disc = ellipsoid(vary.place(-10.5, 36, -8.5), vary.size(15, 9.5, 11.5))
-    tuberosity = ellipsoid(vary.place(-21, 35, -12), vary.size(6, 6, 6.5))
-    return union(intersection(disc, half_space((0, 43, 0), (0, 1, 0)), 4), tuberosity, blend=4)
+    disc = ellipsoid(vary.place(-10, 33.5, -9.5), vary.size(15, 9.5, 11.5))
+    tuberosity = ellipsoid(vary.place(-20.5, 32.5, -13), vary.size(6, 6, 6.5))
+    return union(intersection(disc, half_space((0, 40.5, 0), (0, 1, 0)), 4), tuberosity, blend=4)
 
 
 def _cuboid(vary: Variation) -> Shape:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ankleseg.phantoms.noise import cubic_weights, interpolation_weights
+from ankleseg.phantoms.noise import cubic_weights, interpolate_plane, interpolation_weights
 from ankleseg.phantoms.shapes import Shape
 
 FAR = 30.0  # mm, distance given to points outside a shape's box
@@ -127,17 +127,18 @@ class FieldReader:
             inside = np.flatnonzero((places >= 0) & (places <= nodes - 1))
             self._ranges.append(range(inside[0], inside[-1] + 1) if len(inside) else range(0))
             weights.append(interpolation_weights(places[inside], nodes, cubic_weights))
-        self._row_weights, self._column_weights, self._plane_weights = weights
+        self._row_weights, self._column_weights, depth = weights
+        self._depths = depth.indices.reshape(-1, 4), depth.data.reshape(-1, 4)
+        # A plane is read only where one of its four neighbours is inside the shape or nearly so.
+        self._touched = self._values.min((1, 2)) < 0.5
 
     def plane(self, index: int) -> tuple[tuple[slice, slice], np.ndarray] | None:
         """Distances on plane `index` of the fine grid and the part of the plane they belong to."""
         rows, columns, planes = self._ranges
         if index not in planes or not len(rows) or not len(columns):
             return None
-        weights = self._plane_weights[index - planes.start]
-        near = np.flatnonzero(weights)
-        layer = np.tensordot(weights[near], self._values[near], axes=1)
-        if layer.min() > 0.5:
+        neighbours, weights = (values[index - planes.start] for values in self._depths)
+        if not self._touched[neighbours].any():
             return None
         part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-        return part, self._row_weights @ layer @ self._column_weights.T
+        return part, interpolate_plane(self._values, (neighbours, weights), self._row_weights, self._column_weights)

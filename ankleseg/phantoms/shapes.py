@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.interpolate import PchipInterpolator
 
 Points = Float[np.ndarray, "3 n"]
 Distances = Float[np.ndarray, "n"]
@@ -112,6 +111,8 @@ def column(axis: int, heights: Vector, centres: np.ndarray, radii: np.ndarray, r
         ripple: (lobes, depth, phase): the radius is scaled by 1 + depth·cos(lobes·angle − phase), which makes a shaft
             triangular.
     """
+    from scipy.interpolate import PchipInterpolator
+
     knots = np.asarray(heights, float)
     profile = np.concatenate([np.asarray(centres, float), np.asarray(radii, float)], axis=1)
     # A table, because evaluating the spline at every point would cost more than all the rest.
@@ -186,12 +187,18 @@ def intersection(first: Shape, second: Shape, blend: float = 0.0) -> Shape:
 
 
 def carved(shape: Shape, tool: Shape, gap: float, blend: float = 1.0) -> Shape:
-    """`shape` without what comes nearer than `gap` mm to `tool`: two bones that fit each other across a joint space."""
-    return Shape(
-        lambda points: smooth_maximum(shape(points), gap - tool(points), blend),
-        shape.low,
-        shape.high,
-    )
+    """`shape` without what comes nearer than `gap` mm to `tool`: two bones that fit each other across a joint space.
+
+    Beyond 4 mm from `shape` its distance is left as it is, so that `tool` is evaluated only where it matters.
+    """
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        values = shape(points)
+        near = np.flatnonzero(values < 4.0)
+        values[near] = smooth_maximum(values[near], gap - tool(points[:, near]), blend)
+        return values
+
+    return Shape(distance, shape.low, shape.high)
 
 
 def displaced(shape: Shape, bumps: Callable[[np.ndarray], np.ndarray], reach: float) -> Shape:

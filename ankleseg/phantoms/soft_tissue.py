@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from ankleseg.phantoms.bones import Variation
 from ankleseg.phantoms.shapes import Shape, capsule, column, ellipsoid
@@ -32,6 +31,8 @@ class Cord:
 
     def paths(self, world_from_shin: np.ndarray, world_from_foot: np.ndarray, step: float = 5.0) -> list[np.ndarray]:
         """Polylines (n, 3) in the world, one a strand, about `step` mm between points."""
+        from scipy.interpolate import PchipInterpolator
+
         lines = []
         for offset in self.strands:
             points = np.concatenate(
@@ -54,7 +55,8 @@ class SoftTissue:
     Attributes:
         shin_skin, foot_skin: envelopes of the shin and the foot.
         shin_muscles, foot_muscles: bellies.
-        tendons, vessels: cords.
+        tendons: tendons, ligaments and the plantar fascia.
+        vessels: arteries and veins.
         heel_pad: where fat is divided by septa.
         skin_thickness, fat_thickness: mm, of the skin and of the fat under it down to the muscles.
     """
@@ -77,7 +79,7 @@ def build_soft_tissue(vary: Variation, calf_shortening: float) -> SoftTissue:
         foot_skin=_foot_skin(vary),
         shin_muscles=_shin_muscles(vary, calf_shortening),
         foot_muscles=_foot_muscles(vary),
-        tendons=_tendons(vary),
+        tendons=_tendons(vary) + _ligaments(vary),
         vessels=_vessels(vary),
         heel_pad=ellipsoid(vary.place(5, -34, -54), vary.size(24, 30, 15)),
         skin_thickness=vary.number(1.3, 0.2),
@@ -119,42 +121,49 @@ def _foot_skin(vary: Variation) -> list[Shape]:
 
 
 def _shin_muscles(vary: Variation, calf_shortening: float) -> list[Shape]:
-    calf = _varied_column(
-        vary, 2, [36, 50, 70, 130], [[3, -33], [2, -33], [2, -35], [2, -40]],
-        [[4, 1.5], [13, 4.5], [23, 11], [33, 21]], end=calf_shortening,
-    )  # fmt: skip
-    flexor_hallucis = _varied_column(
-        vary, 2, [10, 30, 60, 130], [[6, -19], [8, -20], [10, -21], [11, -22]], [[3, 2.5], [8, 6], [10, 7.5], [11, 9]]
-    )
-    deep_flexors = _varied_column(
-        vary, 2, [25, 45, 70, 130], [[-9, -17], [-7, -18], [-7, -19], [-6, -20]], [[3, 2], [7, 4], [9, 6], [11, 8]]
-    )
-    peroneal = _varied_column(
-        vary, 2, [8, 30, 60, 130], [[25, -17], [27, -18], [28, -17], [29, -15]], [[2.5, 3], [5, 6], [6.5, 9], [8, 12]]
-    )
-    anterior = _varied_column(
-        vary, 2, [28, 50, 75, 130], [[6, 18], [9, 16], [12, 14], [14, 13]], [[6, 2.5], [12, 6], [15, 9], [17, 12]]
-    )
-    return [calf, flexor_hallucis, deep_flexors, peroneal, anterior]
+    knots = {
+        "soleus": ([32, 44, 62, 90, 130], [(3, -34), (3, -32), (2, -33), (2, -36), (2, -40)],
+                   [(3, 1.5), (11, 4), (20, 10), (29, 17), (35, 22)]),
+        "long flexor of the great toe": ([6, 22, 45, 75, 130], [(4, -18), (7, -20), (9, -21), (10, -21), (11, -22)],
+                                         [(3, 2.5), (8, 6), (11, 8), (12, 9), (13, 10)]),
+        "deep flexors": ([18, 34, 60, 130], [(-11, -17), (-9, -18), (-8, -18), (-6, -20)],
+                         [(3, 2.5), (7, 5), (10, 8), (13, 10)]),
+        "peroneal": ([4, 22, 50, 130], [(25, -16), (27, -18), (28, -17), (29, -15)],
+                     [(2.5, 3), (5.5, 7), (7.5, 11), (9, 14)]),
+        "extensors": ([18, 36, 60, 130], [(9, 18), (11, 17), (13, 15), (15, 13)],
+                      [(5, 2.5), (10, 5), (13, 8), (15, 12)]),
+        "tibialis anterior": ([34, 56, 130], [(-3, 19), (0, 18), (4, 17)], [(4, 2.5), (9, 6), (13, 10)]),
+    }  # fmt: skip
+    return [
+        vary.rough(
+            _varied_column(vary, 2, heights, centres, radii, end=calf_shortening if name == "soleus" else 0.0),
+            0.7, (12, 45),
+        )
+        for name, (heights, centres, radii) in knots.items()
+    ]  # fmt: skip
 
 
 def _foot_muscles(vary: Variation) -> list[Shape]:
-    bellies = [
-        ((-15, -26, -42), (-27, 62, -34), 6.5, 6.0),  # abductor of the great toe
-        ((3, -28, -49), (-2, 75, -50), 6.5, 6.0),  # short flexor of the toes
-        ((-6, -22, -49), (-8, 70, -48), 5.0, 5.5),
-        ((17, -30, -44), (28, 50, -42), 5.5, 5.0),  # abductor of the little toe
-        ((0, -12, -41), (1, 40, -38), 7.5, 5.5),  # quadratus plantae
-        ((16, 12, -6), (10, 55, 1), 4.5, 3.0),  # short extensor of the toes
-        ((-14, 60, -33), (-18, 112, -44), 7.0, 5.5),  # short flexor of the great toe
-        ((-3, 62, -28), (-2, 115, -42), 6.0, 4.5),  # interosseous muscles
-        ((8, 58, -30), (10, 112, -44), 5.5, 4.5),
-        ((17, 52, -32), (22, 105, -45), 5.0, 4.0),
-    ]
+    bellies = {
+        "abductor of the great toe": ((-17, -24, -42), (-27, 66, -36), 8.5, 7.5),
+        "short flexor of the toes, medial half": ((-4, -26, -48), (-9, 76, -47), 8.0, 6.5),
+        "short flexor of the toes, lateral half": ((6, -26, -48), (5, 76, -48), 7.5, 6.0),
+        "abductor of the little toe": ((18, -28, -45), (29, 62, -43), 7.5, 6.0),
+        "quadratus plantae": ((-2, -14, -40), (0, 46, -37), 9.0, 6.5),
+        "short extensor of the toes": ((17, 10, -8), (12, 62, 1), 5.0, 3.5),
+        "short flexor of the great toe": ((-14, 54, -32), (-20, 112, -45), 8.0, 6.5),
+        "adductor of the great toe": ((2, 54, -32), (-4, 112, -46), 7.5, 5.5),
+        "short flexor of the little toe": ((18, 50, -34), (25, 108, -46), 6.5, 5.0),
+        "interossei 1": ((-14, 66, -18), (-15, 112, -36), 5.0, 4.5),
+        "interossei 2": ((-3, 66, -18), (-3, 112, -38), 4.5, 4.0),
+        "interossei 3": ((8, 62, -22), (11, 110, -39), 4.5, 4.0),
+        "interossei 4": ((18, 58, -26), (24, 106, -40), 4.5, 4.0),
+    }
     shapes = [
-        capsule(vary.place(*start), vary.place(*end), *vary.size(first, last)) for start, end, first, last in bellies
+        capsule(vary.place(*start), vary.place(*end), *vary.size(first, last))
+        for start, end, first, last in bellies.values()
     ]
-    return [vary.rough(shape, 0.5, (10, 30)) for shape in shapes]
+    return [vary.rough(shape, 0.6, (10, 35)) for shape in shapes]
 
 
 def _cord(vary: Variation, radius: float, shin: list, foot: list, width: float = 0.0) -> Cord:
@@ -187,6 +196,30 @@ def _tendons(vary: Variation) -> list[Cord]:
         _cord(vary, 1.6, [(2, 19, 60), (-1, 23, 20)], [(-7, 35, 10), (-14, 60, 0), (-22, 115, -24)]),
         _cord(vary, 2.0, [(8, 18, 60), (7, 22, 20)], [(5, 34, 9), (6, 60, 0), (8, 115, -26)]),
     ]  # fmt: skip
+
+
+def _ligaments(vary: Variation) -> list[Cord]:
+    return [
+        # deltoid: from the medial malleolus to the talus, the sustentaculum and the navicular
+        _cord(vary, 1.4, [(-21, 0, 8)], [(-17, 5, -8)]),
+        _cord(vary, 1.4, [(-21, -4, 8)], [(-14, -12, -6)], 2),
+        _cord(vary, 1.2, [(-21, 4, 9)], [(-20, 26, -8)]),
+        # lateral: anterior and posterior talofibular, calcaneofibular
+        _cord(vary, 1.1, [(20, 1, -4)], [(12, 14, -4)]),
+        _cord(vary, 1.2, [(20, -9, -4)], [(4, -15, -7)]),
+        _cord(vary, 1.2, [(22, -5, -9)], [(18, -18, -26)]),
+        # tibiofibular, in front and behind
+        _cord(vary, 1.2, [(12, 14, 20), (20, 2, 12)], []),
+        _cord(vary, 1.2, [(10, -16, 20), (19, -10, 10)], []),
+        # interosseous talocalcaneal, in the tarsal sinus and canal
+        _cord(vary, 1.6, [], [(6, 8, -8), (9, 10, -19)]),
+        _cord(vary, 1.5, [], [(0, 4, -9), (2, 5, -17)]),
+        # bifurcate, and the dorsal and plantar bands of the foot
+        _cord(vary, 1.1, [], [(9, 15, -10), (2, 28, -8)]),
+        _cord(vary, 1.0, [], [(-8, 24, 3), (-9, 46, 0)], 8),
+        _cord(vary, 1.6, [], [(6, -22, -46), (8, 4, -36), (10, 38, -32)], 7),
+        _cord(vary, 1.6, [], [(-13, 9, -27), (-14, 26, -18)], 4),
+    ]
 
 
 def _vessels(vary: Variation) -> list[Cord]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -66,15 +65,17 @@ class WholeVolume:
     """
 
     window: Sequence[int]
-    mode: Literal["tiles", "slices", "patches"] = "tiles"
+    mode: str = "tiles"
     overlap: float = 0.5
-    blend: Literal["smooth", "uniform"] = "smooth"
+    blend: str = "smooth"
     batch: int = 8
     memory_gb: float = 3.0
 
     def __post_init__(self) -> None:
         if self.mode not in ("tiles", "slices", "patches"):
             raise ConfigError(f"mode {self.mode!r} is unknown", mend="choose tiles, slices or patches")
+        if self.blend not in ("smooth", "uniform"):
+            raise ConfigError(f"blend {self.blend!r} is unknown", mend="choose smooth or uniform")
         if len(self.window) not in (2, 3):
             raise ConfigError(f"window {list(self.window)} has {len(self.window)} sides", mend="give two or three")
         if not 0 <= self.overlap < 1:

@@ -101,38 +101,37 @@ class WholeImage:
         return np.ones_like(image, dtype=bool)
 
 
-def _cleaned(
-    mask: Bool[np.ndarray, "x y z"], largest: bool, fill_holes: bool
-) -> Bool[np.ndarray, "x y z"]:
-    if largest and mask.any():
-        mask = _largest_component(mask)
+def _cleaned(mask: Bool[np.ndarray, "x y z"], largest: bool, fill_holes: bool) -> Bool[np.ndarray, "x y z"]:
+    by_slice = np.ascontiguousarray(mask.T)  # as files lie in memory: more than twice as fast
+    if largest and by_slice.any():
+        by_slice = _largest_component(by_slice)
     if fill_holes:
-        mask = _holes_filled(mask)
-    fraction = mask.mean()
+        by_slice = _holes_filled(by_slice)
+    fraction = by_slice.mean()
     if fraction < LEAST_FRACTION:
         raise FileError(
             f"its foreground covers {100 * fraction:.2g} % of the image",
             mend="choose a lower prepare.foreground.value, or prepare/foreground=otsu or whole_image",
         )
-    return mask
+    return by_slice.T
 
 
-def _largest_component(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+def _largest_component(mask: Bool[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
     from scipy import ndimage
 
     labels, count = ndimage.label(mask)
     return labels == 1 + np.argmax(np.bincount(labels.ravel(), minlength=count + 1)[1:])
 
 
-def _holes_filled(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+def _holes_filled(mask: Bool[np.ndarray, "z y x"]) -> Bool[np.ndarray, "z y x"]:
     """Fill what the mask encloses in a slice; a hole enclosed in three dimensions is enclosed in every slice too."""
     from scipy import ndimage
 
     within_slice = ndimage.generate_binary_structure(3, 1)
-    within_slice[:, :, [0, 2]] = False
+    within_slice[[0, 2]] = False
     labels, count = ndimage.label(~mask, within_slice)
     open_to_border = np.zeros(count + 1, dtype=bool)
     open_to_border[0] = True  # the mask itself
-    for axis in (0, 1):
+    for axis in (1, 2):
         open_to_border[labels.take([0, -1], axis)] = True
     return mask | ~open_to_border[labels]

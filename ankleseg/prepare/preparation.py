@@ -71,7 +71,9 @@ class Preparation:
                 f"prepare.orientation {self.orientation!r} is unknown", mend=f"use letters like PSR, or {SLICES_LAST!r}"
             )
         if self.bring_to_side not in (None, "left", "right"):
-            raise ConfigError(f"prepare.bring_to_side {self.bring_to_side!r} is unknown", mend="use left, right or null")
+            raise ConfigError(
+                f"side {self.bring_to_side!r} is unknown", mend="set prepare.bring_to_side to left, right or null"
+            )
         if self.spacing is not None:
             spacing = tuple(None if value is None else float(value) for value in self.spacing)
             if len(spacing) != 3 or any(value is not None and not value > 0 for value in spacing):
@@ -104,7 +106,7 @@ class Preparation:
         image = np.empty((len(volumes), *placement.shape), dtype=np.float32, order="F")
         foreground = None
         for channel, volume in enumerate(volumes):
-            raw = placement.image_to_prepared(volume.data)
+            raw = np.asfortranarray(placement.image_to_prepared(volume.data))
             with _naming(volume.path):
                 if foreground is None:
                     foreground = self.foreground(raw)
@@ -137,7 +139,9 @@ class Preparation:
         """
         preparation = build(node)
         if not isinstance(preparation, Preparation):
-            raise ConfigError("the node describes no preparation", mend=f"its _target_ must be {_target_of(Preparation)}")
+            raise ConfigError(
+                "the node describes no preparation", mend=f"its _target_ must be {_target_of(Preparation)}"
+            )
         return preparation
 
 

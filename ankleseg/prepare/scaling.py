@@ -53,7 +53,7 @@ class Percentile:
         Raises:
             FileError: the foreground is constant.
         """
-        dark, bright = np.percentile(image[foreground], [self.low, self.high])
+        dark, bright = np.percentile(image[foreground], [self.low, self.high], method="nearest").tolist()
         _require_contrast(bright - dark, dark)
         return np.clip((image - np.float32(dark)) / np.float32(bright - dark), 0, 1)
 

@@ -29,7 +29,7 @@ def distribution(structure: Sequence[str], group: Sequence[str], value: Sequence
     """
     structures, groups = list(dict.fromkeys(structure)), list(dict.fromkeys(group))
     colour = colours(groups, GROUP_COLOURS)
-    figure, (axes,) = _figure(max(4.5, 1.6 + 0.75 * len(structures) * len(groups)), 3.4)
+    figure, (axes,) = _figure(max(8.4, 1.6 + 0.75 * len(structures) * len(groups)), 3.4)
     jitter = np.random.default_rng(0)
     width = 0.8 / len(groups)
     for place, name in enumerate(structures):
@@ -63,29 +63,25 @@ def agreement(
 
     The four sequences run in parallel, one entry a case and structure; volumes are in ml. The lines of the second
     panel are the mean difference and ± 1.96 standard deviations around it, of all structures together, in per cent
-    of the mean of both volumes.
+    of the mean of both volumes; entries with an empty volume are in the first panel only.
     """
     colour = colours(structure, STRUCTURE_COLOURS)
     marker = dict(zip(dict.fromkeys(group), "o^sDvP*" * (1 + len(group)), strict=False))
     true, found = np.asarray(reference_ml, dtype=float), np.asarray(predicted_ml, dtype=float)
-    middle = (true + found) / 2
-    percent = np.divide(100 * (found - true), middle, out=np.zeros_like(middle), where=middle > 0)
     figure, (left, right) = _figure(8.4, 3.7, panels=2)
-    for s, g, t, f, m, p in zip(structure, group, true, found, middle, percent, strict=True):
+    differences = []
+    for s, g, t, f in zip(structure, group, true, found, strict=True):
         style: dict[str, Any] = {"color": colour[s], "marker": marker[g], "s": 26, "edgecolor": INK, "lw": 0.4}
-        left.scatter(t, f, zorder=3, **style)
-        right.scatter(m, p, zorder=3, **style)
+        left.scatter(t, f, zorder=3, clip_on=False, **style)
+        if t > 0 and f > 0:
+            differences.append(200 * (f - t) / (f + t))
+            right.scatter((t + f) / 2, differences[-1], zorder=3, **style)
     end = 1.06 * max(true.max(), found.max(), 1e-9)
     left.plot([0, end], [0, end], color=FAINT, lw=1, zorder=1)
     left.set(xlim=(0, end), ylim=(0, end), xlabel="reference volume (ml)", ylabel="predicted volume (ml)")
     left.set_aspect("equal")
-    bias, spread = percent.mean(), percent.std(ddof=1) if len(percent) > 1 else 0.0
-    lines = ((bias, "mean"), (bias - 1.96 * spread, "mean − 1.96 SD"), (bias + 1.96 * spread, "mean + 1.96 SD"))
-    for level, name in lines if spread else lines[:1]:
-        right.axhline(level, color=FAINT, lw=1, ls="-" if name == "mean" else "--", zorder=1)
-        place = (1.015, level)
-        right.annotate(f"{name}: {level:+.1f}".replace("-", "−"), place, xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
     right.axhline(0, color=INK, lw=0.6, zorder=1)
+    _agreement_lines(right, np.array(differences))
     right.set(xlabel="mean of both volumes (ml)", ylabel="predicted − reference (%)", xlim=(0, end))
     handles = [_mark(left, color=colour[name], marker="s", label=name) for name in colour]
     if len(marker) > 1:
@@ -101,6 +97,8 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> bytes:
         history: curves of one length by name. Names with ``loss`` go to the left panel, names with ``dice`` to the
             right one, others are not drawn. ``epoch``, if there, gives the horizontal axis; NaN leaves a gap.
     """
+    from matplotlib.ticker import MaxNLocator
+
     count = max((len(curve) for curve in history.values()), default=0)
     epochs = np.asarray(history.get("epoch", range(count)), dtype=float)
     curves = {name: np.asarray(curve, dtype=float) for name, curve in history.items()}
@@ -124,11 +122,21 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> bytes:
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, loc="best")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(epochs):
             margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
             axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
     return _png(figure)
+
+
+def _agreement_lines(axes: Axes, differences: np.ndarray) -> None:
+    if len(differences) < 2:
+        return
+    bias, spread = differences.mean(), differences.std(ddof=1)
+    for level, name in ((bias, "mean"), (bias - 1.96 * spread, "− 1.96 SD"), (bias + 1.96 * spread, "+ 1.96 SD")):
+        axes.axhline(level, color=FAINT, lw=1, ls="-" if name == "mean" else "--", zorder=1)
+        said = f"{name}: {level:+.1f}".replace("-", "−")
+        axes.annotate(said, (1.015, level), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
 
 
 def _of_structure(name: str) -> str:

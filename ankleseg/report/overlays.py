@@ -13,6 +13,7 @@ from ankleseg.report.colours import STRUCTURE_COLOURS, colours
 from ankleseg.volumes import axis_codes, reorient, slice_axis, spacing
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -21,7 +22,8 @@ LIGHT = "#F2F2F2"
 MARGIN_MM = 8.0  # shown around the structures
 MOSAIC_SLICES = 8
 MOSAIC_WIDTH = 1200  # pixels, before a mosaic is made to fit its limit
-LEGEND_HEIGHT = 32  # pixels
+GAP = 4  # pixels between slices
+LEGEND_LINE = 26  # pixels
 BAR_MM = 20
 
 # Where the axis across the slices points to → where rows, columns and slices are made to point to.
@@ -66,10 +68,9 @@ def overlay(
         {} if labels is None else {name: labels == k for k, name in enumerate(names, start=1)}
         for labels in (prediction, reference)
     ]
-    figure, (axes,) = _panels(1, 1, np.array(image.shape) * spacing, width, legend=bool(structures))
+    legend = _legend_entries(colour) if structures else []
+    figure, (axes,) = _panels(1, 1, np.array(image.shape) * spacing, width, legend)
     _draw_slice(axes, image, masks[0], masks[1], colour, spacing, _contrast(image))
-    if structures:
-        _legend(figure, colour)
     return _render(figure)
 
 
@@ -84,7 +85,7 @@ def mosaic(
     """Draw slices through the structures of a case, filled predictions and outlined references, as PNG.
 
     The slices are spread so that each stands for the same share of the structures; with nothing to show, the whole
-    field of view is shown.
+    field of view is shown. The number of a slice is its voxel index in the file, from 0.
 
     Args:
         image: intensities, or None where there are none to show.
@@ -103,17 +104,17 @@ def mosaic(
     mm = np.array([rows.stop - rows.start, columns.stop - columns.start]) * size[:2]
     across = _panels_across(len(chosen), mm)
     colour = colours([*true, *predicted], STRUCTURE_COLOURS)
-    figure, panels = _panels(-(-len(chosen) // across), across, mm, MOSAIC_WIDTH, legend=True)
+    figure, panels = _panels(-(-len(chosen) // across), across, mm, MOSAIC_WIDTH, _legend_entries(colour))
     shown = np.stack([scan[rows, columns, index] for index in chosen], axis=-1)
     if image is None:
         shown = np.zeros(shown.shape)
+    stored = _stored_indices(affine, grid, anywhere.shape[2])
     for number, (axes, index) in enumerate(zip(panels, chosen, strict=False)):
         here = [{name: mask[rows, columns, index] for name, mask in masks.items()} for masks in (predicted, true)]
         _draw_slice(axes, shown[..., number], here[0], here[1], colour, size[:2], _contrast(shown))
-        _say(axes, 0.5, 0.98, f"slice {index + 1} of {anywhere.shape[2]}", va="top")
+        _say(axes, 0.03, 0.98, f"{stored[index]}", ha="left", va="top")
     _say_directions(panels[0], axis_codes(grid))
     _draw_scale(panels[len(chosen) - 1])
-    _legend(figure, colour)
     return _png_within(figure, limit)
 
 
@@ -136,27 +137,50 @@ def _slices_through(anywhere: np.ndarray) -> list[int]:
     return sorted({int(index) for index in np.searchsorted(share, wanted)})
 
 
+def _stored_indices(affine: np.ndarray, grid: np.ndarray, count: int) -> list[int]:
+    flipped = axis_codes(affine)[slice_axis(affine)] != axis_codes(grid)[2]
+    return list(range(count - 1, -1, -1)) if flipped else list(range(count))
+
+
 def _panels_across(count: int, mm: np.ndarray) -> int:
-    """Number of columns that makes a mosaic about twice as wide as high."""
-    shapes = {across: (across * mm[1]) / (-(-count // across) * mm[0]) for across in range(1, count + 1)}
-    return min(shapes, key=lambda across: abs(np.log(shapes[across] / 2)))
+    """Number of columns that makes a mosaic about twice as wide as high, with few empty places."""
+
+    def badness(across: int) -> float:
+        down = -(-count // across)
+        return abs(np.log((across * mm[1]) / (down * mm[0]) / 2)) + (down * across - count) / count
+
+    return min(range(1, count + 1), key=badness)
 
 
-def _panels(down: int, across: int, mm: np.ndarray, width: int, *, legend: bool) -> tuple[Figure, list[Axes]]:
+def _panels(down: int, across: int, mm: np.ndarray, width: int, legend: Sequence[Artist]) -> tuple[Figure, list[Axes]]:
     """A dark figure, ``width`` pixels wide, of panels that show so many mm (rows, columns), a legend below them."""
     from matplotlib.figure import Figure
 
-    strip = LEGEND_HEIGHT if legend else 0
-    height = round(width / across * mm[0] / mm[1]) * down + strip
+    lines = _legend_lines(legend, width)
+    side = (width - GAP * (across - 1)) / across
+    tall = round(side * mm[0] / mm[1])
+    height = down * tall + GAP * (down - 1) + LEGEND_LINE * lines
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=DARK)
-    bottom = strip / height
     panels = []
     for number in range(down * across):
         row, column = divmod(number, across)
-        box = (column / across, bottom + (down - 1 - row) * (1 - bottom) / down, 1 / across, (1 - bottom) / down)
-        axes = figure.add_axes(box)
+        left, top = column * (side + GAP), row * (tall + GAP)
+        axes = figure.add_axes((left / width, 1 - (top + tall) / height, side / width, tall / height))
         axes.set_axis_off()
         panels.append(axes)
+    if legend:
+        figure.legend(
+            handles=legend,
+            loc="lower center",
+            ncols=-(-len(legend) // lines),
+            frameon=False,
+            fontsize=9,
+            labelcolor=LIGHT,
+            borderaxespad=0.2,
+            borderpad=0.3,
+            handlelength=1.4,
+            columnspacing=1.6,
+        )
     return figure, panels
 
 
@@ -191,18 +215,33 @@ def _contrast(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(high) if high > low else float(low) + 1
 
 
-def _say(axes: Axes, x: float, y: float, text: str, *, ha: str = "center", va: str = "center") -> None:
+def _say(
+    axes: Axes, x: float, y: float, text: str, *, ha: str = "center", va: str = "center", family: str = "sans-serif"
+) -> None:
     from matplotlib.patheffects import withStroke
 
     around = [withStroke(linewidth=2.2, foreground=DARK)]
-    axes.text(x, y, text, transform=axes.transAxes, color=LIGHT, fontsize=8.5, ha=ha, va=va, path_effects=around)
+    axes.text(
+        x,
+        y,
+        text,
+        transform=axes.transAxes,
+        color=LIGHT,
+        fontsize=8.5,
+        family=family,
+        ha=ha,
+        va=va,
+        path_effects=around,
+    )
 
 
 def _say_directions(axes: Axes, codes: str) -> None:
-    down, right = codes[:2]
-    _say(axes, 0.5, 0.02, down, va="bottom")
-    _say(axes, 0.98, 0.5, right, ha="right")
-    _say(axes, 0.02, 0.5, OPPOSITE[right], ha="left")
+    down, right = codes[0], codes[1]
+    family = "monospace"  # its I has serifs and is not taken for a line
+    _say(axes, 0.5, 0.02, down, va="bottom", family=family)
+    _say(axes, 0.5, 0.98, OPPOSITE[down], va="top", family=family)
+    _say(axes, 0.98, 0.5, right, ha="right", family=family)
+    _say(axes, 0.02, 0.5, OPPOSITE[right], ha="left", family=family)
 
 
 def _draw_scale(axes: Axes) -> None:
@@ -217,24 +256,23 @@ def _draw_scale(axes: Axes) -> None:
     _say(axes, 0.04, 0.065, f"{BAR_MM} mm", ha="left", va="bottom")
 
 
-def _legend(figure: Figure, colour: Mapping[str, str]) -> None:
+def _legend_entries(colour: Mapping[str, str]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=shade, label=name) for name, shade in colour.items()]
-    handles.append(Patch(facecolor=LIGHT, alpha=0.45, label="filled: prediction"))
-    handles.append(Line2D([], [], color=LIGHT, lw=1.5, label="line: reference"))
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=len(handles),
-        frameon=False,
-        fontsize=9,
-        labelcolor=LIGHT,
-        borderpad=0.3,
-        handlelength=1.4,
-        columnspacing=1.6,
-    )
+    return [
+        *(Patch(facecolor=shade, label=name) for name, shade in colour.items()),
+        Patch(facecolor=LIGHT, alpha=0.45, label="filled: prediction"),
+        Line2D([], [], color=LIGHT, lw=1.5, label="line: reference"),
+    ]
+
+
+def _legend_lines(legend: Sequence[Artist], width: int) -> int:
+    """Lines a legend takes: a letter is about 6.2 pixels wide, the sample beside a name with its gaps 36."""
+    if not legend:
+        return 0
+    widest = max(36 + 6.2 * len(str(entry.get_label())) for entry in legend)
+    return -(-len(legend) // max(1, int(width // widest)))
 
 
 def _render(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
@@ -252,9 +290,7 @@ def _png_within(figure: Figure, limit: int) -> bytes:
     while True:
         buffer = io.BytesIO()
         picture = Image.fromarray(_render(figure))
-        picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-            buffer, format="png", optimize=True
-        )
+        picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="png")
         data = buffer.getvalue()
         if len(data) <= limit or figure.dpi < 20:
             return data

@@ -19,13 +19,13 @@ from ankleseg.tasks.base import Task
 
 @dataclass(frozen=True)
 class ValidatedCase:
-    """A whole validation volume: its name, image (X, Y, Z), label, prediction (0 background, k structure), Dice."""
+    """A whole validation volume: its name, image (X, Y, Z), label and prediction (0 background, k the k-th structure)."""
 
     case: str
     image: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
-    dice: dict[str, float | None]
+    structures: tuple[str, ...]
 
 
 @final
@@ -82,7 +82,7 @@ class Segmentation(Task):
         reference = label.reshape(image.shape[1:]).cpu().numpy()
         dice = {name: overlap(prediction == k, reference == k).dice for k, name in enumerate(self.structures, start=1)}
         self._validated.append(dice)
-        return ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, dice)
+        return ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, self.structures)
 
     def on_validation_epoch_end(self) -> None:
         self._inference = None

@@ -45,6 +45,20 @@ class History(Callback):
             part.write_bytes(training_curves(curves))
 
 
+class CrashCheckpoint(Callback):
+    """Write ``crash.ckpt`` when training ends by an error or an interruption.
+
+    Lightning's own callback for this makes the next `fit` resume by itself from whatever checkpoint it finds.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if trainer.global_step > 0:
+            trainer.save_checkpoint(self.folder / "crash.ckpt")
+
+
 class ValidationOverlays(Callback):
     """Show a slice of every validation volume, with prediction and reference, in TensorBoard."""
 
@@ -59,11 +73,11 @@ class ValidationOverlays(Callback):
     ) -> None:
         if not isinstance(outputs, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        area = (outputs.label > 0).sum(axis=(0, 1))
-        index = int(area.argmax())
-        picture = overlay(
-            outputs.image[:, :, index], prediction=outputs.prediction[:, :, index], reference=outputs.label[:, :, index]
+        index = int((outputs.label > 0).sum(axis=(0, 1)).argmax())
+        image, prediction, reference = (
+            volume[:, ::-1, index].T for volume in (outputs.image, outputs.prediction, outputs.label)
         )
+        picture = overlay(image, prediction, reference, structures=outputs.structures)
         trainer.logger.experiment.add_image(
             f"validation/{outputs.case}", picture, trainer.global_step, dataformats="HWC"
         )

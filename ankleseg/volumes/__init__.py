@@ -1,6 +1,7 @@
 """Volumes: geometry found from affines, the one reader, the one writer, and the checks before any work."""
 
 from ankleseg.volumes.archives import extract_archive
+from ankleseg.volumes.checks import CaseCheck, Finding, Verdict, check_case, check_image, check_mask, read_mask
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import (
     anatomical_axis,
@@ -21,16 +22,23 @@ from ankleseg.volumes.volume import Header, Volume, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
 __all__ = [
+    "CaseCheck",
+    "Finding",
     "Header",
+    "Verdict",
     "Volume",
     "anatomical_axis",
     "available_memory",
     "axis_codes",
+    "check_case",
+    "check_image",
+    "check_mask",
     "diagonal_mm",
     "extract_archive",
     "is_left_handed",
     "on_grid_of",
     "read_header",
+    "read_mask",
     "read_volume",
     "reorient",
     "replace_file",

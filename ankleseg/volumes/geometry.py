@@ -83,16 +83,16 @@ def _world_axis(code: str) -> int:
 
 def corners(shape: Sequence[int], affine: Affine) -> Float[np.ndarray, "8 3"]:
     """Return the world position in mm of the centres of the eight corner voxels."""
-    return _corners([0, 0, 0], [size - 1 for size in shape[:3]], affine)
+    return _corners(0.0, -1.0, shape, affine)
 
 
 def box_corners(shape: Sequence[int], affine: Affine) -> Float[np.ndarray, "8 3"]:
     """Return the world position in mm of the eight corners of the field of view, at the outer edges of the voxels."""
-    return _corners([-0.5] * 3, [size - 0.5 for size in shape[:3]], affine)
+    return _corners(-0.5, -0.5, shape, affine)
 
 
-def _corners(first: Sequence[float], last: Sequence[float], affine: Affine) -> np.ndarray:
-    indices = np.array(list(product(*zip(first, last, strict=True))), dtype=float)
+def _corners(first: float, beyond_last: float, shape: Sequence[int], affine: Affine) -> np.ndarray:
+    indices = np.array(list(product(*((first, size + beyond_last) for size in shape[:3]))))
     return indices @ affine[:3, :3].T + affine[:3, 3]
 
 
@@ -116,8 +116,8 @@ def same_grid(
 
 
 def resample(
-    data: Scan, affine: Affine, shape: Sequence[int], target_affine: Affine, *, order: int = 1, cval: float = 0.0
-) -> Scan:
+    data: Scan, affine: Affine, shape: Sequence[int], target_affine: Affine, *, order: int = 1, cval: float | int = 0.0
+) -> Shaped[np.ndarray, "u v w"]:
     """Sample a volume at the voxel centres of another grid.
 
     Args:
@@ -143,7 +143,7 @@ def resample(
 
 
 def resampled_grid(
-    shape: Sequence[int], affine: Affine, new_spacing: Sequence[float] | Float[np.ndarray, "xyz=3"]
+    shape: Sequence[int], affine: Affine, new_spacing: Sequence[float | int] | Float[np.ndarray, "xyz=3"]
 ) -> tuple[tuple[int, int, int], Affine]:
     """Return shape and affine of a grid of another spacing that keeps the corner of the field of view.
 

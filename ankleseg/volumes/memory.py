@@ -9,6 +9,7 @@ from pathlib import Path
 from ankleseg.errors import FileError
 
 SIZE_UNITS = ("kB", "MB", "GB", "TB")
+CONTROL_GROUP = Path("/sys/fs/cgroup")
 GZIP_LARGEST_RATIO = 1032  # deflate cannot expand a byte further
 
 
@@ -33,7 +34,7 @@ def check_memory(path: Path, needed: int) -> None:
         )
 
 
-def readable_size(size: float) -> str:
+def readable_size(size: int) -> str:
     """Return a number of bytes as people write it, e.g. ``3.2 GB``."""
     if size < 1000:
         return f"{size:.0f} bytes"
@@ -53,16 +54,15 @@ def _machine_free() -> int:
 
 def _container_free() -> list[int]:
     """Left of the control group's limit (version 2, then 1); page cache counts as used there, so it is given back."""
-    group = Path("/sys/fs/cgroup")
     free = []
     for limit, used, statistics, cache in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
     ):
         try:
-            lines = (group / statistics).read_text().splitlines()
+            lines = (CONTROL_GROUP / statistics).read_text().splitlines()
             cached = next((int(line.split()[1]) for line in lines if line.split()[0] == cache), 0)
-            free.append(int((group / limit).read_text()) - int((group / used).read_text()) + cached)
+            free.append(int((CONTROL_GROUP / limit).read_text()) - int((CONTROL_GROUP / used).read_text()) + cached)
         except (OSError, ValueError):  # no such group, or its limit reads "max"
             continue
     return free

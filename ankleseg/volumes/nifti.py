@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -45,11 +46,14 @@ def read_nifti_voxels(path: Path) -> np.ndarray:
     shape, dtype = tuple(map(int, raw.get_data_shape())), raw.get_data_dtype()
     data = np.empty(shape, dtype, order="F")
     with _opened(path) as stream:
-        stream.read(int(raw["vox_offset"]))
+        stream.seek(int(raw["vox_offset"]))
         _fill(path, stream, data)
-    slope, intercept = raw.get_slope_inter()
+    try:
+        slope, intercept = raw.get_slope_inter()
+    except nib.spatialimages.HeaderDataError:
+        raise FileError("scales its values by NaN", file=path, mend="correct scl_slope and scl_inter") from None
     if slope is None or (slope == 1 and intercept == 0):
-        return data
+        return data.astype(dtype.newbyteorder("="), copy=False)
     scaled = data.astype(np.float64)
     scaled *= slope
     scaled += intercept
@@ -78,7 +82,7 @@ def _raw_header(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open for reading, through gzip by the name's ending, and tell gzip's errors in one line."""
     compressed = path.name.lower().endswith(".gz")
     with path.open("rb") as file:
@@ -95,7 +99,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             return
         try:
             with gzip.open(file) as stream:
-                yield stream  # type: ignore[misc]
+                yield stream
         except EOFError:
             raise FileError(
                 "is truncated: its compressed data end early", file=path, mend="copy the file again"
@@ -108,12 +112,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             ) from None
 
 
-def _fill(path: Path, stream: IO[bytes], data: np.ndarray) -> None:
+def _fill(path: Path, stream: io.BufferedIOBase, data: np.ndarray) -> None:
     """Read exactly the voxels, then on to the end, where gzip compares the checksum."""
     target = data.reshape(-1, order="F").view(np.uint8).data
     filled = 0
     while filled < len(target):
-        count = stream.readinto(target[filled : filled + (1 << 24)])  # type: ignore[attr-defined]
+        count = stream.readinto(target[filled : filled + (1 << 24)])
         if not count:
             raise FileError(
                 f"is truncated: it holds {readable_size(filled)} of {readable_size(len(target))} of voxels",
@@ -143,7 +147,7 @@ def _check_declared_size(path: Path, raw: Any) -> None:
     code = int(raw["datatype"])
     try:
         dtype = raw.get_data_dtype()
-    except nib.spatialimages.HeaderDataError:
+    except (KeyError, nib.spatialimages.HeaderDataError):
         dtype = None
     if dtype is None or dtype.kind not in "iuf":
         raise FileError(
@@ -151,10 +155,11 @@ def _check_declared_size(path: Path, raw: Any) -> None:
             file=path,
             mend="convert it to whole or floating numbers",
         )
-    declared, size = _declared_bytes(raw), path.stat().st_size
-    compressed = path.name.lower().endswith(".gz")
-    largest = size * GZIP_LARGEST_RATIO if compressed else size - int(raw["vox_offset"])
-    if declared > largest:
+    declared, size, start = _declared_bytes(raw), path.stat().st_size, float(raw["vox_offset"])
+    largest = size * GZIP_LARGEST_RATIO if path.name.lower().endswith(".gz") else size
+    if not start >= 348:
+        raise FileError(f"declares that its voxels start at byte {start:g}", file=path, mend="convert the scan again")
+    if start + declared > largest:
         raise FileError(
             f"is truncated or its header is wrong: it declares {readable_size(declared)} of voxels, "
             f"and a file of {readable_size(size)} cannot hold them",

@@ -48,7 +48,8 @@ def write_volume(path: str | Path, data: np.ndarray, affine: Affine, *, like: He
 
 
 def _nifti_image(data: np.ndarray, affine: Affine, like: Header | None) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(_storable(data), affine)
+    storable = _storable(data)
+    image = nib.Nifti1Image(storable, affine, dtype=storable.dtype)
     image.header.set_xyzt_units("mm", "sec")
     if like is not None and same_grid(data.shape, affine, data.shape, like.affine, tolerance=1e-4):
         qform, sform = like.qform, like.sform

@@ -20,6 +20,8 @@ MONAI = {"monai_unet", "segresnet", "basicunet"}
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 every_network = pytest.mark.parametrize("name", NAMES)
+SMALL = [8, 8, 16]  # widths for laws that do not need the published ones
+
 every_network_of_ours = pytest.mark.parametrize("name", sorted(OURS))
 
 
@@ -204,13 +206,13 @@ def test_a_wrong_side_is_named_with_its_divisor(name):
 @every_network_of_ours
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_norm_is_a_setting(name, norm):
-    network = build(name, norm=norm).eval()
+    network = build(name, norm=norm, widths=SMALL).eval()
     kinds = {type(module) for module in network.modules()}
     assert not kinds & set(BATCH_NORMS)
     assert (nn.InstanceNorm2d in kinds) == (norm == "instance")
     # Instance norm has the affine parameters of batch norm, but no running statistics.
     if norm == "instance":
-        assert parameter_count(network) == parameter_count(build(name))
+        assert parameter_count(network) == parameter_count(build(name, widths=SMALL))
         assert not list(network.buffers())
     with torch.inference_mode():
         assert network(batch(1, 1, 32, 32)).shape == (1, 1, 32, 32)
@@ -218,17 +220,17 @@ def test_norm_is_a_setting(name, norm):
 
 @every_network_of_ours
 def test_dropout_is_random_in_training_and_absent_in_evaluation(name):
-    network = build(name, dropout=0.3)
+    network = build(name, dropout=0.3, widths=SMALL)
     image = batch(2, 1, 32, 32)
     with torch.no_grad():
         assert not torch.equal(network(image), network(image))
         torch.testing.assert_close(network.eval()(image), without_dropout(name, network)(image))
-    assert parameter_count(network) == parameter_count(build(name))
+    assert parameter_count(network) == parameter_count(build(name, widths=SMALL))
 
 
 def without_dropout(name: str, network: nn.Module) -> nn.Module:
     """The network of that name with dropout 0 and the weights of ``network``."""
-    plain = build(name, dropout=0.0)
+    plain = build(name, dropout=0.0, widths=SMALL)
     plain.load_state_dict(network.state_dict())
     return plain.eval()
 

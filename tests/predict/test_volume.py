@@ -88,6 +88,7 @@ def test_memory_bound_lowers_the_batch_and_is_told_when_it_cannot_hold():
     [
         ({"window": (8,)}, "window .* has 1 sides"),
         ({"window": (8, 8), "mode": "all"}, "mode 'all' is unknown; choose tiles, slices or patches"),
+        ({"window": (8, 8), "blend": "hard"}, "blend 'hard' is unknown; choose smooth or uniform"),
         ({"window": (8, 8), "overlap": 1.0}, "overlap 1.0 is not a fraction"),
     ],
 )

@@ -25,7 +25,7 @@ def command(table: Path, run: Path, *more: str) -> list[str]:
         *("cohort/split=explicit", "cohort.split.train=[s0,s1]", "cohort.split.validation=[s2]"),
         *("patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.3", "patches.steps_per_epoch=8"),
         *("patches.batch_size=2", f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", "test=false"),
-        *("scheduler=polynomial", "trainer.enable_progress_bar=false", f"hydra.run.dir={run}", *more),
+        *("scheduler=polynomial", "~callbacks.progress", f"hydra.run.dir={run}", *more),
     ]
 
 

@@ -1,0 +1,171 @@
+"""A case is one scan with what is known about it; a cohort is the cases of a study. Paths only, no pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, cast
+
+from ankleseg.errors import CohortError
+
+Side = Literal["left", "right"]
+SIDES: Mapping[str, Side] = {"left": "left", "l": "left", "right": "right", "r": "right"}
+NOT_AVAILABLE = ("", "n/a", "na", "nan", "none")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the manual segmentation of a structure is: a value of a label map, or a mask where ``value`` is None."""
+
+    path: Path
+    value: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan.
+
+    Attributes:
+        name: different for every case of a cohort.
+        subject: who was scanned; several cases may share a subject, and then stay together in every split.
+        images: one file a channel.
+        references: the manual segmentation of each structure that has one.
+        group: such as ``control`` or ``equinus``.
+        side: of the body that was scanned.
+    """
+
+    name: str
+    subject: str
+    images: tuple[Path, ...]
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    group: str | None = None
+    side: Side | None = None
+
+    @property
+    def masks(self) -> dict[Path, tuple[int, ...] | None]:
+        """Each reference file with the label values used of it, None for a mask: what `check_case` takes."""
+        masks: dict[Path, tuple[int, ...] | None] = {}
+        for reference in self.references.values():
+            others = masks.get(reference.path) or ()
+            masks[reference.path] = None if reference.value is None else (*others, reference.value)
+        return masks
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of a study, and the structures of interest in the order of their labels.
+
+    Raises:
+        CohortError: no cases, two of one name, a name that is a path, a subject in two groups, or an image of two
+            subjects.
+    """
+
+    root: Path
+    cases: tuple[Case, ...]
+    structures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cases:
+            raise CohortError("holds no cases", file=self.root, mend="check that it is the cohort's folder or table")
+        name, count = Counter(case.name for case in self.cases).most_common(1)[0]
+        if count > 1:
+            raise CohortError(
+                f"has {count} cases named {name}", file=self.root, mend="give each scan its own name in a column 'case'"
+            )
+        for name in (*(case.name for case in self.cases), *self.structures):
+            if name in (".", "..") or set(name) & set("/\\\0"):  # they become names of folders and files
+                raise CohortError(f"uses the name {name!r}", file=self.root, mend="name it without slashes")
+        group_of: dict[str, str | None] = {}
+        subject_of: dict[Path, str] = {}
+        for case in self.cases:
+            if group_of.setdefault(case.subject, case.group) != case.group:
+                raise CohortError(
+                    f"puts subject {case.subject} in the groups {group_of[case.subject]} and {case.group}",
+                    file=self.root,
+                    mend="give a subject one group",
+                )
+            for image in case.images:
+                if subject_of.setdefault(image, case.subject) != case.subject:
+                    raise CohortError(
+                        f"is the image of two subjects, {subject_of[image]} and {case.subject}, and would leak",
+                        file=image,
+                        mend="correct the table",
+                    )
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the subjects, sorted."""
+        return tuple(sorted({case.subject for case in self.cases}))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups, sorted; empty where no subject has one."""
+        return tuple(sorted({case.group for case in self.cases if case.group is not None}))
+
+    def group_of(self, subject: str) -> str | None:
+        """Return the group of a subject, None where it has none."""
+        return next(case.group for case in self.cases if case.subject == subject)
+
+    def select(self, subjects: Iterable[str]) -> Cohort:
+        """Return the cohort of the given subjects, all their cases included.
+
+        Raises:
+            CohortError: a subject is unknown.
+        """
+        wanted = set(subjects)
+        for subject in sorted(wanted):
+            require_known(subject, self.subjects, "subject", self.root)
+        return replace(self, cases=tuple(case for case in self.cases if case.subject in wanted))
+
+    def describe(self) -> str:
+        """Return one line to print: how many cases, of which groups and sides, with which structures."""
+        parts = [f"{len(self.cases)} cases of {len(self.subjects)} subjects"]
+        groups = Counter(self.group_of(subject) for subject in self.subjects)
+        sides = Counter(case.side for case in self.cases)
+        for counts in (groups, sides):
+            known = [f"{count} {name}" for name, count in sorted(counts.items(), key=str) if name is not None]
+            if known:
+                parts.append(", ".join(known))
+        parts.append("structures " + ", ".join(self.structures) if self.structures else "no structures")
+        return "; ".join(parts)
+
+
+def require_known(name: str, known: Sequence[str], what: str, file: Path) -> None:
+    """Refuse a name that is not among the known ones, suggesting the closest.
+
+    Raises:
+        CohortError: listing the known names.
+    """
+    if name in known:
+        return
+    listed = ", ".join(known) or "none"
+    raise CohortError(f"has no {what} {name!r}", file=file, mend=f"{suggestion(name, known)}known are: {listed}")
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """Return ``did you mean …? `` for a mistyped name, or nothing."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def known_text(text: str | None) -> str | None:
+    """Return what a cell of a table says, None where it says ``n/a`` or nothing."""
+    text = (text or "").strip()
+    return None if text.lower() in NOT_AVAILABLE else text
+
+
+def parse_side(text: str | None, file: Path, subject: str) -> Side | None:
+    """Return the side a cell names (left, right, L, R in any case), None where it is empty.
+
+    Raises:
+        CohortError: anything else.
+    """
+    known = known_text(text)
+    if known is None:
+        return None
+    if known.lower() not in SIDES:
+        raise CohortError(f"gives {subject} the side {known!r}", file=file, mend="write left or right")
+    return cast(Side, SIDES[known.lower()])

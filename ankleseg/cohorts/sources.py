@@ -1,0 +1,83 @@
+"""Finding the cases of a cohort, whatever way it is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ankleseg.cohorts.bids import load_bids
+from ankleseg.cohorts.case import Case, Cohort, require_known
+from ankleseg.cohorts.decathlon import load_decathlon
+from ankleseg.cohorts.table import load_table
+from ankleseg.errors import CohortError
+
+DATASET_FILE = "dataset.json"
+
+
+def load_cohort(root: str | Path, *, structures: Sequence[str] | None = None, suffix: str | None = None) -> Cohort:
+    """List the cases of a cohort.
+
+    Args:
+        root: a BIDS folder with derivatives, a .csv or .tsv table, or a folder with the ``dataset.json`` of the
+            Decathlon or nnU-Net.
+        structures: those of interest, in the order of their labels; every case must have them all. None takes what
+            there is, which may be nothing.
+        suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``.
+
+    Raises:
+        CohortError: no cohort there, a file missing, a structure missing, or a table that contradicts itself.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
+    cohort = _found(root, suffix)
+    _require_files(cohort)
+    return cohort if structures is None else _with_structures(cohort, tuple(structures))
+
+
+def _found(root: Path, suffix: str | None) -> Cohort:
+    if root.suffix.lower() in (".csv", ".tsv"):
+        return load_table(root)
+    if root.suffix.lower() == ".json":
+        return load_decathlon(root)
+    if (root / DATASET_FILE).is_file():
+        return load_decathlon(root / DATASET_FILE)
+    if root.is_dir() and any(root.glob("sub-*/")):
+        return load_bids(root, suffix=suffix)
+    raise CohortError(
+        "is no cohort", file=root, mend="give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
+    )
+
+
+def _require_files(cohort: Cohort) -> None:
+    for case in cohort.cases:
+        for image in case.images:
+            _require_file(image, f"image of case {case.name}")
+        for structure, reference in case.references.items():
+            _require_file(reference.path, f"{structure} of case {case.name}")
+
+
+def _require_file(path: Path, what: str) -> None:
+    if not path.exists():
+        raise CohortError(
+            f"does not exist, and should be the {what}", file=path, mend="correct the path, or copy the file"
+        )
+
+
+def _with_structures(cohort: Cohort, structures: tuple[str, ...]) -> Cohort:
+    for structure in structures:
+        require_known(structure, cohort.structures, "structure", cohort.root)
+    for case in cohort.cases:
+        missing = [structure for structure in structures if structure not in case.references]
+        if missing:
+            raise CohortError(
+                f"has no mask of {', '.join(missing)} for case {case.name}",
+                file=cohort.root,
+                mend="add it (an empty mask where the structure is absent) or leave the case out",
+            )
+    return replace(cohort, cases=tuple(_reduced(case, structures) for case in cohort.cases), structures=structures)
+
+
+def _reduced(case: Case, structures: tuple[str, ...]) -> Case:
+    return replace(case, references={structure: case.references[structure] for structure in structures})

@@ -1,0 +1,123 @@
+"""Plain tables, one row a scan.
+
+Columns: ``subject`` or ``case`` (or both); ``image``, or ``image_<channel>`` for each channel; optional ``group`` and
+``side``; for the references either ``mask_<structure>`` for each structure, or ``labels`` with one label map and
+``value_<structure>`` with the value of each structure in it. Paths are relative to the table. Columns are separated by
+tabs in a .tsv, and by commas or semicolons in a .csv.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side, suggestion
+from ankleseg.errors import CohortError
+
+COLUMNS = ("subject", "case", "image", "group", "side", "labels")
+PREFIXES = ("image_", "mask_", "value_")
+
+
+def load_table(table: Path) -> Cohort:
+    """List the cases of a .csv or .tsv table.
+
+    Raises:
+        CohortError: unreadable, an unknown or missing column, an unknown side, or a case named twice.
+    """
+    rows = read_rows(table)
+    columns = list(rows[0]) if rows else []
+    _check_columns(table, columns)
+    cases = tuple(_case(table, row) for row in rows)
+    structures = [column.partition("_")[2] for column in columns if column.startswith(("mask_", "value_"))]
+    return Cohort(table, cases, tuple(dict.fromkeys(structures)))
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """Read a table as one mapping a row from column to stripped text; empty rows are left out.
+
+    Raises:
+        CohortError: unreadable, no rows, or a row with more or fewer cells than the header.
+    """
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CohortError(f"cannot be read as a table ({error})", file=table, mend="save it as UTF-8 text") from None
+    reader = csv.reader(lines, delimiter=_delimiter(table, lines))
+    cells = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+    if len(cells) < 2:
+        raise CohortError("holds no rows", file=table, mend="give it a header and one row a scan")
+    header = cells[0]
+    if len(set(header)) < len(header):
+        raise CohortError("names a column twice", file=table, mend="give every column its own name")
+    for number, row in enumerate(cells[1:], start=1):
+        if len(row) != len(header):
+            raise CohortError(
+                f"has {len(row)} cells in row {number} and {len(header)} columns", file=table, mend="correct the row"
+            )
+    return [dict(zip(header, row, strict=True)) for row in cells[1:]]
+
+
+def _delimiter(table: Path, lines: list[str]) -> str:
+    if table.suffix.lower() == ".tsv":
+        return "\t"
+    return max(",;\t", key=lines[0].count) if lines else ","
+
+
+def _check_columns(table: Path, columns: list[str]) -> None:
+    for column in columns:
+        if column not in COLUMNS and not column.startswith(PREFIXES):
+            known = (*COLUMNS, *(f"{prefix}…" for prefix in PREFIXES))
+            raise CohortError(
+                f"has an unknown column {column!r}",
+                file=table,
+                mend=f"{suggestion(column, COLUMNS)}known are: {', '.join(known)}",
+            )
+    if "subject" not in columns and "case" not in columns:
+        raise CohortError("has no column subject or case", file=table, mend="name the subject of each scan")
+    if "image" not in columns and not any(column.startswith("image_") for column in columns):
+        raise CohortError("has no column image", file=table, mend="give the path of each scan in a column image")
+    if ("labels" in columns) != any(column.startswith("value_") for column in columns):
+        raise CohortError(
+            "needs both a column labels and columns value_<structure>, or neither",
+            file=table,
+            mend="give the label map in labels and the value of each structure, e.g. 1 in value_talus",
+        )
+
+
+def _case(table: Path, row: dict[str, str]) -> Case:
+    folder = table.parent
+    name = row.get("case") or row.get("subject") or ""
+    subject = row.get("subject") or name
+    if not name:
+        raise CohortError("has a row without subject or case", file=table, mend="name the subject of each scan")
+    images = tuple(
+        folder / text for column, text in row.items() if text and (column == "image" or column.startswith("image_"))
+    )
+    if not images:
+        raise CohortError(f"gives no image for case {name}", file=table, mend="fill its image column")
+    return Case(
+        name=name,
+        subject=subject,
+        images=images,
+        references=_references(table, row, name),
+        group=known_text(row.get("group")),
+        side=parse_side(row.get("side"), table, subject),
+    )
+
+
+def _references(table: Path, row: dict[str, str], case: str) -> dict[str, Reference]:
+    references: dict[str, Reference] = {}
+    labels = known_text(row.get("labels"))
+    for column, text in row.items():
+        kind, _, structure = column.partition("_")
+        if known_text(text) is None or not structure:
+            continue
+        if kind == "mask":
+            references[structure] = Reference(table.parent / text)
+        elif kind == "value" and labels is not None:
+            if not text.isdigit():
+                raise CohortError(
+                    f"gives {case} the label value {text!r} for {structure}", file=table, mend="write a whole number"
+                )
+            references[structure] = Reference(table.parent / labels, int(text))
+    return references

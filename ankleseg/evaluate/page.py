@@ -1,0 +1,299 @@
+"""What the report of an evaluation shows, worst cases first."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ankleseg import __version__
+from ankleseg.cohorts import Case
+from ankleseg.errors import AnklesegError
+from ankleseg.evaluate.predictions import PredictedCase
+from ankleseg.evaluate.scores import SCORED, Score, read_pair
+from ankleseg.evaluate.tables import NO_GROUP, compare_protocols, summarise
+from ankleseg.report import (
+    CaseBlock,
+    Column,
+    Page,
+    Picture,
+    Section,
+    Table,
+    agreement,
+    distribution,
+    mosaic,
+)
+from ankleseg.volumes import Volume, read_volume, same_grid
+
+if TYPE_CHECKING:
+    from ankleseg.evaluate.run import Evaluation
+
+MOSAIC_CASES = 24  # the worst ones; every case is in the tables
+NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted
+
+READING = (
+    "Dice, IoU, precision and recall compare voxels: 1 is perfect, 0 means that nothing is shared. HD95 is the larger "
+    "of the two directed 95th percentiles of the distances between the surfaces, ASSD their mean over both surfaces, "
+    "both in mm.",
+    "A structure that is in the reference but was not predicted (missed), or that was predicted but is not in the "
+    "reference (invented), counts with Dice 0 and with the diagonal of the image as its distance. Where both are empty "
+    "no measure applies; such cases are counted, and in no mean. Cases that could not be scored are counted beside the "
+    "means too.",
+    "In the pictures the filled area is the prediction and the line is the reference: fill outside the line is too "
+    "much, an empty line is too little. The number in a slice is its voxel index in the file, from 0.",
+)
+
+
+def build_page(evaluation: Evaluation) -> Page:
+    """Put together the page: summary, protocols, figures, cases from the worst to the best, and the full table."""
+    order = _worst_first(evaluation)
+    sections = [Section("Summary", _notes(evaluation), [_summary_table(evaluation)])]
+    sections.append(_protocol_section(evaluation))
+    figures = _figures(evaluation.scores)
+    if figures:
+        sections.append(Section("Distribution and volumes", (), figures))
+    sections.append(Section("How to read it", READING))
+    shown = f"The {MOSAIC_CASES} worst of {len(order)} cases are shown." if len(order) > MOSAIC_CASES else ""
+    blocks = _case_blocks(evaluation, order[:MOSAIC_CASES])
+    sections.append(Section("Cases, worst first", (shown,) if shown else (), blocks))
+    sections.append(Section("All scores", ("Click on a heading to sort.",), [_full_table(evaluation.scores)]))
+    lead = f"{', '.join(evaluation.structures)} in {len(order)} cases of {evaluation.references.root.name}"
+    return Page("Segmentation report", lead, _facts(evaluation), sections)
+
+
+def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    main = evaluation.main
+    facts = [
+        ("Date", evaluation.date),
+        ("Predictions", ", ".join(folder.folder.resolve().name for folder in evaluation.protocols.values())),
+        ("References", evaluation.references.root.name),
+        ("Protocol", " × ".join(map(str, main.window)).join((f"{main.mode} of ", "")) if main.window else main.mode),
+    ]
+    facts += [("Checkpoint", _place(path)) for path in main.checkpoints]
+    versions = [f"{name} {version(name)}" for name in ("numpy", "scipy")]
+    facts.append(("Versions", ", ".join([f"ankleseg {__version__}", f"Python {platform.python_version()}", *versions])))
+    return facts
+
+
+def _place(path: str) -> str:
+    """The end of the path of a checkpoint, enough to tell runs apart: experiment, time and file."""
+    return "/".join([part for part in Path(path).parts if part not in ("/", "checkpoints")][-3:])
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    notes = []
+    statuses = [row.status for row in evaluation.scores]
+    unscored = {name: statuses.count(name) for name in dict.fromkeys(statuses) if name != SCORED}
+    if unscored:
+        said = ", ".join(f"{count} {name}" for name, count in unscored.items())
+        notes.append(f"{sum(unscored.values())} of {len(statuses)} rows could not be scored: {said}.")
+    if evaluation.not_predicted:
+        count, names = len(evaluation.not_predicted), ", ".join(evaluation.not_predicted)
+        notes.append(f"The references hold {count} more cases that were not predicted: {names}.")
+    return notes
+
+
+def _summary_table(evaluation: Evaluation) -> Table:
+    columns = [
+        Column("group"),
+        Column("structure"),
+        *(Column(name, 3, band="Dice") for name in ("mean", "SD", "median", "min", "max")),
+        Column("HD95 mm", 2, "larger of the two directed 95th percentiles", "mean"),
+        Column("ASSD mm", 2, "average symmetric surface distance", "mean"),
+        Column("volume error %", 1, "predicted minus reference, in per cent of the reference", "mean"),
+        Column("scored", None, "with a prediction and a reference", "cases"),
+        Column("missed", None, "only the reference has voxels: Dice 0", "cases"),
+        Column("invented", None, "only the prediction has voxels: Dice 0", "cases"),
+        Column("both empty", None, "not applicable, in no mean", "cases"),
+        Column("not scored", None, "failed, missing, unreadable or on another grid: in no mean", "cases"),
+    ]
+    rows = [
+        (
+            entry["group"],
+            entry["structure"],
+            *(entry["dice"][name] for name in ("mean", "std", "median", "min", "max")),
+            entry["hd95_mm"]["mean"],
+            entry["assd_mm"]["mean"],
+            entry["volume_error_percent"]["mean"],
+            entry["scored"],
+            entry["missed"],
+            entry["invented"],
+            entry["both_empty"],
+            entry["not_scored"],
+        )
+        for entry in summarise(evaluation.scores)
+    ]
+    return Table(columns, rows)
+
+
+def _protocol_section(evaluation: Evaluation) -> Section:
+    """The protocols side by side: a row a group and structure, a band of columns a protocol."""
+    table = compare_protocols(evaluation.protocol_scores)
+    columns = [Column("group"), Column("structure")]
+    for entry in {entry["protocol"]: entry for entry in table}.values():
+        band = f"{entry['protocol']}: one Dice a {entry['unit']}"
+        columns += [
+            Column("mean ± SD", None, "not applicable where prediction and reference are both empty", band),
+            Column("min–max", None, "", band),
+            Column("n", None, "Dice values in the mean, of all that could be there", band),
+            Column("zeros", None, "missed or invented, in the mean with Dice 0", band),
+        ]
+    rows: dict[tuple[str, str], list[str | int]] = {}
+    for entry in table:
+        rows.setdefault((entry["group"], entry["structure"]), []).extend(_protocol_cells(entry))
+    said = (
+        "Tiles and slices give one Dice for the whole volume. Patches give one Dice for every single patch; their mean "
+        "and standard deviation are over patches, and leave out whatever lies outside the patches."
+    )
+    missing: dict[str, dict[str, None]] = {}  # what was not scored → by which protocols
+    for row in evaluation.protocol_scores:
+        if row.status != SCORED:
+            missing.setdefault(f"{row.case} ({row.status})", {})[row.protocol] = None
+    notes = [f"Not scored and in no mean of {', '.join(protocols)}: {case}." for case, protocols in missing.items()]
+    return Section("Protocols", (said, *notes), [Table(columns, [(*key, *cells) for key, cells in rows.items()])])
+
+
+def _protocol_cells(entry: Mapping[str, Any]) -> list[str | int]:
+    if entry["n"]:
+        spread = "" if entry["dice_std"] is None else f" ± {entry['dice_std']:.3f}"
+        shown = [f"{entry['dice_mean']:.3f}{spread}", f"{entry['dice_min']:.3f}–{entry['dice_max']:.3f}"]
+    else:
+        shown = ["–", "–"]
+    count = f"{entry['n']} of {entry['n'] + entry['not_applicable']}"
+    return [*shown, count, entry["missed"] + entry["invented"]]
+
+
+def _figures(scores: Sequence[Score]) -> list[Picture]:
+    scored = [row for row in scores if row.dice is not None]
+    if not scored:
+        return []
+    structure = [row.structure for row in scored]
+    group = [row.group or NO_GROUP for row in scored]
+    dice = distribution(structure, group, [row.dice or 0.0 for row in scored], label="Dice")
+    volumes = agreement(
+        structure, group, [row.reference_ml or 0.0 for row in scored], [row.volume_ml or 0.0 for row in scored]
+    )
+    return [
+        Picture(
+            dice, "Dice of every case by structure and group", "Dice of every case; line: median, band: quartiles."
+        ),
+        Picture(
+            volumes,
+            "Predicted against reference volumes",
+            "Left: predicted against reference volume, with the line of identity. Right: their difference in per cent "
+            "of their mean, with the mean difference and the limits of agreement (Bland and Altman 1986); missed and "
+            "invented structures have no agreement and are on the left only.",
+        ),
+    ]
+
+
+def _worst_first(evaluation: Evaluation) -> list[str]:
+    """Names of the cases: those that could not be scored, then by their lowest Dice, then those without any."""
+    rows_of: dict[str, list[Score]] = {}
+    for row in evaluation.scores:
+        rows_of.setdefault(row.case, []).append(row)
+
+    def badness(name: str) -> tuple[int, float]:
+        rows = rows_of[name]
+        if any(row.status not in (SCORED, *NOT_THE_PREDICTION) for row in rows):
+            return 0, 0.0
+        known = [row.dice for row in rows if row.dice is not None]
+        return (1, min(known)) if known else (2, 0.0)
+
+    return sorted(rows_of, key=badness)
+
+
+def _case_blocks(evaluation: Evaluation, names: Sequence[str]) -> list[CaseBlock]:
+    main = evaluation.main
+    predicted = {case.name: case for case in main.cases}
+    cases = {case.name: case for case in evaluation.references.cases}
+    blocks = []
+    for name in tqdm(names, desc="drawing cases", unit="case"):
+        rows = [row for row in evaluation.scores if row.case == name]
+        problems = list(dict.fromkeys(row.status for row in rows if row.status != SCORED))
+        findings = list(dict.fromkeys(row.finding for row in rows if row.finding in ("missed", "invented")))
+        blocks.append(
+            CaseBlock(
+                name=name,
+                kind=", ".join(str(part) for part in (rows[0].group, rows[0].side) if part),
+                status=", ".join([*problems, *findings]) or "scored",
+                good=not (problems or findings),
+                message=" · ".join(dict.fromkeys(_without_folders(row.message) for row in rows if row.message)),
+                picture=_picture(predicted.get(name), cases.get(name), evaluation.structures),
+                table=_case_table(rows),
+            )
+        )
+    return blocks
+
+
+def _without_folders(message: str) -> str:
+    """Leave only the names of the files in a message: a report is passed on, and folders may tell who and where."""
+    return re.sub(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=[^\s/\\])", "", message)
+
+
+def _picture(predicted: PredictedCase | None, case: Case | None, structures: Sequence[str]) -> Picture | None:
+    """The mosaic of a case, or None where there is no predicted mask to show."""
+    if predicted is None:
+        return None
+    pairs = {name: read_pair(predicted, case, name) for name in structures}
+    volumes = {name: pair.prediction for name, pair in pairs.items() if pair.prediction is not None}
+    if not volumes:
+        return None
+    first = next(iter(volumes.values()))
+    prediction = {name: mask.data for name, mask in volumes.items() if _alike(mask, first)}
+    references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
+    reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
+    image = _image(case.images[0] if case else predicted.image, first)
+    png = mosaic(image, prediction, reference, first.affine)
+    caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
+    return Picture(png, f"Slices of {predicted.name} with prediction and reference", caption)
+
+
+def _image(path: Path | None, mask: Volume) -> np.ndarray | None:
+    try:
+        volume = None if path is None or not path.exists() else read_volume(path)
+    except (AnklesegError, OSError, MemoryError):
+        return None
+    return volume.data if volume is not None and _alike(volume, mask) else None
+
+
+def _alike(one: Volume, other: Volume) -> bool:
+    return same_grid(one.data.shape, one.affine, other.data.shape, other.affine)
+
+
+SCORE_COLUMNS: dict[str, Column] = {
+    "dice": Column("Dice", 3),
+    "iou": Column("IoU", 3),
+    "precision": Column("precision", 3),
+    "recall": Column("recall", 3),
+    "hd95_mm": Column("HD95 mm", 2),
+    "assd_mm": Column("ASSD mm", 2),
+    "volume_ml": Column("volume ml", 2),
+    "reference_ml": Column("reference ml", 2),
+    "volume_error_percent": Column("volume error %", 1),
+}
+
+
+def _case_table(rows: Sequence[Score]) -> Table:
+    columns = [Column("structure"), Column("result"), *SCORE_COLUMNS.values()]
+    return Table(columns, [(row.structure, _result(row), *_numbers(row)) for row in rows])
+
+
+def _full_table(rows: Sequence[Score]) -> Table:
+    columns = [Column(name) for name in ("case", "group", "side", "structure", "result")]
+    cells = [(row.case, row.group, row.side, row.structure, _result(row), *_numbers(row)) for row in rows]
+    return Table([*columns, *SCORE_COLUMNS.values()], cells, sortable=True)
+
+
+def _result(row: Score) -> str:
+    return row.finding if row.status == SCORED else row.status
+
+
+def _numbers(row: Score) -> list[Any]:
+    return [getattr(row, name) for name in SCORE_COLUMNS]

@@ -1,0 +1,213 @@
+"""Evaluate one or several prediction folders, and write what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ankleseg import __version__
+from ankleseg.cohorts import Cohort, load_cohort
+from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
+from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
+from ankleseg.evaluate.tables import (
+    ProtocolScore,
+    compare_protocols,
+    rounded,
+    score_columns,
+    summarise,
+    write_csv,
+    write_json,
+)
+from ankleseg.volumes import replace_file
+
+RESULTS = ("metrics.csv", "metrics.json", "protocols.csv", "report.html")
+DEFINITIONS = {
+    "dice": "2|P∩R| / (|P|+|R|); 0 when exactly one of the masks is empty; not applicable when both are",
+    "hd95_mm": "the larger of the two directed 95th percentiles of the distances between the surfaces; the diagonal of "
+    "the image when exactly one of the masks is empty",
+    "assd_mm": "the mean distance over the voxels of both surfaces; the same diagonal",
+    "std": "of the sample (divided by n - 1)",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found: a score a case and structure of the main predictions, their summary, and the protocols.
+
+    ``not_predicted`` names the cases of the references that nobody asked to predict.
+    """
+
+    out: Path
+    references: Cohort
+    protocols: Mapping[str, Predictions]
+    structures: tuple[str, ...]
+    scores: tuple[Score, ...]
+    protocol_scores: tuple[ProtocolScore, ...]
+    not_predicted: tuple[str, ...]
+    date: str
+
+    @property
+    def main(self) -> Predictions:
+        """The predictions that the scores are of: the first of the protocols."""
+        return next(iter(self.protocols.values()))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.csv``."""
+        return rounded([asdict(row) for row in self.scores])
+
+    @property
+    def scored(self) -> int:
+        """How many rows compare a prediction with a reference."""
+        return sum(row.status == SCORED for row in self.scores)
+
+    def describe(self) -> str:
+        """Return the lines to print at the end: the mean Dice by group and structure, and where the report is."""
+        lines = []
+        for entry in summarise(self.scores):
+            mean, others = entry["dice"]["mean"], entry["missed"] + entry["invented"]
+            said = "no Dice" if mean is None else f"Dice {mean:.3f} over {entry['dice']['n']}"
+            said += f", {others} missed or invented" if others else ""
+            said += f", {entry['not_scored']} not scored" if entry["not_scored"] else ""
+            lines.append(f"{entry['group']} {entry['structure']}: {said}")
+        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
+
+
+def evaluate(
+    predictions: str | Path | Mapping[str, str | Path],
+    references: str | Path | Cohort,
+    out: str | Path,
+    *,
+    structures: Sequence[str] | None = None,
+    date: str | None = None,
+) -> Evaluation:
+    """Score predictions against references, and write tables and a report.
+
+    These are ``metrics.csv``, ``metrics.json``, ``protocols.csv`` and ``report.html``. A case that cannot be scored
+    gets a row that says why, and the others go on. Results of an earlier evaluation in ``out`` are removed first, so
+    that none is taken for the new one.
+
+    Args:
+        predictions: a folder written by ``ankleseg.predict``, several by name to be compared, or a folder with the
+            sub-folders ``tiles``, ``slices``, ``patches``. The first is the main one, which all tables but that of the
+            protocols describe.
+        references: a cohort or where it is (see `load_cohort`).
+        out: folder that receives the results.
+        structures: those to score; None takes all that the main predictions hold.
+        date: printed on the report; None takes the present minute.
+
+    Raises:
+        AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
+    """
+    protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
+    cohort = references if isinstance(references, Cohort) else load_cohort(references)
+    main = next(iter(protocols.values()))
+    chosen = _chosen(structures, main)
+    out = Path(out)
+    for name in RESULTS:
+        (out / name).unlink(missing_ok=True)
+    cases = {case.name: case for case in cohort.cases}
+    scores: list[Score] = []
+    compared: list[ProtocolScore] = []
+    for name, folder in protocols.items():
+        for predicted in _progress(_asked(folder, cohort), f"scoring {name}"):
+            for structure in chosen:
+                pair = read_pair(predicted, cases.get(predicted.name), structure)
+                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
+                compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
+                if folder is main:
+                    scores.append(row)
+    asked = {row.case for row in scores}
+    evaluation = Evaluation(
+        out=out,
+        references=cohort,
+        protocols=protocols,
+        structures=chosen,
+        scores=tuple(scores),
+        protocol_scores=tuple(compared),
+        not_predicted=tuple(name for name in cases if name not in asked),
+        date=date or time.strftime("%Y-%m-%d %H:%M"),
+    )
+    _write(evaluation)
+    return evaluation
+
+
+def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, ...]:
+    chosen = tuple(structures or main.structures)
+    unknown = [name for name in chosen if name not in main.structures]
+    if unknown:
+        raise ConfigError(
+            f"{', '.join(unknown)} was not predicted",
+            file=main.folder,
+            mend=f"choose among {', '.join(main.structures)}",
+        )
+    return chosen
+
+
+def _asked(predictions: Predictions, cohort: Cohort) -> list[PredictedCase]:
+    """Cases to score: those listed; a folder without a list was asked for every case of the references."""
+    cases = list(predictions.cases)
+    if not predictions.complete:
+        known = {case.name for case in cases}
+        cases += [PredictedCase(case.name, {}) for case in cohort.cases if case.name not in known]
+    return cases
+
+
+def _protocol_score(name: str, mode: str, row: Score, pair: MaskPair, predicted: PredictedCase) -> ProtocolScore:
+    """What a protocol makes of a row: its Dice, or the Dice inside every patch."""
+    plain = ProtocolScore(name, mode, row.case, row.structure, row.group, row.status, row.message)
+    if row.status != SCORED:
+        return plain
+    if mode != "patches":
+        return replace(plain, dice=(row.dice,), findings=(row.finding,))
+    try:
+        inside = patch_overlaps(pair, predicted.patches)
+    except AnklesegError as error:
+        return replace(plain, status="unreadable", message=str(error))
+    dice, findings = (shared.dice for shared in inside), (FINDINGS[shared.status] for shared in inside)
+    return replace(plain, dice=tuple(dice), findings=tuple(findings))
+
+
+def _progress(cases: Sequence[PredictedCase], doing: str) -> Any:
+    with tqdm(cases, unit="case") as bar:
+        for case in bar:
+            bar.set_description(f"{doing}: {case.name}")
+            yield case
+
+
+def _write(evaluation: Evaluation) -> None:
+    from ankleseg.evaluate.page import build_page
+    from ankleseg.report import render_page
+
+    rows, protocols = evaluation.rows, compare_protocols(evaluation.protocol_scores)
+    write_csv(evaluation.out / "metrics.csv", rows, score_columns())
+    write_csv(evaluation.out / "protocols.csv", protocols)
+    write_json(
+        evaluation.out / "metrics.json",
+        {
+            "ankleseg": __version__,
+            "date": evaluation.date,
+            "predictions": {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()},
+            "references": evaluation.references.root.name,
+            "structures": evaluation.structures,
+            "definitions": DEFINITIONS,
+            "rows": rows,
+            "summary": summarise(evaluation.scores),
+            "protocols": protocols,
+            "protocol_problems": [
+                {name: getattr(row, name) for name in ("protocol", "case", "structure", "status", "message")}
+                for row in evaluation.protocol_scores
+                if row.status != SCORED
+            ],
+            "not_predicted": evaluation.not_predicted,
+        },
+    )
+    page = render_page(build_page(evaluation))
+    with replace_file(evaluation.out / "report.html") as part:
+        part.write_text(page, encoding="utf-8")

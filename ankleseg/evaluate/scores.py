@@ -1,0 +1,150 @@
+"""Scores of predicted masks against references, one a case and structure; what cannot be scored says why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ankleseg.cohorts import Case
+from ankleseg.errors import AnklesegError, GeometryError
+from ankleseg.evaluate.predictions import Box, PredictedCase
+from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
+from ankleseg.volumes import Volume, read_mask, same_grid, voxel_distance
+
+SCORED = "ok"
+FINDINGS = {"ok": "found", "both empty": "both empty", "missed": "missed", "invented": "invented"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of ``metrics.csv``, its columns in order; None where a measure is not applicable or not known.
+
+    ``status``: ``ok`` where prediction and reference were compared, else why not (``failed``, ``no prediction``,
+    ``no reference``, ``different grid``, ``unreadable``). ``finding``: ``found``, ``missed`` (only the reference has
+    voxels), ``invented`` (only the prediction has) or ``both empty``.
+    """
+
+    case: str
+    structure: str
+    status: str
+    dice: float | None = None
+    iou: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    hd95_mm: float | None = None
+    assd_mm: float | None = None
+    volume_ml: float | None = None
+    reference_ml: float | None = None
+    volume_error_ml: float | None = None
+    volume_error_percent: float | None = None
+    finding: str = ""
+    group: str | None = None
+    side: str | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A predicted mask and its reference on one grid, or a ``status`` and ``message`` that tell why not."""
+
+    status: str
+    message: str = ""
+    prediction: Volume | None = None
+    reference: Volume | None = None
+
+
+def read_pair(predicted: PredictedCase, case: Case | None, structure: str) -> MaskPair:
+    """Read the predicted mask of a structure and its reference; problems become a status, never an exception."""
+    if predicted.status != SCORED:
+        return MaskPair(predicted.status, predicted.message)
+    file = predicted.masks.get(structure)
+    if file is None or not file.path.exists():
+        problem = f"{structure} was not predicted" if file is None else f"{file.path}: does not exist; predict it again"
+        return MaskPair("no prediction", problem)
+    try:
+        prediction = read_mask(file.path, value=file.value)
+        source = None if case is None else case.references.get(structure)
+        if source is None or not source.path.exists():
+            return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
+        reference = read_mask(source.path, value=source.value)
+    except (AnklesegError, OSError, MemoryError) as error:
+        return MaskPair("unreadable", str(error) or "does not fit into memory")
+    shapes = prediction.data.shape, reference.data.shape
+    if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
+        return MaskPair("different grid", _grids_differ(prediction, reference))
+    return MaskPair(SCORED, "", prediction, reference)
+
+
+def score(pair: MaskPair, predicted: PredictedCase, case: Case | None, structure: str, *, surfaces: bool) -> Score:
+    """Score a pair of masks; without ``surfaces`` the distances, which take most of the time, stay None."""
+    row = Score(
+        case=predicted.name,
+        structure=structure,
+        status=pair.status,
+        group=case.group if case else predicted.group,
+        side=case.side if case else predicted.side,
+        message=pair.message,
+    )
+    if pair.prediction is None:
+        return row
+    found_ml = volume_ml(pair.prediction.data, pair.prediction.spacing)
+    if pair.reference is None:
+        return replace(row, volume_ml=found_ml)
+    shared = overlap(pair.prediction.data, pair.reference.data)
+    true_ml = volume_ml(pair.reference.data, pair.reference.spacing)
+    distance = SurfaceDistance(None, None)
+    if surfaces:
+        distance = surface_distance(pair.prediction.data, pair.reference.data, pair.reference.spacing)
+    return replace(
+        row,
+        dice=shared.dice,
+        iou=shared.iou,
+        precision=shared.precision,
+        recall=shared.recall,
+        hd95_mm=distance.hd95_mm,
+        assd_mm=distance.assd_mm,
+        volume_ml=found_ml,
+        reference_ml=true_ml,
+        volume_error_ml=found_ml - true_ml,
+        volume_error_percent=100 * (found_ml - true_ml) / true_ml if true_ml else None,
+        finding=FINDINGS[shared.status],
+    )
+
+
+def patch_overlaps(pair: MaskPair, patches: Sequence[Box]) -> list[Overlap]:
+    """Overlap inside every patch of a scored pair.
+
+    Raises:
+        GeometryError: a box does not lie inside the volume.
+
+    Source: the patch test of the published ankle pipeline (Coupeau 2020; rousseau/dynMRI).
+    """
+    assert pair.prediction is not None and pair.reference is not None
+    shape = pair.reference.data.shape
+    overlaps = []
+    for box in patches:
+        if not all(0 <= box[k] < box[k + 3] <= shape[k] for k in range(3)):
+            raise GeometryError(
+                f"the patch {list(box)} does not lie inside a volume of {shape} voxels",
+                file=pair.prediction.path,
+                mend="predict it again",
+            )
+        room = tuple(slice(box[k], box[k + 3]) for k in range(3))
+        overlaps.append(overlap(pair.prediction.data[room], pair.reference.data[room]))
+    return overlaps
+
+
+def _no_reference(predicted: PredictedCase, case: Case | None, structure: str) -> str:
+    if case is None:
+        return f"the references hold no case {predicted.name}"
+    source = case.references.get(structure)
+    return f"the references hold no {structure} of {case.name}" if source is None else f"{source.path}: does not exist"
+
+
+def _grids_differ(prediction: Volume, reference: Volume) -> str:
+    shapes = prediction.data.shape, reference.data.shape
+    how = f"{shapes[0]} and {shapes[1]} voxels"
+    if shapes[0] == shapes[1]:
+        moved = voxel_distance(reference.affine, prediction.affine, shapes[1])
+        how = f"the affines differ by up to {moved:.1f} voxels"
+    return f"{prediction.path}: lies on another grid than {reference.path} ({how}); predict the scan it was drawn on"

@@ -1,0 +1,79 @@
+"""A network made ready to predict: the same function, computed faster."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def for_inference(network: nn.Module) -> nn.Module:
+    """A copy of the network in eval mode that gives the same outputs up to rounding, and faster on a CPU.
+
+    A batch norm that directly follows a convolution within ``nn.Sequential`` is folded into its weights, which then
+    lie channels last. Where nothing can be folded (other norms, other containers, hooks) the copy computes as the
+    network itself does in eval mode. The copy is for prediction alone: its parameters are not those of the network,
+    which stays as it is. A network must not reach into such a container for the output of the convolution alone.
+    """
+    ready = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        _fold_batch_norms(ready)
+    for module in ready.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
+        elif isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.contiguous(memory_format=torch.channels_last_3d)
+    return ready
+
+
+def _fold_batch_norms(network: nn.Module) -> None:
+    # children() and named_children() would pass over the second use of a child in the same container.
+    children = (child for module in network.modules() for child in module._modules.values())
+    uses = Counter(id(child) for child in children)
+    for container in [module for module in network.modules() if _is_plain_sequential(module)]:
+        for (before, conv_name), (after, norm_name) in pairwise(_places(container, uses)):
+            conv: Any = before.get_submodule(conv_name)
+            norm: Any = after.get_submodule(norm_name)
+            if _can_fold(conv, norm):
+                setattr(before, conv_name, fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, TRANSPOSED)))
+                setattr(after, norm_name, nn.Identity())
+
+
+def _is_plain_sequential(module: nn.Module) -> bool:
+    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    return plain and not _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _places(container: nn.Module, uses: Counter[int]) -> Iterator[tuple[nn.Module, str]]:
+    """The places of a sequential container in the order of computation, through containers inside it.
+
+    A container used in several places is not entered: what precedes it differs from one use to the other.
+    """
+    children: dict[str, Any] = container._modules
+    for name, child in children.items():
+        if _is_plain_sequential(child) and uses[id(child)] == 1:
+            yield from _places(child, uses)
+        else:
+            yield container, name
+
+
+def _can_fold(conv: Any, norm: Any) -> bool:
+    # Exact types: a subclass, one with parametrised weights among them, may compute something else.
+    if type(conv) not in CONVOLUTIONS + TRANSPOSED or type(norm) not in BATCH_NORMS:
+        return False
+    transposed_in_groups = isinstance(conv, TRANSPOSED) and conv.groups > 1  # fusing them is not right in torch
+    return norm.running_mean is not None and not (transposed_in_groups or _has_hooks(conv) or _has_hooks(norm))

@@ -1,0 +1,28 @@
+"""Phantoms: a digital child's ankle with exact truth, and the scanner that images it or any other label map."""
+
+from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Pose, draw_ankle
+from ankleseg.phantoms.bones import Bone
+from ankleseg.phantoms.cohort import Scan, ankle_scan, write_ankle_cohort
+from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
+from ankleseg.phantoms.grid import Grid
+from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
+from ankleseg.phantoms.tissues import Tissue
+
+__all__ = [
+    "Ankle",
+    "AnkleLabels",
+    "Bone",
+    "Grid",
+    "LabelArray",
+    "Pose",
+    "Scan",
+    "Scanner",
+    "SignalTable",
+    "Tissue",
+    "ankle_scan",
+    "draw_ankle",
+    "random_contrast",
+    "scan",
+    "t1_contrast",
+    "write_ankle_cohort",
+]

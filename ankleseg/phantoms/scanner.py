@@ -1,0 +1,237 @@
+"""A scanner for label maps, drawn by a phantom or read from a file: partial volume, slice profile, texture, coil, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from ankleseg.errors import ConfigError
+from ankleseg.phantoms.contrast import SignalTable
+from ankleseg.phantoms.grid import Grid
+from ankleseg.phantoms.noise import LatticeNoise
+from ankleseg.volumes import slice_axis
+
+PROFILES = ("box", "gaussian")
+COIL_MM = 55.0  # distance over which the coil's sensitivity changes
+
+# Gives the labels (uint8, of the grid's shape) at the voxel centres of any grid.
+LabelSource = Callable[[Grid], np.ndarray]
+
+
+@dataclass(frozen=True)
+class LabelArray:
+    """A label map on its own grid as a `LabelSource`: the nearest voxel's label, 0 outside.
+
+    Attributes:
+        labels: (i, j, k) uint8.
+        affine: 4×4, voxel to RAS+ mm.
+    """
+
+    labels: UInt8[np.ndarray, "i j k"]
+    affine: Float[np.ndarray, "4 4"]
+
+    def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
+        mine_from_grid = np.linalg.inv(self.affine) @ grid.affine
+        rows, columns = np.arange(grid.shape[0])[:, None], np.arange(grid.shape[1])
+        result = np.zeros((grid.shape[2], *grid.shape[:2]), np.uint8)
+        for index, plane in enumerate(result):
+            places = [
+                np.rint(row[0] * rows + (row[1] * columns + (row[2] * index + row[3]))).astype(np.intp)
+                for row in mine_from_grid[:3]
+            ]
+            inside = np.ones(plane.shape, bool)
+            for place, side in zip(places, self.labels.shape, strict=True):
+                inside &= (place >= 0) & (place < side)
+            plane[inside] = self.labels[places[0][inside], places[1][inside], places[2][inside]]
+        return np.moveaxis(result, 0, 2)
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """How a scan is taken.
+
+    Attributes:
+        snr: mean signal of everything but label 0, over the standard deviation of the noise in each channel.
+        bias: standard deviation of the logarithm of the coil's sensitivity.
+        profile: sensitivity along the slice normal.
+        thickness: full width at half maximum of the profile, in slice spacings.
+        in_plane: samples along each side of a voxel in the slice plane.
+        through_plane: planes of samples in a slice. The samples of a voxel lie at different depths within them, so
+            that surfaces that run along the slice do not show the planes as steps.
+        grain_mm, patches_mm, septa_mm: sizes of the textures.
+        blur_mm: standard deviation of a further blur in the slice plane.
+        gamma: the image is raised to this power between 0 and its largest value.
+    """
+
+    snr: float = 30.0
+    bias: float = 0.12
+    profile: Literal["box", "gaussian"] = "gaussian"
+    thickness: float = 1.0
+    in_plane: int = 2
+    through_plane: int = 2
+    grain_mm: float = 0.9
+    patches_mm: float = 6.0
+    septa_mm: float = 3.2
+    blur_mm: float = 0.0
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ConfigError(f"slice profile {self.profile!r} is unknown", mend=f"use {' or '.join(PROFILES)}")
+
+
+def scan(
+    source: LabelSource,
+    table: SignalTable,
+    grid: Grid,
+    scanner: Scanner,
+    rng: np.random.Generator,
+    structures: Sequence[Bool[np.ndarray, "256"]] = (),
+) -> tuple[Float[np.ndarray, "x y z"], list[Bool[np.ndarray, "x y z"]]]:
+    """Image labels on a grid, and cut the exact masks of structures on it.
+
+    Args:
+        source: what lies where: an ankle (`AnkleLabels`) or a label map (`LabelArray`).
+        table: signal of each label.
+        grid: the scan's grid; its slices lie along the axis of the largest spacing.
+        scanner: how the scan is taken.
+        rng: draws texture, coil and noise.
+        structures: for each structure, which labels belong to it.
+
+    Returns:
+        the magnitude image, float32, with Rician noise (Gudbjartsson and Patz 1995); and for each structure the voxels
+        of which it fills at least half, the voxel being a box whatever the slice profile.
+    """
+    axis = slice_axis(grid.affine)
+    order = [other for other in range(3) if other != axis] + [axis]
+    back = np.argsort(order)
+    shape = tuple(grid.shape[other] for other in order)
+    sliced = Grid((shape[0], shape[1], shape[2]), grid.affine[:, [*order, 3]])
+    samples = _sample(source, sliced, scanner)
+    image = _image(samples, table, sliced, scanner, rng)
+    masks = _majority(samples, structures, scanner)
+    return np.transpose(image, back), [np.transpose(mask, back) for mask in masks]
+
+
+def slice_weights(scanner: Scanner, slices: int) -> Float[np.ndarray, "slices planes"]:
+    """Share of each plane of samples in each slice; every row sums to 1.
+
+    The planes go one slice beyond the first and the last, because a Gaussian profile reaches into its neighbours.
+    """
+    count = scanner.through_plane
+    places = (np.arange((slices + 2) * count) + 0.5) / count - 1.5
+    offset = places - np.arange(slices)[:, None]
+    if scanner.profile == "box":
+        weights = np.clip((scanner.thickness / 2 - np.abs(offset)) * count + 0.5, 0, 1)
+    else:
+        weights = np.exp(-4 * np.log(2) * (offset / scanner.thickness) ** 2) * (np.abs(offset) <= 1.5)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _sample(source: LabelSource, grid: Grid, scanner: Scanner) -> UInt8[np.ndarray, "samples planes x y"]:
+    """Labels at all samples: each voxel of each plane is sampled `in_plane`² times, at that many depths."""
+    count = scanner.in_plane
+    planes = (grid.shape[2] + 2) * scanner.through_plane
+    result = np.empty((count * count, planes, *grid.shape[:2]), np.uint8)
+    step = np.eye(4)
+    step[2, 2] = 1 / scanner.through_plane
+    for number, labels in enumerate(result):
+        row, column = divmod(number, count)
+        step[0, 3], step[1, 3] = (row + 0.5) / count - 0.5, (column + 0.5) / count - 0.5
+        step[2, 3] = ((number + 0.5) / count**2) / scanner.through_plane - 1.5
+        offset_grid = Grid((grid.shape[0], grid.shape[1], planes), grid.affine @ step)
+        labels[...] = np.moveaxis(source(offset_grid), 2, 0)
+    return result
+
+
+def _occupied(samples: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
+    """Planes of samples that are not all label 0, each cut to what is not."""
+    for index in range(samples.shape[1]):
+        plane = samples[:, index]
+        anything = plane.any(0)
+        rows, columns = np.flatnonzero(anything.any(1)), np.flatnonzero(anything.any(0))
+        if len(rows):
+            part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+            yield index, part, plane[(slice(None), *part)]
+
+
+def _image(
+    samples: np.ndarray, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator
+) -> np.ndarray:
+    scales = (scanner.grain_mm, scanner.patches_mm, scanner.septa_mm)
+    textures = [LatticeNoise(rng, grid.extent, scale) for scale in scales]
+    coil = LatticeNoise(rng, grid.extent, COIL_MM)
+    columns = np.ascontiguousarray(table.columns.T)
+    background = columns[0, 0]
+    weights = slice_weights(scanner, grid.shape[2])
+    rows, cols = _voxel_centres(grid)
+    image = np.full((grid.shape[2], *grid.shape[:2]), background, np.float32)
+    for index, part, plane in _occupied(samples):
+        depth = ((index + 0.5) / scanner.through_plane - 1) * float(grid.spacing[2])
+        mean, grain, patches, septa = (_mean_of(column, plane) for column in columns)
+        fine, coarse, sheets = (texture.plane(rows[part[0]], cols[part[1]], depth) for texture in textures)
+        mean += grain * fine + patches * coarse + septa * np.maximum(1 - np.abs(sheets) / 0.22, 0)
+        np.maximum(mean, 0, out=mean)
+        for number in np.flatnonzero(weights[:, index]):
+            image[(number, *part)] += weights[number, index] * (mean - background)
+    return _receive(np.moveaxis(image, 0, 2), coil, grid, scanner, rng, float(background))
+
+
+def _receive(
+    image: np.ndarray, coil: LatticeNoise, grid: Grid, scanner: Scanner, rng: np.random.Generator, background: float
+) -> np.ndarray:
+    """Blur, gamma, coil sensitivity and, last as in a scanner, noise."""
+    if scanner.blur_mm:
+        from scipy.ndimage import gaussian_filter
+
+        image = gaussian_filter(image, [*(scanner.blur_mm / grid.spacing[:2]), 0])
+    top = float(image.max())
+    if scanner.gamma != 1.0 and top > 0:
+        image = top * (image / top) ** scanner.gamma
+        background = top * (background / top) ** scanner.gamma
+    body = np.abs(image - background) > 1.0
+    deviation = np.float32(image[body].mean() / scanner.snr) if body.any() else np.float32(0)
+    rows, cols = _voxel_centres(grid)
+    result = np.empty(image.shape, np.float32)
+    for index in range(grid.shape[2]):
+        plane = image[:, :, index]
+        if scanner.bias:
+            plane = plane * np.exp(scanner.bias * coil.plane(rows, cols, (index + 0.5) * float(grid.spacing[2])))
+        real, imaginary = rng.standard_normal((2, *plane.shape), dtype=np.float32) * deviation
+        result[:, :, index] = np.hypot(plane + real, imaginary)
+    return result
+
+
+def _majority(samples: np.ndarray, structures: Sequence[np.ndarray], scanner: Scanner) -> list[np.ndarray]:
+    """Voxels of which each structure fills at least half."""
+    count = scanner.through_plane
+    planes, rows, columns = samples.shape[1:]
+    votes = np.zeros((len(structures), planes // count - 2, rows, columns), np.uint8)
+    members = [np.asarray(structure, np.uint8) for structure in structures]
+    for index, part, plane in _occupied(samples):
+        number = index // count - 1
+        if 0 <= number < votes.shape[1]:
+            for vote, member in zip(votes, members, strict=True):
+                vote[(number, *part)] += member[plane].sum(0, dtype=np.uint8)
+    return [np.moveaxis(vote, 0, 2) * 2 >= count * len(samples) for vote in votes.astype(np.uint16)]
+
+
+def _voxel_centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (mm from the corner of the field of view) of the voxels along array axes 0 and 1."""
+    rows, columns = (
+        (np.arange(side) + 0.5) * float(step) for side, step in zip(grid.shape[:2], grid.spacing[:2], strict=True)
+    )
+    return rows, columns
+
+
+def _mean_of(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what `values` says of each label."""
+    total = values[labels[0]]
+    for plane in labels[1:]:
+        total += values[plane]
+    total *= np.float32(1 / len(labels))
+    return total

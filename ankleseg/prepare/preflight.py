@@ -1,0 +1,132 @@
+"""Checking a cohort and writing its prepared cases; a case that cannot be used does not stop the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ankleseg import __version__
+from ankleseg.cohorts import Case, Cohort
+from ankleseg.errors import AnklesegError
+from ankleseg.prepare.preparation import Preparation
+from ankleseg.prepare.scan import PreparedCase, prepare_case
+from ankleseg.volumes import Verdict, check_case, replace_file, write_volume
+
+COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
+USABLE, REFUSED = "prepared", "failed"
+
+
+def prepare_cohort(
+    cohort: Cohort,
+    preparation: Preparation,
+    structures: Sequence[str],
+    out: str | Path,
+    *,
+    copy_headers: bool = False,
+    resample_masks: bool = False,
+) -> list[dict[str, str]]:
+    """Check and prepare every case.
+
+    Writes ``preflight.csv`` (a row for each finding, and one for each case without any), ``manifest.json``, and for
+    each usable case a folder with its scaled image (one file a channel), foreground and labels on the prepared grid.
+    The files of an earlier run are removed where a case cannot be used any more.
+
+    Args:
+        cohort: what to prepare.
+        preparation: what is done to the scans.
+        structures: names of the masks, in the order of the labels.
+        out: folder for the results.
+        copy_headers, resample_masks: mends of masks (see `prepare_case`).
+
+    Returns:
+        The rows of ``preflight.csv``.
+    """
+    from tqdm import tqdm
+
+    out = Path(out)
+    mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
+    rows: list[dict[str, str]] = []
+    written: dict[str, Any] = {}
+    with tqdm(cohort.cases, unit="case") as bar:
+        for case in bar:
+            bar.set_description(f"preparing {case.name}")
+            wanted = {name: case.references[name] for name in structures if name in case.references}
+            findings = _findings(replace(case, references=wanted))
+            folder = out / case.name
+            for old in folder.glob(f"{case.name}_*.nii.gz"):
+                old.unlink()
+            try:
+                written[case.name] = _write(folder, case, prepare_case(case, preparation, structures, **mends))
+                status = USABLE
+            except AnklesegError as error:
+                status = REFUSED
+                if not any(finding["problem"] and finding["problem"] in error.problem for finding in findings):
+                    findings.append(_row(error.file or case.images[0], "cannot be prepared", error.problem, error.mend))
+            findings = findings or [_row(case.images[0], Verdict.OK)]
+            rows += [{"case": case.name, **finding, "status": status} for finding in findings]
+    _write_tables(out, rows, cohort, preparation, structures, written)
+    return rows
+
+
+def describe(rows: Sequence[dict[str, str]]) -> str:
+    """Return the rows as a text table: case, status, verdict, and the problem of a file with its mend."""
+    lines = []
+    width = max((len(row["case"]) for row in rows), default=0)
+    for row in rows:
+        told = f"{Path(row['file']).name}: {row['problem']}; {row['mend']}" if row["problem"] else ""
+        lines.append(f"{row['case']:<{width}}  {row['status']:<8}  {row['verdict']:<22}  {told}".rstrip())
+    return "\n".join(lines)
+
+
+def _findings(case: Case) -> list[dict[str, str]]:
+    check = check_case(case.name, case.images, case.masks)
+    return [_row(finding.file, finding.verdict, finding.problem, finding.mend) for finding in check.findings]
+
+
+def _row(file: str | Path, verdict: str, problem: str = "", mend: str | None = None) -> dict[str, str]:
+    return {"file": str(file), "verdict": str(verdict), "problem": problem, "mend": mend or ""}
+
+
+def _write(folder: Path, case: Case, prepared: PreparedCase) -> dict[str, Any]:
+    def save(what: str, data: np.ndarray) -> str:
+        return f"{case.name}/{write_volume(folder / f'{case.name}_{what}.nii.gz', data, prepared.affine).name}"
+
+    channels = range(len(prepared.image))
+    names = ["prepared"] if len(channels) == 1 else [f"channel-{channel}_prepared" for channel in channels]
+    return {
+        "inputs": [str(path.resolve()) for path in case.images],
+        "side": case.side,
+        "mirrored": prepared.placement.mirrored,  # the image then shows the other side of the body in its own place
+        "images": [save(name, prepared.image[channel]) for channel, name in zip(channels, names, strict=True)],
+        "foreground": save("foreground", prepared.foreground),
+        "labels": save("labels", prepared.label),
+    }
+
+
+def _write_tables(
+    out: Path,
+    rows: Sequence[dict[str, str]],
+    cohort: Cohort,
+    preparation: Preparation,
+    structures: Sequence[str],
+    written: dict[str, Any],
+) -> None:
+    with replace_file(out / "preflight.csv") as part, part.open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    manifest = {
+        "ankleseg": __version__,
+        "cohort": str(cohort.root.resolve()),
+        "structures": {name: value for value, name in enumerate(structures, start=1)},
+        "preparation": preparation.to_node(),
+        "cases": written,
+    }
+    with replace_file(out / "manifest.json") as part:
+        part.write_text(json.dumps(manifest, indent=1))

@@ -1,0 +1,231 @@
+"""Checks before any work: can the files of a case be read, and do its masks lie on its image?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from ankleseg.errors import FileError
+from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
+from ankleseg.volumes.volume import Header, Volume
+
+TOLERANCE = 0.1  # voxels by which two grids may differ and still count as one
+COPY_HEADERS_MEND = "if it was drawn on this very scan, set copy_headers=true"
+RESAMPLE_MEND = "set resample_masks=true"
+VALUES_LISTED = 8
+
+
+class Verdict(StrEnum):
+    """What can be done with a file or a case, from best to worst."""
+
+    OK = "ok"
+    HEADER_COPY = "fixable by header copy"
+    RESAMPLE = "needs resampling"
+    DIFFERENT = "different scan"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know about a file; a remark where the verdict is ok."""
+
+    file: Path
+    verdict: Verdict
+    problem: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.verdict}: {self.problem}; {self.mend}"
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """The findings on all files of a case, and the worst of their verdicts."""
+
+    case: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of the findings, ok where there are none."""
+        order = list(Verdict)
+        return max((finding.verdict for finding in self.findings), key=order.index, default=Verdict.OK)
+
+
+def check_case(name: str, images: Sequence[Path], masks: Mapping[Path, Sequence[int] | None]) -> CaseCheck:
+    """Check the images of a case, and its masks against the first image.
+
+    Args:
+        images: one file a channel.
+        masks: each file with the label values that are used of it; None where its non-zero voxels are the structure.
+    """
+    findings = [finding for image in images for finding in check_image(image)]
+    try:
+        header = read_header(images[0])
+    except FileError:
+        header = None
+    if header is not None:
+        for image in images[1:]:
+            findings += _grid_findings(image, header)
+    for mask, values in masks.items():
+        findings += check_mask(mask, header, values=values)
+    return CaseCheck(name, tuple(findings))
+
+
+def check_image(path: Path) -> list[Finding]:
+    """Read an image whole and say what is wrong with it, or worth knowing about its header."""
+    try:
+        volume = read_volume(path)
+    except FileError as error:
+        return [_unreadable(path, error)]
+    findings = _header_remarks(volume.header)
+    if volume.data.min() == volume.data.max():
+        problem = f"all its voxels hold the value {volume.data.flat[0]:g}"
+        findings.append(Finding(path, Verdict.UNREADABLE, problem, "export it again"))
+    return findings
+
+
+def check_mask(path: Path, image: Header | None, *, values: Sequence[int] | None = None) -> list[Finding]:
+    """Read a mask or label map whole and say what is wrong with its values and with its place on the image.
+
+    Args:
+        image: grid the mask should have; None (an unreadable image) leaves the place unchecked.
+        values: label values that are used; None where the non-zero voxels are the structure.
+    """
+    try:
+        volume = read_volume(path, dtype=None)
+    except FileError as error:
+        return [_unreadable(path, error)]
+    findings = _header_remarks(volume.header) + _value_findings(path, volume.data, values)
+    return findings if image is None else findings + _grid_findings(path, image)
+
+
+def read_mask(path: str | Path, *, value: int | None = None) -> Volume:
+    """Read one structure as bool voxels (X, Y, Z); a mask may be empty.
+
+    Args:
+        value: of the structure in a label map. Without it the file has to be a mask: 0/1 or 0/255 of any type.
+
+    Raises:
+        FileError: what `read_volume` refuses, or a file of other values without ``value``.
+    """
+    volume = read_volume(path, dtype=None)
+    mask = _as_mask(volume.data) if value is None else volume.data == value
+    if mask is None:
+        raise FileError(_not_a_mask(volume.data), file=path, mend="say which of them is the structure")
+    return Volume(mask, volume.affine, volume.header)
+
+
+def _as_mask(data: np.ndarray) -> np.ndarray | None:
+    top = data.max()
+    if top not in (0, 1, 255) or not ((data == 0) | (data == top)).all():
+        return None
+    return (data == top) & (top > 0)
+
+
+def _not_a_mask(data: np.ndarray) -> str:
+    values = np.unique(data)
+    listed = ", ".join(f"{value:g}" for value in values[:VALUES_LISTED])
+    more = f", … ({len(values)} values)" if len(values) > VALUES_LISTED else ""
+    return f"is not a mask of 0 and 1: it holds the values {listed}{more}"
+
+
+def _value_findings(path: Path, data: Shaped[np.ndarray, "x y z"], values: Sequence[int] | None) -> list[Finding]:
+    if values is None:
+        mask = _as_mask(data)
+        if mask is None:
+            mend = "say which of them is the structure"
+            return [Finding(path, Verdict.UNREADABLE, _not_a_mask(data), mend)]
+        return [] if mask.any() else [Finding(path, Verdict.OK, "is empty", "check that the structure is absent")]
+    if not np.array_equal(data, np.rint(data)):
+        problem = "is no label map: it holds fractions"
+        return [Finding(path, Verdict.UNREADABLE, problem, "save whole numbers, e.g. by nearest neighbour")]
+    absent = [value for value in values if not (data == value).any()]
+    return [
+        Finding(path, Verdict.OK, f"has no voxel of the value {value}", "check that the structure is absent")
+        for value in absent
+    ]
+
+
+def _unreadable(path: Path, error: FileError) -> Finding:
+    return Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")
+
+
+def _header_remarks(header: Header | None) -> list[Finding]:
+    if header is None:
+        return []
+    remarks = []
+    if header.unit == "unknown":
+        size = " × ".join(f"{side:.3g}" for side in header.spacing)
+        mend = f"correct its header unless its voxels are {size} mm"
+        remarks.append(Finding(header.path, Verdict.OK, "names no unit of length, mm are assumed", mend))
+    if header.qform_code == header.sform_code == 0:
+        problem = (
+            f"does not say how it lies (qform and sform codes are 0); the axes {axis_codes(header.affine)} are assumed"
+        )
+        remarks.append(Finding(header.path, Verdict.OK, problem, "check left and right in a viewer"))
+    if header.qform is not None and header.sform is not None:
+        distance = displacement_mm(header.sform, header.qform, header.shape)
+        if distance > TOLERANCE * header.spacing.min():
+            problem = f"its qform and sform put voxels up to {distance:.1f} mm apart; the sform is used"
+            mend = "if a viewer shows it elsewhere, keep the right one in its header"
+            remarks.append(Finding(header.path, Verdict.OK, problem, mend))
+    return remarks
+
+
+def _grid_findings(path: Path, image: Header) -> list[Finding]:
+    """Compare the grid of a file with that of the image it belongs to."""
+    try:
+        header = read_header(path)
+    except FileError:
+        return []  # told when its voxels were read
+    shape, wanted = header.shape[:3], image.shape[:3]
+    if same_grid(wanted, image.affine, shape, header.affine, TOLERANCE):
+        return []
+    name = image.path.name
+    index_map = np.linalg.inv(image.affine) @ header.affine  # voxels of the file to voxels of the image
+    turned = axis_codes(index_map) != "RAS"
+    same_box = _same_box(header, image)
+    if shape == wanted and not (turned and same_box):
+        distance = displacement_mm(image.affine, header.affine, shape)
+        voxels = voxel_distance(image.affine, header.affine, shape)
+        problem = (
+            f"has the voxels of {name}, but its header puts them up to {distance:.1f} mm ({voxels:.1f} voxels) away"
+        )
+        return [Finding(path, Verdict.HEADER_COPY, problem, COPY_HEADERS_MEND)]
+    if same_box:
+        problem = f"covers the field of view of {name} with {_grid(header)} instead of {_grid(image)}"
+        return [Finding(path, Verdict.RESAMPLE, problem, RESAMPLE_MEND)]
+    if _is_cut_out(index_map, shape, wanted):
+        problem = f"is cut out of the grid of {name}: {_grid(header)} of {_grid(image)}"
+        return [Finding(path, Verdict.RESAMPLE, problem, RESAMPLE_MEND)]
+    problem = f"covers another field of view than {name}: {_grid(header)} and not {_grid(image)}"
+    return [Finding(path, Verdict.DIFFERENT, problem, "find the file that was drawn on this scan")]
+
+
+def _same_box(header: Header, image: Header) -> bool:
+    """Tell whether two grids cover the same field of view, whatever their axes: corners within the larger voxel."""
+    ours, theirs = box_corners(header.shape, header.affine), box_corners(image.shape, image.affine)
+    apart = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
+    largest = max(header.spacing.max(), image.spacing.max())
+    return bool(max(apart.min(axis=0).max(), apart.min(axis=1).max()) <= largest)
+
+
+def _is_cut_out(index_map: np.ndarray, shape: Sequence[int], whole: Sequence[int]) -> bool:
+    """Tell whether a grid is a box cut out of another one: its corner voxels are voxels of the other."""
+    corner_indices = corners(shape, index_map)
+    nearest = np.rint(corner_indices)
+    exact = np.abs(corner_indices - nearest).max() <= TOLERANCE
+    unit_steps = np.allclose(np.abs(index_map[:3, :3]).sum(axis=0), 1, atol=TOLERANCE)
+    return bool(exact and unit_steps and (nearest >= 0).all() and (nearest < np.array(whole)).all())
+
+
+def _grid(header: Header) -> str:
+    size = " × ".join(f"{side:.3g}" for side in header.spacing)
+    return f"{'×'.join(map(str, header.shape[:3]))} voxels of {size} mm ({axis_codes(header.affine)})"

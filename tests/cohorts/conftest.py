@@ -1,0 +1,36 @@
+"""Cohorts on disk: only paths matter, so the files are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ankleseg.cohorts import Case, Cohort
+
+
+@pytest.fixture
+def touch(tmp_path: Path) -> Callable[[str], Path]:
+    """Make an empty file under the temporary folder."""
+
+    def make(name: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    return make
+
+
+@pytest.fixture
+def ankles() -> Cohort:
+    """Seven controls and seven equinus as published, one of each scanned in two sessions."""
+    names = [f"sub-C{number:02d}" for number in range(1, 8)] + [f"sub-E{number:02d}" for number in range(1, 8)]
+    cases = [
+        Case(name, name, (Path(f"{name}.nii.gz"),), group="control" if "C" in name else "equinus") for name in names
+    ]
+    for subject in ("sub-C03", "sub-E05"):
+        group = "control" if "C" in subject else "equinus"
+        cases.append(Case(f"{subject}_ses-2", subject, (Path(f"{subject}_2.nii.gz"),), group=group))
+    return Cohort(Path("ankles"), tuple(cases))
