@@ -27,7 +27,8 @@ def main(config: DictConfig) -> float:
     config = resumed(config)
     run = Path(config.run_dir)
     seed_everything(config.seed, verbose=False)
-    cohort = load_cohort(config.cohort.root or build(config.cohort.phantom), structures=to_plain(config.structures))
+    root = config.cohort.root or build(config.cohort.phantom)
+    cohort = load_cohort(root, structures=to_plain(config.structures), suffix=config.cohort.suffix)
     split = build(config.cohort.split)(cohort)
     preparation = build(config.prepare)
     if config.common_spacing:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -61,3 +64,20 @@ def test_bone_chooses_the_target(bone: str, outputs: int):
     config = compose("train", ["+experiment=ankle_static_unet", f"bone={bone}", "run_dir=x"])
     assert config.network.out_channels == outputs
     assert list(config.structures) == (["calcaneus", "talus", "tibia"] if bone == "all" else [bone])
+
+
+COMMANDS = ["phantoms", "prepare", "train", "predict", "evaluate"]
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_and_typos_answer_without_heavy_libraries(name: str):
+    result = command("-X", "importtime", "-m", f"ankleseg.{name}", "--help")
+    assert result.returncode == 0 and "Config" in result.stdout
+    loaded = {line.split("|")[-1].strip() for line in result.stderr.splitlines() if line.startswith("import time:")}
+    assert not loaded & {"torch", "monai", "itk", "pytorch_lightning", "matplotlib", "skimage"}
+    typo = command("-m", f"ankleseg.{name}", "outt=x")
+    assert typo.returncode == 1 and "Could not override 'outt'" in typo.stderr

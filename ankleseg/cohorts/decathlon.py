@@ -41,8 +41,8 @@ def _label_values(file: Path, labels: dict[str, Any]) -> dict[str, int]:
     """Return the value of each structure, whichever way the mapping goes."""
     values = {}
     for key, entry in labels.items():
-        name, value = (entry, key) if key.isdigit() else (key, entry)
-        if not isinstance(name, str) or isinstance(value, list) or not str(value).isdigit():
+        name, value = (entry, key) if key.isdecimal() else (key, entry)
+        if not isinstance(name, str) or isinstance(value, list) or not str(value).isdecimal():
             raise CohortError(
                 f"gives the label {key!r} as {entry!r}",
                 file=file,

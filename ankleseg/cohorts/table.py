@@ -39,11 +39,13 @@ def read_rows(table: Path) -> list[dict[str, str]]:
         CohortError: unreadable, no rows, or a row with more or fewer cells than the header.
     """
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            delimiter = _delimiter(table, file.readline())
+            file.seek(0)
+            cells = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CohortError(f"cannot be read as a table ({error})", file=table, mend="save it as UTF-8 text") from None
-    reader = csv.reader(lines, delimiter=_delimiter(table, lines))
-    cells = [[cell.strip() for cell in row] for row in reader if any(cell.strip() for cell in row)]
+    cells = [row for row in cells if any(row)]
     if len(cells) < 2:
         raise CohortError("holds no rows", file=table, mend="give it a header and one row a scan")
     header = cells[0]
@@ -57,10 +59,8 @@ def read_rows(table: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in cells[1:]]
 
 
-def _delimiter(table: Path, lines: list[str]) -> str:
-    if table.suffix.lower() == ".tsv":
-        return "\t"
-    return max(",;\t", key=lines[0].count) if lines else ","
+def _delimiter(table: Path, first_line: str) -> str:
+    return "\t" if table.suffix.lower() == ".tsv" else max(",;", key=first_line.count)
 
 
 def _check_columns(table: Path, columns: list[str]) -> None:
@@ -85,20 +85,18 @@ def _check_columns(table: Path, columns: list[str]) -> None:
 
 
 def _case(table: Path, row: dict[str, str]) -> Case:
-    folder = table.parent
     name = row.get("case") or row.get("subject") or ""
     subject = row.get("subject") or name
     if not name:
         raise CohortError("has a row without subject or case", file=table, mend="name the subject of each scan")
-    images = tuple(
-        folder / text for column, text in row.items() if text and (column == "image" or column.startswith("image_"))
-    )
-    if not images:
-        raise CohortError(f"gives no image for case {name}", file=table, mend="fill its image column")
+    images = {column: text for column, text in row.items() if column == "image" or column.startswith("image_")}
+    for column, text in images.items():
+        if known_text(text) is None:
+            raise CohortError(f"gives no {column} for case {name}", file=table, mend="fill it, or leave the case out")
     return Case(
         name=name,
         subject=subject,
-        images=images,
+        images=tuple(table.parent / text for text in images.values()),
         references=_references(table, row, name),
         group=known_text(row.get("group")),
         side=parse_side(row.get("side"), table, subject),
@@ -115,7 +113,7 @@ def _references(table: Path, row: dict[str, str], case: str) -> dict[str, Refere
         if kind == "mask":
             references[structure] = Reference(table.parent / text)
         elif kind == "value" and labels is not None:
-            if not text.isdigit():
+            if not text.isdecimal():
                 raise CohortError(
                     f"gives {case} the label value {text!r} for {structure}", file=table, mend="write a whole number"
                 )

@@ -249,7 +249,7 @@ def _picture(predicted: PredictedCase | None, case: Case | None, structures: Seq
     prediction = {name: mask.data for name, mask in volumes.items() if _alike(mask, first)}
     references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
     reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
-    image = _image(case.images[0] if case else predicted.image, first)
+    image = _image(case.images[0] if case and case.images else predicted.image, first)
     png = mosaic(image, prediction, reference, first.affine)
     caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
     return Picture(png, f"Slices of {predicted.name} with prediction and reference", caption)

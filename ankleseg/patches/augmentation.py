@@ -108,26 +108,27 @@ class Augmentation:
 
         The random numbers taken do not depend on the ranges, so that changing one range leaves the other draws.
         """
-
-        def even(largest: float, count: int) -> tuple[float, ...]:
-            return tuple((largest * rng.uniform(-1, 1, count)).tolist())
-
-        def factor(low: float, high: float) -> float:
-            return float(low * (high / low) ** rng.random())
-
         reversed_axes = {axis for axis, number in zip(ANATOMICAL_AXES, rng.random(3), strict=True) if number < 0.5}
         flips = tuple(axis for axis in self.flips if axis in reversed_axes)
         return AugmentationDraw(
-            rotation=even(self.rotation, 1 if dimensions == 2 else 3),
-            zoom=factor(*self.zoom),
-            shift=even(self.shift, dimensions),
+            rotation=_even(rng, self.rotation, 1 if dimensions == 2 else 3),
+            zoom=_factor(rng, *self.zoom),
+            shift=_even(rng, self.shift, dimensions),
             flips=flips,
             swap=tuple((int(a), int(b)) for a, b in self.left_right_swap or ()) if "LR" in flips else (),
-            gamma=factor(*self.gamma),
-            contrast=factor(*self.contrast),
-            brightness=even(self.brightness, 1)[0],
+            gamma=_factor(rng, *self.gamma),
+            contrast=_factor(rng, *self.contrast),
+            brightness=_even(rng, self.brightness, 1)[0],
             noise=self.noise * rng.random(),
             noise_seed=int(rng.integers(2**62)),
             blur=self.blur * rng.random(),
-            bias=even(self.bias, dimensions + dimensions * (dimensions + 1) // 2),
+            bias=_even(rng, self.bias, dimensions + dimensions * (dimensions + 1) // 2),
         )
+
+
+def _even(rng: np.random.Generator, largest: float, count: int) -> tuple[float, ...]:
+    return tuple((largest * rng.uniform(-1, 1, count)).tolist())
+
+
+def _factor(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(low * (high / low) ** rng.random())

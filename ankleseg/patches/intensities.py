@@ -59,7 +59,7 @@ def _field(coefficients: Sequence[float], size: Sequence[int]) -> Float[Tensor, 
     ]
     total = torch.zeros([1] * dimensions)
     quadratic = iter(coefficients[dimensions:])
-    for axis in reversed(range(dimensions)):
+    for axis in range(dimensions):
         inner = sum((next(quadratic) * line for line in lines[axis:]), start=torch.tensor(coefficients[axis]))
         total = total + inner * lines[axis]
     return total.exp()

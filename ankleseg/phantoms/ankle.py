@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ankleseg.errors import ConfigError
-from ankleseg.phantoms.bones import JOINTS, Bone, BoneModel, Variation, build_skeleton
+from ankleseg.phantoms.bones import JOINTS, TALOCRURAL_AXIS, Bone, BoneModel, Variation, build_skeleton
 from ankleseg.phantoms.grid import FAR, Field, FieldReader, Grid, sample
 from ankleseg.phantoms.pose import rotation_about, scaling, translation
 from ankleseg.phantoms.shapes import smooth_maximum, smooth_minimum, tube
@@ -24,7 +24,6 @@ GROUPS = ("control", "equinus")
 SIDES = ("left", "right")
 FIELD_SPACING = 1.2  # mm, of the grid on which the shapes are evaluated
 
-TALOCRURAL_AXIS = (1.0, -0.14, -0.14)  # medial to lateral, a little backwards and down (Inman 1976)
 SUBTALAR_AXIS = (-0.3, 0.7, 0.66)  # forwards, up and medially (Inman 1976)
 
 
@@ -81,6 +80,7 @@ class Ankle:
         skeleton: the bones, each in the common frame of the neutral right ankle.
         soft_tissue: everything around them.
         joint_space: mm at the average size.
+        real: bones whose shape is given, not drawn: their neighbours make room for them.
     """
 
     age: float
@@ -90,6 +90,7 @@ class Ankle:
     skeleton: Mapping[Bone, BoneModel]
     soft_tissue: SoftTissue
     joint_space: float
+    real: frozenset[Bone] = frozenset()
 
 
 def draw_ankle(rng: np.random.Generator, *, group: Group = "control", side: Side | None = None) -> Ankle:
@@ -134,10 +135,11 @@ class AnkleLabels:
     Args:
         ankle: the subject.
         grid: field of view.
+        spacing: of the grid on which the shapes are evaluated, mm.
     """
 
-    def __init__(self, ankle: Ankle, grid: Grid) -> None:
-        self._coarse = grid.resized(grid.spacing / FIELD_SPACING, padding=(3, 3, 3))
+    def __init__(self, ankle: Ankle, grid: Grid, spacing: float = FIELD_SPACING) -> None:
+        self._coarse = grid.resized(grid.spacing / spacing, padding=(3, 3, 3))
         self._layers = _layers(ankle, self._coarse)
 
     def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
@@ -154,7 +156,7 @@ class AnkleLabels:
 
 def _layers(ankle: Ankle, coarse: Grid) -> list[tuple[int, Field]]:
     """Signed distances in the order they are painted, each with its label."""
-    outer, inner = _bone_fields(ankle, coarse)
+    outer, bones = _bone_fields(ankle, coarse)
     skin = _skin(ankle, coarse, outer)
     soft = ankle.soft_tissue
     scale = _scale(ankle)
@@ -166,11 +168,8 @@ def _layers(ankle: Ankle, coarse: Grid) -> list[tuple[int, Field]]:
     layers.append((label_of(Tissue.MUSCLE), _whole(muscles)))
     for tissue, cords in ((Tissue.VESSEL, soft.vessels), (Tissue.TENDON, soft.tendons)):
         layers.append((label_of(tissue), _whole(np.maximum(_cords(ankle, cords, coarse), under_skin + 0.4))))
-    layers.append((label_of(Tissue.CARTILAGE), _whole(_cartilage(ankle, outer, coarse))))
-    for bone, field in outer.items():
-        layers.append((label_of(Tissue.CORTEX, bone), field))
-        layers += [(label_of(tissue, bone), part) for tissue, part in inner[bone]]
-    return layers
+    layers += _joints(ankle, outer)
+    return layers + bones
 
 
 def _whole(values: np.ndarray) -> Field:
@@ -181,13 +180,11 @@ def _scale(ankle: Ankle) -> float:
     return float(np.cbrt(abs(np.linalg.det(ankle.pose.world_from_shin[:3, :3]))))
 
 
-def _bone_fields(
-    ankle: Ankle, coarse: Grid
-) -> tuple[dict[Bone, Field], dict[Bone, list[tuple[Tissue, Field]]]]:
-    """Outer surfaces, and the insides of every bone; posed bones are kept apart where the pose makes them meet."""
+def _bone_fields(ankle: Ankle, coarse: Grid) -> tuple[dict[Bone, Field], list[tuple[int, Field]]]:
+    """Surfaces of the bones, and their layers; bones are kept apart where the pose makes them meet."""
     outer: dict[Bone, Field] = {}
-    inner: dict[Bone, list[tuple[Tissue, Field]]] = {}
-    for bone in sorted(ankle.skeleton, key=lambda bone: (bone != Bone.TALUS, bone)):
+    layers: list[tuple[int, Field]] = []
+    for bone in sorted(ankle.skeleton, key=lambda bone: (bone not in ankle.real, bone != Bone.TALUS, bone)):
         model = ankle.skeleton[bone]
         inside = [model.cortex] if model.growth_plate is None else [model.cortex, model.growth_plate]
         fields = sample(model.outer, ankle.pose.world_from_bone(bone), coarse, 6.5, inside)
@@ -195,17 +192,35 @@ def _bone_fields(
             continue
         surface, cortex, *plate = fields
         values = surface.values
-        for other in outer.values():
-            shared = _shared_box(surface, other)
-            if shared is not None:
+        for other, neighbour in outer.items():
+            shared = _shared_box(surface, neighbour)
+            if shared is not None and bone not in ankle.real:
                 mine, theirs = shared
-                values[mine] = smooth_maximum(values[mine], 1.5 - other.values[theirs], 0.5)
+                space = 1.5 if other not in ankle.real else 0.8 * _scale(ankle) * ankle.joint_space
+                values[mine] = smooth_maximum(values[mine], space - neighbour.values[theirs], 0.5)
         outer[bone] = surface
-        inner[bone] = [(Tissue.MARROW, Field(values + cortex.values, surface.start))]
-        for height in plate:
-            sheet = np.maximum(np.abs(height.values) - 0.5 * model.plate_thickness, values + 0.5 * cortex.values)
-            inner[bone].append((Tissue.GROWTH_PLATE, Field(sheet, surface.start)))
-    return outer, inner
+        layers += _inside(bone, surface, cortex.values, [height.values for height in plate], model.plate_thickness)
+    return outer, layers
+
+
+def _inside(
+    bone: Bone, surface: Field, cortex: np.ndarray, plate: list[np.ndarray], plate_thickness: float
+) -> list[tuple[int, Field]]:
+    """Layers of one bone in the order they are painted.
+
+    A growth plate is painted as all that lies below its upper face, and the bone below it painted again over that:
+    a thin sheet would be lost between the nodes of the coarse grid, its two faces are not.
+    """
+    values, half = surface.values, 0.5 * plate_thickness
+    marrow = values + cortex
+    parts = [(Tissue.CORTEX, values), (Tissue.MARROW, marrow)]
+    for height in plate:
+        parts += [
+            (Tissue.GROWTH_PLATE, np.maximum(values + 0.5 * cortex, height - half)),
+            (Tissue.CORTEX, np.maximum(values, height + half)),
+            (Tissue.MARROW, np.maximum(marrow, height + half)),
+        ]
+    return [(label_of(tissue, bone), Field(part, surface.start)) for tissue, part in parts]
 
 
 def _shared_box(first: Field, second: Field) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
@@ -235,7 +250,7 @@ def _skin(ankle: Ankle, coarse: Grid, bones: Mapping[Bone, Field]) -> np.ndarray
         (ankle.soft_tissue.foot_skin, pose.world_from_foot(0.6)),
     ):
         for shape in shapes:
-            _merge(whole, sample(shape, place, coarse, FAR), blend=10.0)
+            _merge(whole, sample(shape, place, coarse, FAR), blend=18.0)
     for field in bones.values():
         _merge(whole, [Field(field.values - 4.5, field.start)], blend=3.0)
     return whole
@@ -268,20 +283,23 @@ def _cords(ankle: Ankle, cords: list[Cord], coarse: Grid) -> np.ndarray:
     return whole
 
 
-def _cartilage(ankle: Ankle, bones: Mapping[Bone, Field], coarse: Grid) -> np.ndarray:
-    """Negative where both bones of a joint are near."""
-    whole = np.full(coarse.shape, FAR, np.float32)
-    reach = _scale(ankle) * ankle.joint_space
+def _joints(ankle: Ankle, bones: Mapping[Bone, Field]) -> list[tuple[int, Field]]:
+    """Cartilage where the two bones of a joint face each other, and a film of fluid half-way between them."""
+    layers = []
+    space = _scale(ankle) * ankle.joint_space
     for first, second in JOINTS:
-        if first not in bones or second not in bones:
-            continue
-        shared = _shared_box(bones[first], bones[second])
+        shared = _shared_box(bones[first], bones[second]) if first in bones and second in bones else None
         if shared is None:
             continue
-        mine, theirs = shared
-        both = np.maximum(bones[first].values[mine], bones[second].values[theirs]) - reach
-        corner = bones[first].start + [part.start for part in mine]
-        _merge(whole, [Field(both, corner)])
-    return whole
-
-
+        one, other = bones[first].values[shared[0]], bones[second].values[shared[1]]
+        corner = bones[first].start + [part.start for part in shared[0]]
+        between, across = 0.6 * (one + other - 1.3 * space), 0.5 * (one - other)
+        layers += [
+            (label_of(tissue), Field(np.maximum(between, bound), corner))
+            for tissue, bound in (
+                (Tissue.CARTILAGE, between),
+                (Tissue.JOINT_FLUID, across - 0.25),
+                (Tissue.CARTILAGE, across + 0.25),
+            )
+        ]
+    return layers

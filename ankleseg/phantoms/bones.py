@@ -65,6 +65,9 @@ JOINTS = (
 )
 
 
+TALOCRURAL_AXIS = (1.0, -0.1, -0.07)  # medial to lateral, a little backwards and down (Inman 1976)
+
+
 @dataclass(frozen=True)
 class BoneModel:
     """A bone and what lies inside it.
@@ -145,8 +148,11 @@ def _talus(vary: Variation) -> Shape:
     half_width = vary.number(13.5, 0.8)
     groove = vary.number(1.0, 0.4)
 
+    along, forward, upward = _axis_frame()
+
     def trochlea(points: np.ndarray) -> np.ndarray:
-        x, y, z = points
+        # A body of revolution about the talocrural axis, so that the tibia fits it in every position of the joint.
+        x, y, z = (row[0] * points[0] + row[1] * points[1] + row[2] * points[2] for row in (along, forward, upward))
         # Wider in front than behind, and saddle-shaped: a shallow groove runs along the middle of the dome.
         side = half_width + 0.09 * y
         saddle = radius - groove * np.maximum(1 - (x / half_width) ** 2, -0.5)
@@ -155,7 +161,7 @@ def _talus(vary: Variation) -> Shape:
         outside = np.sqrt(np.maximum(radial + 3, 0) ** 2 + np.maximum(lateral + 3, 0) ** 2)
         return outside + np.minimum(np.maximum(radial, lateral) + 3, 0) - 3
 
-    reach = np.array([half_width + 2, radius, radius])
+    reach = np.array([half_width + 4, radius + 2, radius + 2])
     dome = Shape(trochlea, -reach, reach)
     body = intersection(dome, half_space((0, 0, vary.number(-9, 0.7)), (0.05, -0.15, -1)), 6)
     body = intersection(body, half_space((0, 13, 0), (0, 1, -0.15)), 6)
@@ -164,6 +170,14 @@ def _talus(vary: Variation) -> Shape:
     lateral_process = capsule(vary.place(8, -1, -3), vary.place(15, -2, -8.5), *vary.size(7, 4.5))
     posterior_process = capsule(vary.place(-2, -8, -4), vary.place(-3, -14.5, -8), *vary.size(7, 4.5))
     return union(body, neck, head, lateral_process, posterior_process, blend=5)
+
+
+def _axis_frame() -> np.ndarray:
+    """Rows: unit vectors along the talocrural axis (to lateral), forwards and upwards of it."""
+    along = np.array(TALOCRURAL_AXIS) / np.linalg.norm(TALOCRURAL_AXIS)
+    forward = np.cross([0.0, 0.0, 1.0], along)
+    forward /= np.linalg.norm(forward)
+    return np.stack([along, forward, np.cross(along, forward)]).astype(np.float32)
 
 
 def _tibia(vary: Variation) -> Shape:
@@ -266,10 +280,10 @@ def _metatarsals(vary: Variation) -> Iterable[tuple[Bone, Shape]]:
 def _with_inside(bone: Bone, outer: Shape, vary: Variation) -> BoneModel:
     """Cortex and growth plate of a bone; the cortex of the shafts thickens away from the joint."""
     thickness = vary.number(0.9, 0.12)
-    uneven = bumps(vary.rng, 0.18 * thickness, (6.0, 25.0))
+    uneven = bumps(vary.rng, 0.22 * thickness, (8.0, 30.0))
 
     def cortex(points: np.ndarray) -> np.ndarray:
-        depth = thickness + uneven(points)
+        depth = np.maximum(thickness + uneven(points), 0.35)
         if bone in (Bone.TIBIA, Bone.FIBULA):
             depth = depth + np.clip((points[2] - 38) * 0.045, 0, 2.4).astype(np.float32)
         elif bone >= Bone.METATARSAL_1:

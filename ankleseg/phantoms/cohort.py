@@ -8,61 +8,29 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ankleseg.errors import AnklesegError, ConfigError
-from ankleseg.phantoms.ankle import SIDES, Ankle, AnkleLabels, Group, Pose, Side, draw_ankle
-from ankleseg.phantoms.bones import Bone
-from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
-from ankleseg.phantoms.grid import Grid
-from ankleseg.phantoms.pose import rotation_about
-from ankleseg.phantoms.scanner import LabelSource, Scanner, scan
-from ankleseg.phantoms.tissues import bone_of
+from ankleseg.errors import AnklesegError
+from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Group, Side, draw_ankle
+from ankleseg.phantoms.protocol import (
+    CONTRASTS,
+    PROTOCOLS,
+    Contrast,
+    Scan,
+    Size,
+    check_settings,
+    draw_grid,
+    draw_scanner,
+    scan_bones,
+)
 from ankleseg.volumes import write_volume
 
-Size = Literal["demo", "full"]
-Contrast = Literal["t1", "random"]
-
 RECIPE = 1  # raised whenever the same settings give other images
+HEEL = (4.0, -65.0, -36.0, 1.0)  # the skin behind the heel, in the frame of the bones
 SETTINGS_FILE = "phantom.json"
-STRUCTURES = {"calcaneus": Bone.CALCANEUS, "talus": Bone.TALUS, "tibia": Bone.TIBIA}
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Matrix and voxel of a scan: sagittal slices, stored with axes towards posterior, superior and right."""
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    through_plane: int
-
-
-PROTOCOLS: Mapping[str, Protocol] = {
-    "full": Protocol((576, 576, 90), (0.28, 0.28, 0.8), 2),
-    "demo": Protocol((192, 192, 30), (0.84, 0.84, 2.4), 3),
-}
-CONTRASTS: Mapping[str, Callable[[np.random.Generator], SignalTable]] = {"t1": t1_contrast, "random": random_contrast}
-
-
-@dataclass(frozen=True)
-class Scan:
-    """An image with its exact masks.
-
-    Attributes:
-        image: int16, axes P, S, R.
-        affine: voxel to RAS+ mm.
-        masks: uint8 0/1 by structure.
-    """
-
-    image: np.ndarray
-    affine: np.ndarray
-    masks: Mapping[str, np.ndarray]
-
-
 def write_ankle_cohort(
     out: str | Path,
     *,
@@ -91,7 +59,7 @@ def write_ankle_cohort(
         ConfigError: an unknown size, side or contrast, or no subject.
         AnklesegError: `out` holds something else.
     """
-    _check(size, side, contrast, subjects)
+    check_settings(size, side, contrast, subjects)
     settings = {
         "cohort": "ankle", "recipe": RECIPE, "size": size, "subjects": subjects, "seed": seed, "side": side,
         "contrast": contrast,
@@ -103,18 +71,6 @@ def write_ankle_cohort(
         return scan, {"group": ankle.group, "side": ankle.side, "age": f"{ankle.age:.1f}"}
 
     return write_cohort(out, settings, names, make, workers)
-
-
-def _check(size: str, side: str | None, contrast: str, subjects: int) -> None:
-    for what, value, known in (
-        ("size", size, PROTOCOLS),
-        ("side", side, (None, *SIDES)),
-        ("contrast", contrast, CONTRASTS),
-    ):
-        if value not in known:
-            raise ConfigError(f"{what} {value!r} is unknown", mend=f"use {' or '.join(str(item) for item in known if item)}")
-    if subjects < 1:
-        raise ConfigError(f"a cohort of {subjects} subjects has nobody in it", mend="ask for at least 1")
 
 
 def ankle_names(subjects: int) -> list[str]:
@@ -136,60 +92,11 @@ def ankle_scan(
         for sequence in np.random.SeedSequence([seed, group == "equinus", number]).spawn(2)
     )
     ankle = draw_ankle(anatomy, group=group, side=side)
-    grid = draw_grid(PROTOCOLS[size], ankle.pose, scanning)
+    heel = (ankle.pose.world_from_foot() @ HEEL)[:3]
+    grid = draw_grid(PROTOCOLS[size], ankle.pose.world_from_shin[:3, 3], heel, scanning)
     scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
     table = CONTRASTS[contrast](scanning)
     return ankle, scan_bones(AnkleLabels(ankle, grid), table, grid, scanner, scanning)
-
-
-def draw_grid(protocol: Protocol, pose: Pose, rng: np.random.Generator) -> Grid:
-    """A sagittal field of view that holds the heel and the ankle, a few degrees and millimetres off."""
-    angles = np.clip(rng.normal(0, 2.5, 3), -6, 6)
-    tilt = np.eye(4)
-    for axis, angle in zip(np.eye(3), angles, strict=True):
-        tilt = tilt @ rotation_about(axis, angle)
-    directions = tilt[:3, :3] @ np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    affine = np.eye(4)
-    affine[:3, :3] = directions * protocol.spacing
-    half = np.array(protocol.shape) * protocol.spacing / 2
-    ankle, heel = pose.world_from_shin[:3, 3], (pose.world_from_foot() @ [4.0, -65.0, -36.0, 1.0])[:3]
-    behind = ankle[1] - heel[1] + rng.uniform(6, 16)  # the field ends this far behind the ankle
-    centre = ankle + [0, half[0] - behind, -9] + np.clip(rng.normal(0, (2, 1, 4)), -8, 8)
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(protocol.shape) - 1) / 2)
-    return Grid(protocol.shape, affine)
-
-
-def draw_scanner(protocol: Protocol, contrast: Contrast, rng: np.random.Generator) -> Scanner:
-    """A scanner's settings, different in every scan; with random contrast anything goes."""
-    if contrast == "t1":
-        return Scanner(
-            snr=float(rng.uniform(24, 40)), bias=float(rng.uniform(0.05, 0.16)), through_plane=protocol.through_plane
-        )
-    return Scanner(
-        snr=float(np.exp(rng.uniform(np.log(6), np.log(60)))),
-        bias=float(rng.uniform(0, 0.35)),
-        profile="gaussian" if rng.random() < 0.5 else "box",
-        thickness=float(rng.uniform(0.7, 1.5)),
-        through_plane=protocol.through_plane,
-        grain_mm=float(rng.uniform(0.6, 2.0)),
-        patches_mm=float(rng.uniform(3, 12)),
-        septa_mm=float(rng.uniform(2, 6)),
-        blur_mm=float(rng.uniform(0, 0.8)),
-        gamma=float(np.exp(rng.uniform(-0.4, 0.4))),
-    )
-
-
-def scan_bones(
-    source: LabelSource, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator
-) -> Scan:
-    """Image labels as whole numbers, with the exact masks of calcaneus, talus and tibia."""
-    members = [bone_of(np.arange(256)) == bone for bone in STRUCTURES.values()]
-    image, masks = scan(source, table, grid, scanner, rng, members)
-    return Scan(
-        np.clip(np.rint(image), 0, 32767).astype(np.int16),
-        grid.affine,
-        {name: mask.astype(np.uint8) for name, mask in zip(STRUCTURES, masks, strict=True)},
-    )
 
 
 def write_cohort(

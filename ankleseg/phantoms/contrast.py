@@ -36,15 +36,16 @@ class SignalTable:
 T1 = {
     Tissue.AIR: (0, 0, 0, 0, 0),
     Tissue.SKIN: (900, 120, 60, 60, 0),
-    Tissue.FAT: (1950, 130, 50, 90, -350),
-    Tissue.MUSCLE: (720, 60, 45, 50, 260),
+    Tissue.FAT: (1950, 130, 50, 110, -260),
+    Tissue.MUSCLE: (720, 60, 55, 60, 170),
     Tissue.TENDON: (170, 40, 30, 20, 60),
     Tissue.VESSEL: (1150, 400, 60, 60, 0),
-    Tissue.CARTILAGE: (930, 90, 50, 40, 0),
+    Tissue.CARTILAGE: (980, 90, 50, 40, 0),
     Tissue.CORTEX: (190, 45, 50, 30, 0),
-    Tissue.MARROW: (1620, 140, 110, 130, 0),
+    Tissue.MARROW: (1620, 140, 130, 150, 0),
     Tissue.GROWTH_PLATE: (760, 110, 60, 60, 0),
     Tissue.HEEL_PAD: (1850, 130, 60, 80, -800),
+    Tissue.JOINT_FLUID: (520, 120, 40, 40, 0),
 }
 
 

@@ -206,6 +206,12 @@ def displaced(shape: Shape, bumps: Callable[[np.ndarray], np.ndarray], reach: fl
     return Shape(lambda points: shape(points) - bumps(points), shape.low - reach, shape.high + reach)
 
 
+def moved(shape: Shape, offset: Vector) -> Shape:
+    """`shape` shifted by `offset` mm."""
+    shift = _column_vector(offset)
+    return Shape(lambda points: shape(points - shift), shape.low + shift.ravel(), shape.high + shift.ravel())
+
+
 def tube(points: np.ndarray, radius: float | np.ndarray) -> list[Shape]:
     """Capsules along a polyline (n, 3), one a segment so that each is evaluated in its own small box."""
     radii = np.broadcast_to(np.asarray(radius, float), len(points))

@@ -21,6 +21,7 @@ class Tissue(IntEnum):
     MARROW = 8
     GROWTH_PLATE = 9
     HEEL_PAD = 10
+    JOINT_FLUID = 11
 
 
 TISSUES_A_BONE = 16

@@ -1,10 +1,27 @@
-"""From patches to whole volumes, on the grid of the input file."""
+"""From patches to whole volumes, on the grid of the input file.
 
-from ankleseg.predict.checkpoint import Model, build_network, find_checkpoint, load_model, read_checkpoint, recipe
-from ankleseg.predict.inputs import cases_of
-from ankleseg.predict.postprocessing import Postprocessing, label_map
-from ankleseg.predict.run import predict_case, predict_cases
-from ankleseg.predict.volume import WholeVolume, probabilities_of
+Names are loaded when they are first used, so that ``python -m ankleseg.predict --help`` need not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ankleseg.predict.checkpoint import Model, build_network, find_checkpoint, load_model, read_checkpoint, recipe
+    from ankleseg.predict.inputs import cases_of
+    from ankleseg.predict.postprocessing import Postprocessing, label_map
+    from ankleseg.predict.run import predict_case, predict_cases
+    from ankleseg.predict.volume import WholeVolume, probabilities_of
+
+_HOMES = {
+    "checkpoint": ("Model", "build_network", "find_checkpoint", "load_model", "read_checkpoint", "recipe"),
+    "inputs": ("cases_of",),
+    "postprocessing": ("Postprocessing", "label_map"),
+    "run": ("predict_case", "predict_cases"),
+    "volume": ("WholeVolume", "probabilities_of"),
+}
 
 __all__ = [
     "Model",
@@ -21,3 +38,10 @@ __all__ = [
     "read_checkpoint",
     "recipe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"ankleseg.predict.{module}"), name)
+    raise AttributeError(f"module 'ankleseg.predict' has no attribute {name!r}")

@@ -8,17 +8,24 @@ from pathlib import Path
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.errors import CohortError, FileError
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 TABLE_ENDINGS = (".csv", ".tsv", ".json")
 
 
-def cases_of(path: str | Path, *, group: str | None = None, subjects: Sequence[str] | None = None) -> tuple[Case, ...]:
+def cases_of(
+    path: str | Path,
+    *,
+    group: str | None = None,
+    subjects: Sequence[str] | None = None,
+    suffix: str | None = None,
+) -> tuple[Case, ...]:
     """List the cases found at a path.
 
     Args:
         path: an image, a zipped or unzipped DICOM series, a folder of images, a cohort folder, or a table.
         group: only the subjects of this group.
         subjects: only these subjects.
+        suffix: of the images in a BIDS folder with several.
 
     Raises:
         FileError: the path does not exist or holds nothing to predict.
@@ -27,7 +34,7 @@ def cases_of(path: str | Path, *, group: str | None = None, subjects: Sequence[s
     path = Path(path)
     if not path.exists():
         raise FileError("does not exist", file=path, mend="give a scan, a folder or a table")
-    found = _found_at(path)
+    found = _found_at(path, suffix)
     kept = tuple(
         case
         for case in found
@@ -41,13 +48,13 @@ def cases_of(path: str | Path, *, group: str | None = None, subjects: Sequence[s
     return kept
 
 
-def _found_at(path: Path) -> tuple[Case, ...]:
+def _found_at(path: Path, suffix: str | None) -> tuple[Case, ...]:
     if path.is_file():
         if path.name.lower().endswith(TABLE_ENDINGS):
             return load_cohort(path).cases
         return (_single(path),)
     if any(path.glob("sub-*")) or (path / "dataset.json").is_file():
-        return load_cohort(path).cases
+        return load_cohort(path, suffix=suffix).cases
     images = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGE_ENDINGS))
     if images:
         return tuple(_single(image) for image in images)

@@ -24,7 +24,7 @@ def main(config: DictConfig) -> None:
 
     if not config.cohort.root:
         raise ConfigError("there is no cohort to prepare", mend="add cohort.root=FOLDER or cohort.root=TABLE.csv")
-    cohort = load_cohort(config.cohort.root)
+    cohort = load_cohort(config.cohort.root, suffix=config.cohort.suffix)
     print(cohort.describe())
     rows = prepare_cohort(
         cohort,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ankleseg.errors import FileError
@@ -21,8 +22,8 @@ def extract_archive(path: str | Path, folder: str | Path, *, largest: int = LARG
         largest: bytes that the members may have together, uncompressed.
 
     Raises:
-        FileError: not a zip, damaged, encrypted, with more content than ``largest``, or with a member that is a link or
-            would land outside the folder.
+        FileError: not a zip, damaged, encrypted, with more content than ``largest`` or than fits on the disk, or with a
+            member that is a link or would land outside the folder.
     """
     path, folder = Path(path), Path(folder)
     try:
@@ -30,8 +31,12 @@ def extract_archive(path: str | Path, folder: str | Path, *, largest: int = LARG
             members = [member for member in archive.infolist() if not member.is_dir()]
             _check_members(path, members, largest)
             return [_extract(archive, member, folder) for member in members]
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise FileError(f"is damaged or not a zip archive ({error})", file=path, mend="copy the file again") from None
+    except OSError as error:
+        raise FileError(
+            f"cannot be unpacked ({error.strerror or error})", file=path, mend="check the space on the disk"
+        ) from None
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo], largest: int) -> None:
@@ -50,7 +55,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], largest: int) -> 
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:
     name = member.orig_filename.replace("\\", "/")
-    if ".." in PurePosixPath(name).parts:
+    if ".." in PurePosixPath(name).parts or "\0" in name:
         return "would land outside the folder"
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive:
         return "has an absolute path"

@@ -18,6 +18,7 @@ from ankleseg.volumes.volume import Header, Volume
 TOLERANCE = 0.1  # voxels by which two grids may differ and still count as one
 COPY_HEADERS_MEND = "if it was drawn on this very scan, set copy_headers=true"
 RESAMPLE_MEND = "set resample_masks=true"
+VALUES_MEND = "make it 0 and 1, or use it as a label map (in a table: columns labels and value_<structure>)"
 VALUES_LISTED = 8
 
 
@@ -118,7 +119,7 @@ def read_mask(path: str | Path, *, value: int | None = None) -> Volume:
     volume = read_volume(path, dtype=None)
     mask = _as_mask(volume.data) if value is None else volume.data == value
     if mask is None:
-        raise FileError(_not_a_mask(volume.data), file=path, mend="say which of them is the structure")
+        raise FileError(_not_a_mask(volume.data), file=path, mend=VALUES_MEND)
     return Volume(mask, volume.affine, volume.header)
 
 
@@ -140,10 +141,9 @@ def _value_findings(path: Path, data: Shaped[np.ndarray, "x y z"], values: Seque
     if values is None:
         mask = _as_mask(data)
         if mask is None:
-            mend = "say which of them is the structure"
-            return [Finding(path, Verdict.UNREADABLE, _not_a_mask(data), mend)]
+            return [Finding(path, Verdict.UNREADABLE, _not_a_mask(data), VALUES_MEND)]
         return [] if mask.any() else [Finding(path, Verdict.OK, "is empty", "check that the structure is absent")]
-    if not np.array_equal(data, np.rint(data)):
+    if np.issubdtype(data.dtype, np.floating) and not np.array_equal(data, np.rint(data)):
         problem = "is no label map: it holds fractions"
         return [Finding(path, Verdict.UNREADABLE, problem, "save whole numbers, e.g. by nearest neighbour")]
     absent = [value for value in values if not (data == value).any()]

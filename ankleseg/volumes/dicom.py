@@ -12,6 +12,7 @@ import numpy as np
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.archives import extract_archive
+from ankleseg.volumes.geometry import affine_problem
 from ankleseg.volumes.itk_images import image_reader, ras_affine, read_itk_voxels, voxel_type
 from ankleseg.volumes.volume import SCANNER, Header
 
@@ -183,5 +184,8 @@ def _header(path: Path, slices: list[_Slice]) -> Header:
     step = (np.array(last.origin) - first.origin) / (len(slices) - 1)
     distance = float(np.linalg.norm(step))
     affine = ras_affine([*first.axes, (step / distance).tolist()], [*first.spacing, distance], first.origin)
+    problem = affine_problem(affine)
+    if problem:
+        raise FileError(problem, file=path, mend="export the series again")
     dtype = np.result_type(*{piece.dtype for piece in slices})
     return Header(path, (*first.size, len(slices)), affine, dtype, SCANNER, SCANNER, "dicom")

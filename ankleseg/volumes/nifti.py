@@ -83,33 +83,37 @@ def _raw_header(path: Path) -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open for reading, through gzip by the name's ending, and tell gzip's errors in one line."""
-    compressed = path.name.lower().endswith(".gz")
-    with path.open("rb") as file:
-        really_compressed = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if compressed and not really_compressed:
-            raise FileError(
-                "is named .gz and is not compressed", file=path, mend="rename it to .nii if it is a NIfTI file"
-            )
-        if really_compressed and not compressed:
-            raise FileError("is compressed although its name ends in .nii", file=path, mend="rename it to .nii.gz")
-        if not compressed:
-            yield file
-            return
-        try:
-            with gzip.open(file) as stream:
-                yield stream
-        except EOFError:
-            raise FileError(
-                "is truncated: its compressed data end early", file=path, mend="copy the file again"
-            ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise FileError(
-                f"is damaged: its compressed data do not pass their check ({error})",
-                file=path,
-                mend="copy the file again",
-            ) from None
+    """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line."""
+    try:
+        with path.open("rb") as file:
+            if _is_compressed(path, file):
+                with gzip.open(file) as stream:
+                    yield stream
+            else:
+                yield file
+    except EOFError:
+        raise FileError("is truncated: its compressed data end early", file=path, mend="copy the file again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise FileError(
+            f"is damaged: its compressed data do not pass their check ({error})",
+            file=path,
+            mend="copy the file again",
+        ) from None
+    except OSError as error:
+        raise FileError(
+            f"cannot be read ({error.strerror or error})", file=path, mend="check the file and its disk"
+        ) from None
+
+
+def _is_compressed(path: Path, file: io.BufferedReader) -> bool:
+    by_name = path.name.lower().endswith(".gz")
+    by_content = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    if by_name and not by_content:
+        raise FileError("is named .gz and is not compressed", file=path, mend="rename it to .nii if it is a NIfTI file")
+    if by_content and not by_name:
+        raise FileError("is compressed although its name ends in .nii", file=path, mend="rename it to .nii.gz")
+    return by_name
 
 
 def _fill(path: Path, stream: io.BufferedIOBase, data: np.ndarray) -> None:

@@ -81,18 +81,18 @@ def with_header_of(volume: Volume, header: Header) -> Volume:
             file=volume.path,
             mend="resample it",
         )
-    path = volume.path or header.path
-    return Volume(
-        volume.data, header.affine, replace(header, path=path, shape=volume.data.shape, dtype=volume.data.dtype)
-    )
+    return _placed(volume, volume.data, header)
 
 
 def on_grid_of(mask: Volume, header: Header) -> Volume:
     """Return a mask or label map on the grid of another file, each voxel taking the nearest value; exact for flips."""
     data = geometry.resample(mask.data, mask.affine, header.shape[:3], header.affine, order=0)
-    return Volume(
-        data, header.affine, replace(header, path=mask.path or header.path, shape=data.shape, dtype=data.dtype)
-    )
+    return _placed(mask, data, header)
+
+
+def _placed(source: Volume, data: np.ndarray, header: Header) -> Volume:
+    path = source.path or header.path
+    return Volume(data, header.affine, replace(header, path=path, shape=data.shape, dtype=data.dtype))
 
 
 def _times(shape: tuple[int, ...]) -> str:

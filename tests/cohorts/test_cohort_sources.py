@@ -163,7 +163,8 @@ class TestTable:
             ("subject,image,mask_talus\na,a.nii,m.nii\n", "m.nii: does not exist, and should be the talus of case a"),
             ("subject,image,side\na,a.nii,both\n", "gives a the side 'both'; write left or right"),
             ("subject,image\n,a.nii\n", "has a row without subject or case"),
-            ("subject,image\na,\n", "gives no image for case a"),
+            ("subject,image\na,\n", "gives no image for case a; fill it"),
+            ("subject,image_t1,image_t2\na,a.nii,\n", "gives no image_t2 for case a; fill it, or leave the case out"),
             ("subject,image,labels\na,a.nii,b.nii\n", "needs both a column labels and columns value_<structure>"),
             ("subject,image,value_talus\na,a.nii,1\n", "needs both a column labels and columns value_<structure>"),
             ("subject,image,labels,value_talus\na,a.nii,b.nii,x\n", "gives a the label value 'x' for talus"),
@@ -183,6 +184,11 @@ class TestTable:
             load_cohort(table(tmp_path, text))
         assert "\n" not in str(caught.value)
         assert caught.value.mend
+
+    def test_a_quoted_cell_may_hold_the_separator(self, touch, tmp_path):
+        touch("scan, left.nii")
+        cohort = load_cohort(table(tmp_path, 'subject,image\na,"scan, left.nii"\n'))
+        assert cohort.cases[0].images == (tmp_path / "scan, left.nii",)
 
     def test_what_is_no_text_is_refused(self, tmp_path):
         (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00\x01")

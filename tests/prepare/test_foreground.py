@@ -70,7 +70,9 @@ def test_otsu_does_not_depend_on_the_scale_of_intensities(foot: dict[str, np.nda
 @pytest.mark.parametrize("rule", [Threshold(value=2000), NonZero()])
 def test_an_empty_foreground_is_refused_with_a_mend(rule: Threshold | NonZero) -> None:
     image = np.zeros((20, 20, 20), dtype=np.float32)
-    with pytest.raises(FileError, match=r"its foreground covers 0 % of the image; choose a lower prepare\.foreground\.value"):
+    with pytest.raises(
+        FileError, match=r"its foreground covers 0 % of the image; choose a lower prepare\.foreground\.value"
+    ):
         rule(image)
 
 
@@ -82,7 +84,9 @@ def test_a_tiny_foreground_is_refused() -> None:
 
 
 def test_otsu_refuses_a_constant_image() -> None:
-    with pytest.raises(FileError, match="is \\(almost\\) constant: it has no foreground; check that this is the right scan"):
+    with pytest.raises(
+        FileError, match="is \\(almost\\) constant: it has no foreground; check that this is the right scan"
+    ):
         Otsu()(np.full((5, 5, 5), 7, dtype=np.float32))
 
 

@@ -163,7 +163,9 @@ def test_a_channel_on_another_grid_is_refused_by_name(write_case, affine, foot) 
     first, second = write_case("a").images[0], write_case("b", affines={"image": moved}).images[0]
     case = write_case("c")
     channels = type(case)(name="c", subject="c", images=(first, second), references={})
-    with pytest.raises(GeometryError, match=r"b_image.nii.gz: is not on the grid of .*a_image.nii.gz; resample the chan"):
+    with pytest.raises(
+        GeometryError, match=r"b_image.nii.gz: is not on the grid of .*a_image.nii.gz; resample the chan"
+    ):
         plain()(channels)
 
 
@@ -210,7 +212,10 @@ def test_a_rule_that_is_no_dataclass_has_no_node() -> None:
     [
         ({"orientation": "PSX"}, "prepare.orientation 'PSX' is unknown; use letters like PSR, or 'slices last'"),
         ({"orientation": "LRS"}, "prepare.orientation 'LRS' is unknown"),
-        ({"spacing": (1, 1)}, r"prepare.spacing \[1.0, 1.0\] is no spacing; give three positive numbers in mm, or null"),
+        (
+            {"spacing": (1, 1)},
+            r"prepare.spacing \[1.0, 1.0\] is no spacing; give three positive numbers in mm, or null",
+        ),
         ({"spacing": (1, 1, 0)}, r"prepare.spacing \[1.0, 1.0, 0.0\] is no spacing"),
         ({"bring_to_side": "Left"}, "side 'Left' is unknown; set prepare.bring_to_side to left, right or null"),
     ],

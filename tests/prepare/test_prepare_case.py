@@ -60,7 +60,9 @@ def test_a_few_shared_voxels_go_to_the_structure_named_first(write_case, foot, p
 def test_overlapping_masks_are_refused_with_their_share(write_case, foot, preparation: Preparation) -> None:
     heel = foot["heel"].copy()
     heel[foot["shin"]] = True
-    with pytest.raises(CohortError, match=r"case s1: heel and shin share \d+ voxels, 100.0 % of the shin; correct the mas"):
+    with pytest.raises(
+        CohortError, match=r"case s1: heel and shin share \d+ voxels, 100.0 % of the shin; correct the mas"
+    ):
         prepare_case(write_case(heel=heel), preparation, BONES)
 
 

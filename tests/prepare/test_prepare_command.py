@@ -41,7 +41,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_case_has_its_verdict_and_the_others_go_on(mixed: Cohort, preparation: Preparation, tmp_path: Path) -> None:
+def test_every_case_has_its_verdict_and_the_others_go_on(
+    mixed: Cohort, preparation: Preparation, tmp_path: Path
+) -> None:
     rows = prepare_cohort(mixed, preparation, BONES, tmp_path / "out")
     assert rows == read_table(tmp_path / "out" / "preflight.csv")
     told = {row["case"]: row for row in rows}

@@ -55,7 +55,9 @@ def test_gain_and_offset_of_the_scanner_do_not_matter(scan, scaling) -> None:
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_a_constant_foreground_is_refused(scaling) -> None:
     image = np.full((4, 4, 4), 1234.5, dtype=np.float32)
-    with pytest.raises(FileError, match="is constant in the foreground: it cannot be scaled; check that this is the right"):
+    with pytest.raises(
+        FileError, match="is constant in the foreground: it cannot be scaled; check that this is the right"
+    ):
         scaling(image, np.ones((4, 4, 4), dtype=bool))
 
 

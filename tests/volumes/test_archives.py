@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import stat
 import zipfile
 from pathlib import Path
@@ -62,6 +63,22 @@ def test_a_member_larger_than_it_declares_is_cut_or_refused(tmp_path):
     with pytest.raises(FileError, match="is damaged or not a zip archive"):
         extract_archive(path, tmp_path / "out", largest=1_000_000)
     assert sum(file.stat().st_size for file in (tmp_path / "out").rglob("*") if file.is_file()) < 1000
+
+
+def test_a_damaged_member_is_told(tmp_path):
+    noise = random.Random(0).randbytes(5000)
+    path = archive_of(tmp_path / "a.zip", "noise", noise)
+    content = bytearray(path.read_bytes())
+    content[2000:2040] = bytes(40)
+    path.write_bytes(bytes(content))
+    with pytest.raises(FileError, match="is damaged or not a zip archive"):
+        extract_archive(path, tmp_path / "out")
+
+
+def test_members_in_each_others_way_are_told(tmp_path):
+    path = archive_of(tmp_path / "a.zip", "good.txt/inside")
+    with pytest.raises(FileError, match=r"a\.zip: cannot be unpacked \(.*\); check the space"):
+        extract_archive(path, tmp_path / "out")
 
 
 def test_what_is_no_archive_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -73,6 +74,15 @@ def test_a_truncated_file_is_refused(name, compressed, tmp_path):
     path = write_itk(tmp_path / name, noise, np.eye(4), compressed)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(FileError, match=f"{name}: is truncated.*; copy the file again"):
+        read_volume(path)
+
+
+def test_a_truncated_stream_of_the_declared_length_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 9999, (20, 20, 20)).astype(np.int16)
+    path = write_itk(tmp_path / "a.mha", noise, np.eye(4))
+    before, length, after = re.split(rb"(?<=CompressedDataSize = )(\d+)", path.read_bytes())
+    path.write_bytes(before + str(int(length) - 500).encode() + after[:-500])
+    with pytest.raises(FileError, match=r"a\.mha: is truncated: its compressed data end early; copy the file again"):
         read_volume(path)
 
 

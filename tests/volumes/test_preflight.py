@@ -242,7 +242,7 @@ def test_an_empty_mask_is_allowed_and_remarked(image, tmp_path):
 def test_other_values_are_listed(values, message, image, tmp_path):
     data = np.resize(np.array(list(values), np.float32), SHAPE)
     path = write_volume(tmp_path / "mask.nii.gz", data, AFFINE)
-    with pytest.raises(FileError, match=rf"mask\.nii\.gz: .*{message}; say which of them is the structure"):
+    with pytest.raises(FileError, match=rf"mask\.nii\.gz: .*{message}; make it 0 and 1, or use it as a label map"):
         read_mask(path)
     assert only_finding(path, image).verdict is Verdict.UNREADABLE
 

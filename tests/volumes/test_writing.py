@@ -88,6 +88,16 @@ def test_another_grid_gets_its_own_affine_with_the_codes_of_the_input(tmp_path):
     np.testing.assert_allclose(header.sform, affine_of("LIA"), atol=1e-5)
 
 
+def test_another_grid_is_never_written_without_its_affine(tmp_path):
+    """With both codes 0, readers would make up where it lies."""
+    nib.save(nib.Nifti1Image(counting(), None), tmp_path / "in.nii.gz")
+    like = read_header(tmp_path / "in.nii.gz")
+    assert (like.qform_code, like.sform_code) == (0, 0)
+    header = read_header(write_volume(tmp_path / "out.nii.gz", counting((9, 9, 9)), affine_of("LIA"), like=like))
+    assert (header.qform_code, header.sform_code) == (0, 1)
+    np.testing.assert_allclose(header.affine, affine_of("LIA"), atol=1e-5)
+
+
 def test_a_sheared_affine_is_never_contradicted_by_a_qform(tmp_path):
     sheared = affine_of("RAS")
     sheared[0, 1] = 0.3

@@ -1,0 +1,270 @@
+"""Real bones in a made-up ankle: binary masks of calcaneus, talus and tibia, imaged as if the child lay in the scanner.
+
+The average ankle is laid over the bones (place, orientation, size, two joint angles); then the three bones take the
+shapes of the masks, and all that the masks do not hold, from the other bones to the skin, is drawn around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ankleseg.errors import ConfigError, FileError
+from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Pose, Side, draw_ankle
+from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
+from ankleseg.phantoms.cohort import RECIPE, write_cohort
+from ankleseg.phantoms.grid import FAR, Grid, sample
+from ankleseg.phantoms.pose import rotation_about, scaling, translation
+from ankleseg.phantoms.protocol import (
+    CONTRASTS,
+    PROTOCOLS,
+    STRUCTURES,
+    Contrast,
+    Protocol,
+    Scan,
+    Size,
+    check_settings,
+    draw_scanner,
+    scan_bones,
+)
+from ankleseg.phantoms.shapes import Shape, moved
+from ankleseg.volumes import read_mask, reorient
+
+LATERAL_COLUMN = (Bone.CUBOID, Bone.METATARSAL_4, Bone.METATARSAL_5)  # bones in front of the calcaneus
+FIELD_SPACING = 0.8  # mm; finer than for drawn bones, because real ones have smaller features
+
+
+@dataclass(frozen=True)
+class BoneMask:
+    """A bone as a mask, seen as a smooth surface.
+
+    Attributes:
+        distance: signed distance (mm, negative inside) on the mask's grid, float32.
+        affine: voxel to RAS+ mm.
+    """
+
+    distance: np.ndarray
+    affine: np.ndarray
+
+    @property
+    def inside(self) -> np.ndarray:
+        """World positions (n, 3) of the voxels inside the bone."""
+        return np.argwhere(self.distance < 0) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def surface(self, count: int) -> np.ndarray:
+        """World positions of at most `count` voxels at the surface, evenly picked."""
+        spacing = float(np.linalg.norm(self.affine[:3, :3], axis=0).max())
+        voxels = np.argwhere(np.abs(self.distance) < 0.5 * spacing)
+        picked = voxels[:: max(len(voxels) // count, 1)]
+        return picked @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def shape(self, world_from_bone: np.ndarray) -> Shape:
+        """The bone as a shape in the frame of the neutral ankle, which `world_from_bone` (a similarity) places."""
+        from scipy.ndimage import map_coordinates
+
+        mask_from_bone = np.linalg.inv(self.affine) @ world_from_bone
+        scale = float(np.cbrt(abs(np.linalg.det(world_from_bone[:3, :3]))))
+        bone_from_world = np.linalg.inv(world_from_bone)
+        places = self.inside @ bone_from_world[:3, :3].T + bone_from_world[:3, 3]
+
+        def distance(points: np.ndarray) -> np.ndarray:
+            voxels = mask_from_bone[:3, :3] @ points + mask_from_bone[:3, 3:]
+            return map_coordinates(self.distance, voxels, order=1, mode="constant", cval=FAR) / np.float32(scale)
+
+        return Shape(distance, places.min(0), places.max(0))
+
+
+def read_bone_mask(path: str | Path) -> BoneMask:
+    """Read a binary mask as a signed distance; the distance is smoothed by 0.4 mm so that voxels do not show.
+
+    Raises:
+        FileError: the file is not a binary mask, or it is empty.
+    """
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    volume = read_mask(path)
+    if not volume.data.any():
+        raise FileError("holds no voxel of the bone", file=path, mend="choose a mask that is not empty")
+    margin = np.ceil(8.0 / volume.spacing).astype(int)
+    found = np.argwhere(volume.data)
+    low, high = found.min(0), found.max(0) + 1
+    box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
+    mask = np.pad(volume.data[box], [(side, side) for side in margin])
+    affine = volume.affine @ translation(low - margin)
+    outside, inside = (distance_transform_edt(part, sampling=volume.spacing) for part in (~mask, mask))
+    # The surface lies between voxels: half a voxel from the centres on either side.
+    half = 0.5 * float(volume.spacing.min())
+    signed = np.where(mask, half - inside, outside - half)
+    return BoneMask(gaussian_filter(signed, 0.4 / volume.spacing).astype(np.float32), affine)
+
+
+def lay_ankle(bones: Mapping[Bone, BoneMask], side: Side) -> Pose:
+    """Find the place, orientation, size and joint angles with which the average ankle best covers real bones.
+
+    Least squares of the distances between the surfaces of the masks and those of the average bones, with a robust
+    loss, since a mask often ends in the middle of the shin.
+    """
+    from scipy.optimize import least_squares
+
+    average = build_skeleton(Variation(np.random.default_rng(0), amount=0.0), gap=2.8)
+    surfaces = {bone: mask.surface(400) for bone, mask in bones.items()}
+    middle = np.mean([points.mean(0) for points in surfaces.values()], axis=0)
+    mirror = scaling((-1, 1, 1)) if side == "left" else np.eye(4)
+
+    def pose_of(values: np.ndarray) -> Pose:
+        turn = np.eye(4)
+        for axis, angle in zip(np.eye(3), values[3:6], strict=True):
+            turn = turn @ rotation_about(axis, angle)
+        world_from_shin = translation(middle + values[:3]) @ turn @ mirror @ scaling(np.exp(values[6]))
+        return Pose(values[7], values[8], 4.0, world_from_shin)
+
+    def misfit(values: np.ndarray) -> np.ndarray:
+        pose = pose_of(values)
+        distances = []
+        for bone, points in surfaces.items():
+            bone_from_world = np.linalg.inv(pose.world_from_bone(bone))
+            local = (points @ bone_from_world[:3, :3].T + bone_from_world[:3, 3]).T.astype(np.float32)
+            distances.append(average[bone].outer(local) * np.exp(values[6]))
+        return np.concatenate(distances)
+
+    scales = np.array([5.0, 5, 5, 10, 10, 10, 0.1, 10, 5])
+    start = np.array([0.0, 10, 10, 0, 0, 0, 0, 15, 0])
+    found = least_squares(misfit, start, x_scale=scales, diff_step=1e-3, loss="soft_l1", f_scale=1.5)
+    return pose_of(found.x)
+
+
+def dress_bones(bones: Mapping[Bone, BoneMask], side: Side, rng: np.random.Generator) -> Ankle:
+    """Draw an ankle around real bones; the draw decides everything but their shape and pose."""
+    drawn = draw_ankle(rng, side=side)
+    pose = lay_ankle(bones, side)
+    skeleton = dict(drawn.skeleton)
+    for bone, model in skeleton.items():
+        if bone in bones:
+            skeleton[bone] = replace(model, outer=bones[bone].shape(pose.world_from_bone(bone)))
+    # The bones in front move to where the real ones end.
+    ahead = {bone: skeleton[bone].outer.high[1] - _front(drawn.skeleton[bone].outer) for bone in bones}
+    for bone, model in skeleton.items():
+        if bone >= Bone.NAVICULAR:
+            behind = Bone.CALCANEUS if bone in LATERAL_COLUMN else Bone.TALUS
+            skeleton[bone] = replace(model, outer=moved(model.outer, (0.0, ahead[behind], 0.0)))
+    return replace(drawn, pose=pose, skeleton=skeleton, real=frozenset(bones), joint_space=2.5)
+
+
+def _front(shape: Shape) -> float:
+    """Foremost place (y, mm) of a shape in its own frame."""
+    low, high = np.floor(shape.low), np.ceil(shape.high)
+    grid = Grid(tuple(int(side) for side in high - low), translation(low))  # type: ignore[arg-type]
+    field = sample(shape, np.eye(4), grid, 0.0)[0]
+    return float(low[1] + field.start[1] + np.flatnonzero((field.values < 0).any((0, 2)))[-1])
+
+
+def image_bone_masks(
+    masks: Mapping[str, str | Path],
+    *,
+    side: Side,
+    size: Size = "demo",
+    seed: int = 0,
+    number: int = 1,
+    contrast: Contrast = "t1",
+) -> Scan:
+    """Image real bones inside made-up soft tissue, on a grid along the axes of the tibia's file.
+
+    The field of view ends just below the upper end of the tibia's mask, so that nothing of the shin is made up.
+
+    Args:
+        masks: file of each structure: ``calcaneus``, ``talus``, ``tibia``.
+        side: which foot it is.
+        size, contrast: as in `write_ankle_cohort`.
+        seed, number: another of either gives other soft tissue, other small bones, another scan.
+
+    Raises:
+        ConfigError: a structure is missing or unknown.
+        FileError: a mask cannot be used.
+    """
+    bones = read_bones(masks)
+    return _scan_dressed(bones, side, size, seed, number, contrast)
+
+
+def read_bones(masks: Mapping[str, str | Path]) -> dict[Bone, BoneMask]:
+    """Read the masks of calcaneus, talus and tibia."""
+    if set(masks) != set(STRUCTURES):
+        raise ConfigError(
+            f"masks are given for {', '.join(masks) or 'nothing'}", mend=f"give one each for {', '.join(STRUCTURES)}"
+        )
+    return {bone: read_bone_mask(masks[name]) for name, bone in STRUCTURES.items()}
+
+
+def _scan_dressed(
+    bones: Mapping[Bone, BoneMask], side: Side, size: Size, seed: int, number: int, contrast: Contrast
+) -> Scan:
+    anatomy, scanning = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence([seed, number]).spawn(2))
+    ankle = dress_bones(bones, side, anatomy)
+    grid = _grid_around(bones, PROTOCOLS[size], scanning)
+    scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
+    source = AnkleLabels(ankle, grid, FIELD_SPACING)
+    return scan_bones(source, CONTRASTS[contrast](scanning), grid, scanner, scanning)
+
+
+def _grid_around(bones: Mapping[Bone, BoneMask], protocol: Protocol, rng: np.random.Generator) -> Grid:
+    """A sagittal field of view along the tibia file's axes that ends below the upper end of the tibia's mask."""
+    tibia = bones[Bone.TIBIA]
+    _, oriented = reorient(tibia.distance, tibia.affine, "PSR")
+    directions = oriented[:3, :3] / np.linalg.norm(oriented[:3, :3], axis=0)
+    extremes = {bone: mask.inside @ directions for bone, mask in bones.items()}
+    half = np.array(protocol.shape) * protocol.spacing / 2
+    everything = np.concatenate(list(extremes.values()))
+    backmost, top = extremes[Bone.CALCANEUS][:, 0].max(), extremes[Bone.TIBIA][:, 1].max()
+    centre = np.array(
+        [
+            backmost + rng.uniform(18, 28) - half[0],
+            top - 3.0 - half[1],
+            (everything[:, 2].min() + everything[:, 2].max()) / 2 + rng.uniform(-3, 3),
+        ]
+    )
+    affine = np.eye(4)
+    affine[:3, :3] = directions * protocol.spacing
+    affine[:3, 3] = directions @ centre - affine[:3, :3] @ ((np.array(protocol.shape) - 1) / 2)
+    return Grid(protocol.shape, affine)
+
+
+def write_bone_mask_cohort(
+    out: str | Path,
+    *,
+    masks: Mapping[str, str | Path],
+    side: Side,
+    size: Size = "demo",
+    subjects: int = 1,
+    seed: int = 0,
+    contrast: Contrast = "t1",
+    workers: int | None = None,
+) -> Path:
+    """Write scans of one set of real bones, each with other soft tissue and noise, as a cohort (sub-R01…).
+
+    Args:
+        out: folder of the cohort; one that already holds this phantom is used as it is.
+        masks: file of each structure: ``calcaneus``, ``talus``, ``tibia``.
+        side: which foot the masks are of.
+        size, subjects, seed, contrast, workers: as in `write_ankle_cohort`.
+
+    Raises:
+        ConfigError, FileError, AnklesegError: as in `image_bone_masks` and `write_ankle_cohort`.
+    """
+    check_settings(size, side, contrast, subjects)
+    if side is None:
+        raise ConfigError("the side of the bones is not given", mend="set side=left or side=right")
+    paths = {name: str(Path(path).resolve()) for name, path in masks.items()}
+    settings = {
+        "cohort": "bones", "recipe": RECIPE, "masks": paths, "side": side, "size": size, "subjects": subjects,
+        "seed": seed, "contrast": contrast,
+    }  # fmt: skip
+    bones = read_bones(paths)
+
+    def make(name: str) -> tuple[Scan, dict[str, Any]]:
+        scan = _scan_dressed(bones, side, size, seed, int(name.removeprefix("sub-R")), contrast)
+        return scan, {"group": "bones", "side": side}
+
+    return write_cohort(out, settings, [f"sub-R{number + 1:02d}" for number in range(subjects)], make, workers)
