@@ -113,7 +113,7 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
         if not (args or kwargs):
             return instantiate(plain, _convert_="all")
         # Hydra would turn dataclass arguments into configurations; a partial call leaves them what they are.
-        return instantiate({**plain, "_partial_": True}, _convert_="all")(*args, **kwargs)
+        return instantiate(plain, _partial_=True, _convert_="all")(*args, **kwargs)
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__ or error
         if isinstance(cause, AnklesegError):

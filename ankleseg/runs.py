@@ -12,10 +12,11 @@ import warnings
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 
 from ankleseg import __version__
 from ankleseg.cohorts import Cohort, Split
-from ankleseg.config import to_plain
+from ankleseg.config import build, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.volumes import replace_file
 
@@ -28,9 +29,15 @@ def resumed(config: DictConfig) -> DictConfig:
     A resumed run takes ``trainer.max_epochs`` from the command line, so that it can be made longer.
 
     Raises:
-        ConfigError: the folder holds no run that can be resumed.
+        ConfigError: the folder holds no run that can be resumed, or a new run would overwrite an old one.
     """
     if not config.resume:
+        if (Path(config.run_dir) / "checkpoints").exists():
+            raise ConfigError(
+                "holds a run already",
+                file=config.run_dir,
+                mend=f"add resume={config.run_dir}, or choose another folder",
+            )
         return config
     folder = Path(config.resume)
     if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
@@ -46,6 +53,12 @@ def resumed(config: DictConfig) -> DictConfig:
         given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
         stored.merge_with_dotlist(given)
     return stored
+
+
+def callbacks_of(config: DictConfig, split: Split) -> list[Callback]:
+    """Build the callbacks; without validation subjects those that watch the monitored metric are left out."""
+    callbacks = list(build(config.callbacks).values())
+    return [c for c in callbacks if split.validation or getattr(c, "monitor", None) != config.monitor]
 
 
 def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, began: float, **results: float) -> None:

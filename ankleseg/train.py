@@ -20,7 +20,7 @@ def main(config: DictConfig) -> float:
     from ankleseg.cohorts import load_cohort
     from ankleseg.predict import build_network, recipe
     from ankleseg.prepare import at_common_spacing
-    from ankleseg.runs import quiet_libraries, resumed, test, write_manifest
+    from ankleseg.runs import callbacks_of, quiet_libraries, resumed, test, write_manifest
 
     began = time.time()
     quiet_libraries()
@@ -34,22 +34,14 @@ def main(config: DictConfig) -> float:
     if config.common_spacing:
         preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
     data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
-    network = build_network(to_plain(config.network))
-    described = recipe(
-        network=to_plain(config.network),
-        preparation=preparation,
-        structures=cohort.structures,
-        window=to_plain(config.window),
-        channels=config.network.in_channels,
-    )
-    task = build(config.task, network=network, recipe=described, seed=config.seed)
-    trainer = build(
-        config.trainer,
-        callbacks=list(build(config.callbacks).values()),
-        logger=TensorBoardLogger(run, name="tensorboard", version=""),
-    )
+    node = to_plain(config.network)
+    described = recipe(network=node, preparation=preparation, structures=cohort.structures, window=config.window)
+    task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
+    logger = TensorBoardLogger(run, name="tensorboard", version="")
+    trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
     write_manifest(run, config, cohort, split, began)
-    trainer.fit(task, data, ckpt_path=run / "checkpoints" / "last.ckpt" if config.resume else None)
+    last = run / "checkpoints" / "last.ckpt" if config.resume else None
+    trainer.fit(task, data, ckpt_path=last, weights_only=True)
     best = float(trainer.checkpoint_callback.best_model_score or float("nan"))
     if config.test and split.test:
         test(run, cohort.select(split.test))

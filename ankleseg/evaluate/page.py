@@ -204,7 +204,7 @@ def _worst_first(evaluation: Evaluation) -> list[str]:
         if any(row.status not in (SCORED, *NOT_THE_PREDICTION) for row in rows):
             return 0, 0.0
         known = [row.dice for row in rows if row.dice is not None]
-        return (1, min(known)) if known else (2, 0.0)
+        return (1, max(known)) if known else (2, 0.0)
 
     return sorted(rows_of, key=badness)
 

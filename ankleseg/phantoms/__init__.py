@@ -1,6 +1,7 @@
 """Phantoms: a digital child's ankle with exact truth, and the scanner that images it or any other label map."""
 
-from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Pose, draw_ankle
+from ankleseg.phantoms.ankle import Ankle, Pose, draw_ankle
+from ankleseg.phantoms.ankle_labels import AnkleLabels
 from ankleseg.phantoms.bones import Bone
 from ankleseg.phantoms.cohort import Scan, ankle_scan, write_ankle_cohort
 from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Pose, Side, draw_ankle
+from ankleseg.phantoms.ankle import Ankle, Pose, Side, draw_ankle
+from ankleseg.phantoms.ankle_labels import AnkleLabels
 from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
 from ankleseg.phantoms.cohort import RECIPE, write_cohort
 from ankleseg.phantoms.grid import FAR, Grid, sample

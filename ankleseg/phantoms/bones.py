@@ -296,29 +296,27 @@ def _with_inside(bone: Bone, outer: Shape, vary: Variation) -> BoneModel:
     return BoneModel(outer, cortex, sheets[bone](vary), vary.number(1.5, 0.3))
 
 
-def _tibial_physis(vary: Variation):
+def _tibial_physis(vary: Variation) -> Callable[[np.ndarray], np.ndarray]:
     level = vary.number(29, 1.2)
     waves = bumps(vary.rng, 0.7, (9.0, 30.0))
-    # Kump's bump: the plate rises over the medial half.
-    return lambda points: points[2] - level - 1.5 * np.exp(-((points[0] + 6) ** 2 + (points[1] - 4) ** 2) / 60) - waves(points)
+
+    def height(points: np.ndarray) -> np.ndarray:
+        x, y, z = points
+        medial_bump = 1.5 * np.exp(-((x + 6) ** 2 + (y - 4) ** 2) / 60)  # Kump's bump
+        return z - level - medial_bump - waves(points)
+
+    return height
 
 
-def _fibular_physis(vary: Variation):
+def _fibular_physis(vary: Variation) -> Callable[[np.ndarray], np.ndarray]:
     level = vary.number(17, 1.0)
     waves = bumps(vary.rng, 0.5, (8.0, 20.0))
     return lambda points: points[2] - level - waves(points)
 
 
-def _calcaneal_apophysis(vary: Variation):
-    thickness = vary.number(7.0, 0.8)
+def _calcaneal_apophysis(vary: Variation) -> Callable[[np.ndarray], np.ndarray]:
+    """A part of a sphere, parallel to the back of the heel."""
+    radius = 44.0 - vary.number(7.0, 0.8)
     waves = bumps(vary.rng, 0.7, (8.0, 20.0))
-    centre = np.array([4.0, -12.0, -28.0], np.float32).reshape(3, 1)
-    radius = 40.0 - thickness
-
-    def height(points: np.ndarray) -> np.ndarray:
-        offset = points - centre
-        distance = np.sqrt((offset**2).sum(0)) - radius
-        # Only the back of the heel: in front of the tuberosity the sphere is not a growth plate.
-        return np.where(offset[1] < -10, distance, 20.0).astype(np.float32) - waves(points)
-
-    return height
+    centre = np.array([[4.0], [-8.0], [-28.0]], np.float32)
+    return lambda points: np.sqrt(((points - centre) ** 2).sum(0)) - radius - waves(points)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ankleseg.errors import AnklesegError
-from ankleseg.phantoms.ankle import Ankle, AnkleLabels, Group, Side, draw_ankle
+from ankleseg.phantoms.ankle import Ankle, Group, Side, draw_ankle
+from ankleseg.phantoms.ankle_labels import AnkleLabels
 from ankleseg.phantoms.protocol import (
     CONTRASTS,
     PROTOCOLS,

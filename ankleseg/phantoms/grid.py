@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ankleseg.phantoms.noise import cubic_weights, interpolate_plane, interpolation_weights
+from ankleseg.phantoms.noise import cubic_weights, interpolate, interpolation_weights
 from ankleseg.phantoms.shapes import Shape
 
 FAR = 30.0  # mm, distance given to points outside a shape's box
@@ -99,16 +99,18 @@ def sample(
     shape_from_grid = np.linalg.inv(grid_from_shape).astype(np.float32)
     first, second, third = (np.arange(start, stop, dtype=np.float32) for start, stop in zip(low, high, strict=True))
     columns = shape_from_grid[:3].reshape(3, 4, 1, 1, 1)
-    points = columns[:, 0] * first[:, None, None] + columns[:, 1] * second[:, None] + (columns[:, 2] * third + columns[:, 3])
+    points = columns[:, 2] * third + columns[:, 3] + columns[:, 1] * second[:, None]
+    points = points + columns[:, 0] * first[:, None, None]
     flat = points.reshape(3, -1)
+    functions = [shape.distance, *inside]
     return [
         Field((function(flat).astype(np.float32, copy=False) * scale).reshape(points.shape[1:]), low)
-        for function in (shape, *inside)
+        for function in functions
     ]
 
 
 class FieldReader:
-    """Reads a coarse field plane by plane (along array axis 2) on a finer grid of the same orientation.
+    """Reads the inside of a coarse field on a finer grid of the same orientation, some planes (array axis 2) at once.
 
     Args:
         field: distances on `coarse`.
@@ -116,29 +118,44 @@ class FieldReader:
     """
 
     def __init__(self, field: Field, coarse: Grid, fine: Grid) -> None:
+        values, start = _trimmed(field)
         coarse_from_fine = np.linalg.inv(coarse.affine) @ fine.affine
-        self._values = np.ascontiguousarray(np.moveaxis(field.values, 2, 0))
+        self._values = np.ascontiguousarray(np.moveaxis(values, 2, 0))
         self._ranges: list[range] = []
-        weights = []
-        for axis in range(3):
-            step, offset = coarse_from_fine[axis, axis], coarse_from_fine[axis, 3] - field.start[axis]
-            nodes = field.values.shape[axis]
+        self._weights = []
+        for axis, nodes in enumerate(values.shape):
+            step, offset = coarse_from_fine[axis, axis], coarse_from_fine[axis, 3] - start[axis]
             places = np.arange(fine.shape[axis]) * step + offset
             inside = np.flatnonzero((places >= 0) & (places <= nodes - 1))
             self._ranges.append(range(inside[0], inside[-1] + 1) if len(inside) else range(0))
-            weights.append(interpolation_weights(places[inside], nodes, cubic_weights))
-        self._row_weights, self._column_weights, depth = weights
-        self._depths = depth.indices.reshape(-1, 4), depth.data.reshape(-1, 4)
-        # A plane is read only where one of its four neighbours is inside the shape or nearly so.
-        self._touched = self._values.min((1, 2)) < 0.5
+            self._weights.append(interpolation_weights(places[inside], nodes, cubic_weights))
 
-    def plane(self, index: int) -> tuple[tuple[slice, slice], np.ndarray] | None:
-        """Distances on plane `index` of the fine grid and the part of the plane they belong to."""
-        rows, columns, planes = self._ranges
-        if index not in planes or not len(rows) or not len(columns):
+    def block(self, planes: range) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """Distances (rows, planes, columns) where the field has any inside, and the part of the fine grid they cover.
+
+        The part is in the same order: rows (axis 0), planes counted from the first of `planes`, columns (axis 1).
+        """
+        rows, columns, known = self._ranges
+        found = range(max(planes.start, known.start), min(planes.stop, known.stop))
+        if not (len(rows) and len(columns) and len(found)):
             return None
-        neighbours, weights = (values[index - planes.start] for values in self._depths)
-        if not self._touched[neighbours].any():
-            return None
-        part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-        return part, interpolate_plane(self._values, (neighbours, weights), self._row_weights, self._column_weights)
+        row_weights, column_weights, plane_weights = self._weights
+        chosen = plane_weights[found.start - known.start : found.stop - known.start]
+        part = (
+            slice(rows.start, rows.stop),
+            slice(found.start - planes.start, found.stop - planes.start),
+            slice(columns.start, columns.stop),
+        )
+        return part, interpolate(self._values, row_weights, column_weights, chosen)
+
+
+def _trimmed(field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a field that holds its inside, two voxels more all around, and where it starts."""
+    near = field.values < 0.3
+    if not near.any():
+        return field.values[:0, :0, :0], field.start
+    found = [np.flatnonzero(near.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    low = np.array([max(places[0] - 2, 0) for places in found])
+    high = [places[-1] + 3 for places in found]
+    box = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+    return field.values[box], field.start + low

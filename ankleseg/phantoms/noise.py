@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-def bumps(rng: np.random.Generator, amplitude: float, wavelengths: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]:
+def bumps(
+    rng: np.random.Generator, amplitude: float, wavelengths: tuple[float, float]
+) -> Callable[[np.ndarray], np.ndarray]:
     """Random smooth function of points in mm: a sum of plane waves.
 
     Args:
@@ -62,15 +64,12 @@ class LatticeNoise:
 
     def plane(self, rows: np.ndarray, columns: np.ndarray, depth: float) -> np.ndarray:
         """Values on one plane: positions in mm from the corner of the field of view, along axes 0, 1 and 2."""
-        place = depth / self.scale + 2
-        near = np.arange(4) + int(np.floor(place)) - 1
-        taps = spline_weights(np.array([place - np.floor(place)], np.float32))[:, 0]
-        return interpolate_plane(
-            self.values,
-            (np.clip(near, 0, len(self.values) - 1), taps),
-            interpolation_weights(rows / self.scale + 2, self.values.shape[1], spline_weights),
-            interpolation_weights(columns / self.scale + 2, self.values.shape[2], spline_weights),
-        )
+        places = (rows / self.scale + 2, columns / self.scale + 2, np.array([depth / self.scale + 2]))
+        nodes = (self.values.shape[1], self.values.shape[2], self.values.shape[0])
+        weights = [
+            interpolation_weights(place, count, spline_weights) for place, count in zip(places, nodes, strict=True)
+        ]
+        return interpolate(self.values, *weights)[:, 0]
 
 
 def interpolation_weights(places: np.ndarray, nodes: int, kernel: Callable[[np.ndarray], np.ndarray]) -> csr_array:
@@ -84,24 +83,20 @@ def interpolation_weights(places: np.ndarray, nodes: int, kernel: Callable[[np.n
     return csr_array((taps.T.ravel(), neighbours.ravel(), rows), shape=(len(places), nodes))
 
 
-def interpolate_plane(
-    values: np.ndarray, depth: tuple[np.ndarray, np.ndarray], row_weights: csr_array, column_weights: csr_array
+def interpolate(
+    values: np.ndarray, row_weights: csr_array, column_weights: csr_array, plane_weights: csr_array
 ) -> np.ndarray:
-    """Interpolate a lattice (planes, rows, columns) on one plane.
+    """Interpolate a lattice (planes, rows, columns) at rows × planes × columns, in that order, along one axis at a time.
 
-    Sparse products and sums only: dense products would go through a threaded library, slower on arrays this small
-    when several subjects are made at once.
-
-    Args:
-        values: the lattice.
-        depth: the neighbouring planes and their weights.
-        row_weights, column_weights: from `interpolation_weights`.
+    Sparse products only: dense ones would go through a threaded library, which on arrays this small is slower and gets
+    in its own way when several subjects are made at once.
     """
-    planes, weights = depth
-    layer = weights[0] * values[planes[0]]
-    for plane, weight in zip(planes[1:], weights[1:], strict=True):
-        layer += weight * values[plane]
-    return row_weights @ np.ascontiguousarray((column_weights @ np.ascontiguousarray(layer.T)).T)
+    _, rows, columns = values.shape
+    count = plane_weights.shape[0]
+    layers = plane_weights @ values.reshape(len(values), -1)
+    across = column_weights @ np.ascontiguousarray(layers.reshape(count * rows, columns).T)
+    by_row = np.ascontiguousarray(across.reshape(-1, count, rows).transpose(2, 1, 0))
+    return (row_weights @ by_row.reshape(rows, -1)).reshape(-1, count, len(across))
 
 
 def spline_weights(fraction: np.ndarray) -> np.ndarray:

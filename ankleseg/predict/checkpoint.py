@@ -39,7 +39,6 @@ def recipe(
     preparation: Preparation,
     structures: Sequence[str],
     window: Sequence[int],
-    channels: int,
 ) -> dict[str, Any]:
     """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint."""
     return {
@@ -48,7 +47,6 @@ def recipe(
         "preparation": preparation.to_node(),
         "structures": list(structures),
         "window": list(window),
-        "channels": int(channels),
     }
 
 
@@ -135,7 +133,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
         preparation=preparation,
         structures=tuple(described["structures"]),
         window=tuple(described["window"]),
-        channels=int(described["channels"]),
+        channels=int(described["network"]["in_channels"]),
         path=path,
     )
 

@@ -84,15 +84,15 @@ def predict_case(
 def patch_boxes(prepared: Prepared, window: Sequence[int]) -> list[list[int]]:
     """Boxes, in input voxels, of the single patches that hold at least 75 % foreground."""
     sides = [*window, 1] if len(window) == 2 else list(window)
-    number = np.zeros((1, *prepared.foreground.shape), dtype=np.float32)
+    number = np.zeros(prepared.foreground.shape, dtype=np.float32)
     count = 0
     for corner in tile_corners(prepared.foreground.shape, sides, 0.0):
         room = tuple(slice(c, c + w) for c, w in zip(corner, sides, strict=True))
         whole = all(c % w == 0 for c, w in zip(corner, sides, strict=True))
         if whole and prepared.foreground[room].mean() >= PATCH_FOREGROUND:
             count += 1
-            number[(0, *room)] = count
-    restored = np.rint(prepared.placement.restore(number, order=0)[0]).astype(np.int32)
+            number[room] = count
+    restored = np.rint(prepared.placement.restore(number[None], order=0)[0]).astype(np.int32)
     found = ndimage.find_objects(restored, max_label=count)
     return [[*(s.start for s in box), *(s.stop for s in box)] for box in found if box is not None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,16 @@ def probabilities_of(logits: Float[Tensor, "b k *spatial"]) -> Float[Tensor, "b 
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
 
 
-def activation_bytes(network: nn.Module, channels: int, dimensions: int) -> float:
-    """Bytes that the outputs of all layers take for one voxel of input: an upper bound of what a forward pass holds."""
+@dataclass(frozen=True)
+class Probe:
+    """What a forward pass tells of a network: structures it gives, bytes that it holds at most for a voxel of input."""
+
+    structures: int
+    bytes_a_voxel: float
+
+
+def probe(network: nn.Module, channels: int, dimensions: int) -> Probe:
+    """Run a small input through a network; the outputs of all its layers are an upper bound of what a pass holds."""
     total = 0
 
     def count(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -40,11 +49,11 @@ def activation_bytes(network: nn.Module, channels: int, dimensions: int) -> floa
     try:
         device = next(network.parameters()).device
         with torch.inference_mode():
-            network(torch.zeros((1, channels, *[side] * dimensions), device=device))
+            logits = network(torch.zeros((1, channels, *[side] * dimensions), device=device))
     finally:
         for handle in handles:
             handle.remove()
-    return total / side**dimensions
+    return Probe(probabilities_of(logits).shape[1], total / side**dimensions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +113,14 @@ class WholeVolume:
         stack = image.movedim(3, 0) if flat else image[None]
         mask = np.moveaxis(foreground, 2, 0) if flat else foreground[None]
         divisor = required_divisor(network)
-        box = box_of(mask.any(axis=0), SLICE_MARGIN, divisor) if self.mode == "slices" else None
+        box = box_of(np.any(mask, axis=0), SLICE_MARGIN, divisor) if self.mode == "slices" else None
         window = [b.stop - b.start for b in box] if box is not None else list(self.window)
         window = [-(-side // divisor) * divisor for side in window]
         jobs = list(self._jobs(mask, window, box))
+        found = probe(network, image.shape[0], len(self.window))
+        batch = self.batch_that_fits(found, stack.shape, window)
         with torch.inference_mode():
-            batch = self.batch_that_fits(network, stack.shape, window)
-            result = self._run(network, stack, jobs, window, batch, progress)
+            result = self._run(network, stack, jobs, window, batch, found.structures, progress)
         return result.movedim(0, 3) if flat else result[0]
 
     def _jobs(self, mask: np.ndarray, window: list[int], box: tuple[slice, ...] | None) -> Iterator[Job]:
@@ -125,15 +135,15 @@ class WholeVolume:
                 if mask[item][tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))].any():
                     yield item, corner
 
-    def batch_that_fits(self, network: nn.Module, stack_shape: Sequence[int], window: Sequence[int]) -> int:
+    def batch_that_fits(self, found: Probe, stack_shape: Sequence[int], window: Sequence[int]) -> int:
         """Tiles in one pass so that the working memory stays within ``memory_gb``.
 
         Raises:
             ConfigError: not even one tile fits.
         """
-        channels, spatial = stack_shape[1], stack_shape[2:]
-        held = 4.0 * stack_shape[0] * float(np.prod(spatial)) * (channels + 4)
-        one = activation_bytes(network, channels, len(spatial)) * float(np.prod(window))
+        items, channels, *spatial = stack_shape
+        held = 4.0 * items * math.prod(spatial) * (channels + found.structures + 1)
+        one = found.bytes_a_voxel * math.prod(window)
         fits = int((self.memory_gb * 1e9 - held) / one)
         if fits < 1:
             raise ConfigError(
@@ -150,32 +160,32 @@ class WholeVolume:
         jobs: list[Job],
         window: list[int],
         batch: int,
+        structures: int,
         progress: Callable[[float], object] | None,
     ) -> Tensor:
         device = next(network.parameters()).device
-        weights = blending_weights(window, self.blend if self.mode == "tiles" else "uniform")
-        overwrite = self.mode != "tiles"
-        result, coverage = None, torch.zeros(stack.shape[0], *stack.shape[2:])
-        if overwrite:  # tiles shifted back at the border come last in the grid; whole ones shall win
+        blended = self.mode == "tiles"
+        weights = blending_weights(window, self.blend)
+        result = torch.zeros(stack.shape[0], structures, *stack.shape[2:])
+        coverage = torch.zeros(stack.shape[0], *stack.shape[2:]) if blended else None
+        if not blended:  # tiles shifted back at the border come last in the grid; whole ones shall win
             jobs = jobs[::-1]
-        for first in range(0, max(len(jobs), 1), batch):
-            some = jobs[first : first + batch] or [(0, (0,) * len(window))]
+        for first in range(0, len(jobs), batch):
+            some = jobs[first : first + batch]
             tiles = torch.stack([_cut(stack[item], corner, window) for item, corner in some])
             probabilities = probabilities_of(network(tiles.to(device))).cpu()
-            if result is None:
-                result = torch.zeros(stack.shape[0], probabilities.shape[1], *stack.shape[2:])
-            for (item, corner), values in zip(some if jobs else [], probabilities, strict=bool(jobs)):
+            for (item, corner), values in zip(some, probabilities, strict=True):
                 room = tuple(slice(c, min(c + w, n)) for c, w, n in zip(corner, window, stack.shape[2:], strict=True))
                 inside = tuple(slice(0, r.stop - r.start) for r in room)
-                if overwrite:
-                    result[(item, slice(None), *room)] = values[(slice(None), *inside)]
+                here = result[item][(slice(None), *room)]
+                if coverage is None:
+                    here.copy_(values[(slice(None), *inside)])
                 else:
-                    result[(item, slice(None), *room)] += (values * weights)[(slice(None), *inside)]
-                    coverage[(item, *room)] += weights[inside]
+                    here += (values * weights)[(slice(None), *inside)]
+                    coverage[item][room] += weights[inside]
             if progress is not None:
-                progress(len(some) / max(len(jobs), 1))
-        assert result is not None
-        if not overwrite:
+                progress(len(some) / len(jobs))
+        if coverage is not None:
             result /= coverage.clamp_min(1e-12)[:, None]
         return result
 

@@ -41,7 +41,7 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True)
 class Otsu:
-    """Voxels brighter than Otsu's threshold of the square roots of the intensities (Otsu 1979).
+    """Voxels brighter than Otsu's threshold of the cube roots of the intensities (Otsu 1979).
 
     The root draws fat and muscle together, so that the threshold falls between body and air, not between the two. The
     brightest 0.5 % are clipped first; intensities are counted from the darkest voxel.
@@ -67,8 +67,8 @@ class Otsu:
         darkest, bright = sample.min(), np.percentile(sample, 99.5)
         if bright <= darkest:
             raise FileError("is (almost) constant: it has no foreground", mend="check that this is the right scan")
-        root = threshold_otsu(np.sqrt(np.minimum(sample, bright) - darkest))
-        return _cleaned(image > darkest + root**2, self.largest, self.fill_holes)
+        root = threshold_otsu(np.cbrt(np.minimum(sample, bright) - darkest))
+        return _cleaned(image > darkest + root**3, self.largest, self.fill_holes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ class Segmentation(Task):
         self._validated = []
         self._inference = for_inference(self.network)
 
-    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> ValidatedCase:
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, ValidatedCase]:
         image, label, foreground = (batch[k][0] for k in (keys.IMAGE, keys.LABEL, keys.FOREGROUND))
         assert self._inference is not None
         probabilities = self.validation(self._inference, image.cpu(), foreground.reshape(image.shape[1:]).cpu().numpy())
@@ -82,7 +82,8 @@ class Segmentation(Task):
         reference = label.reshape(image.shape[1:]).cpu().numpy()
         dice = {name: overlap(prediction == k, reference == k).dice for k, name in enumerate(self.structures, start=1)}
         self._validated.append(dice)
-        return ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, self.structures)
+        case = ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, self.structures)
+        return {"case": case}
 
     def on_validation_epoch_end(self) -> None:
         self._inference = None

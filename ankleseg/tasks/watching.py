@@ -30,7 +30,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Called before the checkpoint of this epoch is written, so that the row travels in it.
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append(row)
@@ -71,13 +71,12 @@ class ValidationOverlays(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(outputs, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
+        case = outputs.get("case") if isinstance(outputs, dict) else None
+        if not isinstance(case, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        index = int((outputs.label > 0).sum(axis=(0, 1)).argmax())
+        index = int((case.label > 0).sum(axis=(0, 1)).argmax())
         image, prediction, reference = (
-            volume[:, ::-1, index].T for volume in (outputs.image, outputs.prediction, outputs.label)
+            volume[:, ::-1, index].T for volume in (case.image, case.prediction, case.label)
         )
-        picture = overlay(image, prediction, reference, structures=outputs.structures)
-        trainer.logger.experiment.add_image(
-            f"validation/{outputs.case}", picture, trainer.global_step, dataformats="HWC"
-        )
+        picture = overlay(image, prediction, reference, structures=case.structures)
+        trainer.logger.experiment.add_image(f"validation/{case.case}", picture, trainer.global_step, dataformats="HWC")

@@ -21,7 +21,7 @@ NODE = {"_target_": "ankleseg.networks.UNet", "in_channels": 1, "out_channels": 
 def content(**changes) -> dict:
     torch.manual_seed(0)
     network = UNet(in_channels=1, out_channels=1, widths=[4, 8, 8, 8])
-    described = recipe(network=NODE, preparation=PREPARATION, structures=["talus"], window=[16, 16], channels=1)
+    described = recipe(network=NODE, preparation=PREPARATION, structures=["talus"], window=[16, 16])
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     return {"state_dict": state, RECIPE: {**described, **changes}}
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ankleseg.errors import ConfigError
 from ankleseg.predict import WholeVolume
-from ankleseg.predict.volume import activation_bytes, probabilities_of
+from ankleseg.predict.volume import probabilities_of, probe
 
 
 class VoxelWise(nn.Module):
@@ -75,10 +75,17 @@ def test_progress_ends_at_one(scan):
 
 def test_memory_bound_lowers_the_batch_and_is_told_when_it_cannot_hold():
     network = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.Conv2d(64, 1, 1))
-    one = activation_bytes(network, 1, 2) * 128 * 128
+    found = probe(network, 1, 2)
+    assert found.structures == 1 and found.bytes_a_voxel == 4 * 65
+    one = found.bytes_a_voxel * 128 * 128
     settings = {"window": (128, 128), "batch": 16}
     shape = (1, 1, 128, 128)
-    assert WholeVolume(**settings, memory_gb=3.5 * one / 1e9).batch_that_fits(network, shape, (128, 128)) == 3
+    assert (
+        WholeVolume(**settings, memory_gb=(3.5 * one + 3 * 4 * 128 * 128) / 1e9).batch_that_fits(
+            found, shape, (128, 128)
+        )
+        == 3
+    )
     with pytest.raises(ConfigError, match=r"window of 128×128 needs about .* GB, more than memory_gb=0\.001; allow"):
         WholeVolume(**settings, memory_gb=0.001)(network, torch.zeros(1, 128, 128, 2), np.ones((128, 128, 2), bool))
 

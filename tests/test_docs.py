@@ -1,0 +1,63 @@
+"""Every command in the documentation can be typed as it stands: its options exist and nothing is left to be given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
+from omegaconf import OmegaConf
+
+from ankleseg.config import compose
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^( *)```(?:bash|console|sh)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+# what hydra.main would provide, and compose does not
+RUNTIME = ["run_dir=run"]
+
+
+def commands() -> list[tuple[str, str]]:
+    """Page and text of every ``python -m ankleseg.…`` in a block of shell commands."""
+    found = []
+    for page in PAGES:
+        for _, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(page.name, line.strip()) for line in lines if line.strip().startswith("python -m ankleseg.")]
+    return found
+
+
+def one_value(override: str) -> str:
+    """The override, or its first value where it is swept."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return override
+    sweep = parsed.value()
+    first = sweep.start if isinstance(sweep, IntervalSweep) else next(parsed.sweep_string_iterator())
+    return f"{parsed.input_line.split('=', 1)[0]}={first}"
+
+
+COMMANDS = commands()
+
+
+def test_commands_were_found():
+    told = {command.split()[2] for _, command in COMMANDS}
+    assert told == {f"ankleseg.{name}" for name in ("phantoms", "prepare", "train", "predict", "evaluate")}
+    assert len(COMMANDS) > 40
+
+
+@pytest.mark.parametrize(
+    "command", [text for _, text in COMMANDS], ids=[f"{page}-{n}" for n, (page, _) in enumerate(COMMANDS)]
+)
+def test_a_documented_command_is_complete(command: str):
+    module, *words = shlex.split(command, comments=True)[2:]
+    words = [word for word in words if word not in ("-m", "--cfg", "job", "--help")]
+    overrides = [one_value(word) for word in words if not word.startswith(("hydra.", "hydra/"))]
+    name = module.removeprefix("ankleseg.")
+    config = compose(name, [*overrides, *(RUNTIME if name == "train" else [])])
+    resumes = config.get("resume") is not None  # the stored configuration is complete
+    assert resumes or not OmegaConf.missing_keys(config)
+    OmegaConf.to_container(config, resolve=True)
