@@ -115,6 +115,8 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_perfect_predictions_are_perfect_in_every_row(folder: Folder, references: Path, tmp_path: Path):
+    for row in folder.content["cases"]:
+        row["group"] = None
     result = evaluate(folder.done(), references, tmp_path / "out")
     rows = rows_of(tmp_path / "out")
     assert list(rows) == [(case, structure) for case in CASES for structure in STRUCTURES]
@@ -123,7 +125,7 @@ def test_perfect_predictions_are_perfect_in_every_row(folder: Folder, references
         assert [float(row[name]) for name in ("dice", "iou", "precision", "recall")] == [1, 1, 1, 1]
         assert [float(row[name]) for name in ("hd95_mm", "assd_mm", "volume_error_ml")] == [0, 0, 0]
         assert float(row["reference_ml"]) == pytest.approx(bone(structure).sum() * 2 / 1000)
-        assert row["side"] == ("left" if case.endswith("1") else "right")  # that of the cohort, not of the predictions
+        assert row["side"] == ("left" if case.endswith("1") else "right")  # group and side are those of the cohort
     assert result.scored == 8 and result.not_predicted == ()
 
 
@@ -362,6 +364,14 @@ def test_protocols_stand_side_by_side_and_the_first_is_the_main_one(references: 
     assert evaluate(chosen, references, tmp_path / "out").scores[0].dice == 0
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert content["predictions"] == {"slices": "slices", "tiles": "tiles"}
+
+
+def test_an_empty_list_of_predictions_gives_empty_tables(folder: Folder, references: Path, tmp_path: Path):
+    folder.content["cases"] = []
+    result = evaluate(folder.done(), references, tmp_path / "out")
+    assert result.scored == 0 and result.not_predicted == tuple(CASES)
+    assert rows_of(tmp_path / "out") == {}
+    assert (tmp_path / "out" / "protocols.csv").read_text().startswith("protocol,mode,unit,group,structure,n,dice_mean")
 
 
 def test_protocols_count_cases_without_a_comparison():

@@ -17,7 +17,7 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import SCORED, Score, read_pair
-from ankleseg.evaluate.tables import NO_GROUP, compare_protocols, summarise
+from ankleseg.evaluate.tables import DESCRIBED, NO_GROUP, compare_protocols, summarise
 from ankleseg.report import (
     CaseBlock,
     Column,
@@ -63,7 +63,8 @@ def build_page(evaluation: Evaluation) -> Page:
     blocks = _case_blocks(evaluation, order[:MOSAIC_CASES])
     sections.append(Section("Cases, worst first", (shown,) if shown else (), blocks))
     sections.append(Section("All scores", ("Click on a heading to sort.",), [_full_table(evaluation.scores)]))
-    lead = f"{', '.join(evaluation.structures)} in {len(order)} cases of {evaluation.references.root.name}"
+    count = f"{len(order)} case" + ("" if len(order) == 1 else "s")
+    lead = f"{', '.join(evaluation.structures)} in {count} of {evaluation.references.root.name}"
     return Page("Segmentation report", lead, _facts(evaluation), sections)
 
 
@@ -117,7 +118,7 @@ def _summary_table(evaluation: Evaluation) -> Table:
         (
             entry["group"],
             entry["structure"],
-            *(entry["dice"][name] for name in ("mean", "std", "median", "min", "max")),
+            *(entry["dice"][name] for name in DESCRIBED),
             entry["hd95_mm"]["mean"],
             entry["assd_mm"]["mean"],
             entry["volume_error_percent"]["mean"],
@@ -174,7 +175,8 @@ def _figures(scores: Sequence[Score]) -> list[Picture]:
     if not scored:
         return []
     structure = [row.structure for row in scored]
-    group = [row.group or NO_GROUP for row in scored]
+    unnamed = NO_GROUP if any(row.group for row in scored) else "all cases"
+    group = [row.group or unnamed for row in scored]
     dice = distribution(structure, group, [row.dice or 0.0 for row in scored], label="Dice")
     volumes = agreement(
         structure, group, [row.reference_ml or 0.0 for row in scored], [row.volume_ml or 0.0 for row in scored]
@@ -204,7 +206,7 @@ def _worst_first(evaluation: Evaluation) -> list[str]:
         if any(row.status not in (SCORED, *NOT_THE_PREDICTION) for row in rows):
             return 0, 0.0
         known = [row.dice for row in rows if row.dice is not None]
-        return (1, max(known)) if known else (2, 0.0)
+        return (1, min(known)) if known else (2, 0.0)
 
     return sorted(rows_of, key=badness)
 

@@ -16,6 +16,7 @@ from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
 from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
 from ankleseg.evaluate.tables import (
+    PROTOCOL_COLUMNS,
     ProtocolScore,
     compare_protocols,
     rounded,
@@ -187,7 +188,7 @@ def _write(evaluation: Evaluation) -> None:
 
     rows, protocols = evaluation.rows, compare_protocols(evaluation.protocol_scores)
     write_csv(evaluation.out / "metrics.csv", rows, score_columns())
-    write_csv(evaluation.out / "protocols.csv", protocols)
+    write_csv(evaluation.out / "protocols.csv", protocols, PROTOCOL_COLUMNS)
     write_json(
         evaluation.out / "metrics.json",
         {

@@ -26,6 +26,20 @@ MEASURES = (
     "volume_error_ml",
     "volume_error_percent",
 )
+DESCRIBED = ("mean", "std", "median", "min", "max")
+PROTOCOL_COLUMNS = (
+    "protocol",
+    "mode",
+    "unit",
+    "group",
+    "structure",
+    "n",
+    *(f"dice_{name}" for name in DESCRIBED),
+    "missed",
+    "invented",
+    "not_applicable",
+    "not_scored",
+)
 ALL = "all"
 NO_GROUP = "no group"
 
@@ -83,28 +97,25 @@ def compare_protocols(scores: Sequence[ProtocolScore]) -> list[dict[str, Any]]:
         for group, structure, rows in _by_group_and_structure(of_protocol):
             findings = [finding for row in rows for finding in row.findings]
             described = _describe([dice for row in rows for dice in row.dice])
-            table.append(
-                {
-                    "protocol": protocol,
-                    "mode": rows[0].mode,
-                    "unit": "patch" if rows[0].mode == "patches" else "volume",
-                    "group": group,
-                    "structure": structure,
-                    "n": described["n"],
-                    **{f"dice_{name}": described[name] for name in ("mean", "std", "median", "min", "max")},
-                    "missed": findings.count("missed"),
-                    "invented": findings.count("invented"),
-                    "not_applicable": findings.count("both empty"),
-                    "not_scored": sum(row.status != SCORED for row in rows),
-                }
+            cells = (
+                protocol,
+                rows[0].mode,
+                "patch" if rows[0].mode == "patches" else "volume",
+                group,
+                structure,
+                described["n"],
+                *(described[name] for name in DESCRIBED),
+                *(findings.count(name) for name in ("missed", "invented", "both empty")),
+                sum(row.status != SCORED for row in rows),
             )
+            table.append(dict(zip(PROTOCOL_COLUMNS, cells, strict=True)))
     return table
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV: numbers to six decimals, an empty field for what is not known or not applicable."""
     with replace_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns or list(rows[0]))
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rounded(rows))
 
@@ -152,7 +163,7 @@ def _by_group_and_structure(rows: Sequence[Any]) -> list[tuple[str, str, list[An
 def _describe(values: Sequence[float | None]) -> dict[str, float | int | None]:
     known = np.array([value for value in values if value is not None], dtype=float)
     if not len(known):
-        return {"n": 0, "mean": None, "std": None, "median": None, "min": None, "max": None}
+        return {"n": 0, **dict.fromkeys(DESCRIBED)}
     return {
         "n": len(known),
         "mean": float(known.mean()),

@@ -24,7 +24,7 @@ class CaseCache:
 
     The name of an entry hashes the bytes of the files, the preparation and the structures: what changes one of them
     makes a new entry. Files are written beside and renamed, the description last; an entry whose checksums do not
-    fit is made again.
+    fit is made again. Entries are never removed; the folder may be deleted between runs.
 
     Args:
         folder: is made when needed.

@@ -112,7 +112,8 @@ class SegmentationData(LightningDataModule):
 
     def _prepared(self, purpose: str, subjects: Sequence[str]) -> list[PreparedCase]:
         cases = self.cohort.select(subjects).cases if subjects else ()
-        log.info("%s", self._memory_line(purpose, cases))
+        if cases:
+            log.info("%s", self._memory_line(purpose, cases))
         prepare: Callable[[Case], PreparedCase] = self._prepare
         if self._cache is not None:
             prepare = CaseCache(self._cache, self.preparation, self.structures, **self._mends)
@@ -129,7 +130,7 @@ class SegmentationData(LightningDataModule):
     def _memory_line(self, purpose: str, cases: Sequence[Case]) -> str:
         """Say what the prepared cases take before they are read."""
         needed = sum(_prepared_bytes(case, self.preparation) for case in cases)
-        line = f"{purpose}: {len(cases)} cases, {readable_size(needed)} prepared"
+        line = f"{purpose}: {len(cases)} {'case' if len(cases) == 1 else 'cases'}, {readable_size(needed)} prepared"
         if self._cache is not None:
             return f"{line}, memory-mapped in {self._cache}"
         free = available_memory()

@@ -95,7 +95,7 @@ class PatchWindows:
         self._packed: UInt8[np.ndarray, "z x bytes"] = np.stack(packed)
         self._until: Int[np.ndarray, " rows"] = np.cumsum(np.concatenate(rows))
         if len(self) == 0:
-            raise CohortError(_too_little(case.name, sampler, best / inside), mend=_mend(best / inside))
+            raise _too_little_foreground(case.name, sampler, best / inside)
         self._structures = self._reachable(case.label) if sampler.balance > 0 else []
 
     def __len__(self) -> int:
@@ -174,14 +174,10 @@ def _interval_sums(array: np.ndarray, axis: int, span: tuple[np.ndarray, np.ndar
     return sums.take(span[1], axis) - sums.take(span[0], axis)
 
 
-def _too_little(name: str, sampler: PatchSampler, best: float) -> str:
+def _too_little_foreground(name: str, sampler: PatchSampler, best: float) -> CohortError:
     size = "×".join(str(side) for side in sampler.size)
-    return (
-        f"{name}: no patch of {size} voxels holds {100 * sampler.min_foreground:.0f} % foreground, "
-        f"the best holds {100 * best:.0f} %"
+    wanted, reachable = f"{100 * sampler.min_foreground:.0f} %", math.floor(20 * best) / 20
+    return CohortError(
+        f"{name}: no patch of {size} voxels holds {wanted} foreground, the best holds {100 * best:.0f} %",
+        mend=f"set min_foreground={reachable:g} or a smaller size in patches.sampler, or in that step of its schedule",
     )
-
-
-def _mend(best: float) -> str:
-    reachable = math.floor(20 * best) / 20
-    return f"choose patches.sampler.min_foreground={reachable:g} or a smaller patches.sampler.size"

@@ -2,10 +2,12 @@
 
 from ankleseg.phantoms.ankle import Ankle, Pose, draw_ankle
 from ankleseg.phantoms.ankle_labels import AnkleLabels
+from ankleseg.phantoms.bone_masks import image_bone_masks, write_bone_mask_cohort
 from ankleseg.phantoms.bones import Bone
-from ankleseg.phantoms.cohort import Scan, ankle_scan, write_ankle_cohort
+from ankleseg.phantoms.cohort import ankle_scan, write_ankle_cohort
 from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
 from ankleseg.phantoms.grid import Grid
+from ankleseg.phantoms.protocol import Scan
 from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
 from ankleseg.phantoms.tissues import Tissue
 
@@ -22,8 +24,10 @@ __all__ = [
     "Tissue",
     "ankle_scan",
     "draw_ankle",
+    "image_bone_masks",
     "random_contrast",
     "scan",
     "t1_contrast",
     "write_ankle_cohort",
+    "write_bone_mask_cohort",
 ]

@@ -17,7 +17,7 @@ from ankleseg.errors import ConfigError, FileError
 from ankleseg.phantoms.ankle import Ankle, Pose, Side, draw_ankle
 from ankleseg.phantoms.ankle_labels import AnkleLabels
 from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
-from ankleseg.phantoms.cohort import RECIPE, write_cohort
+from ankleseg.phantoms.cohort import RECIPE, subject_generators, write_cohort
 from ankleseg.phantoms.grid import FAR, Grid, sample
 from ankleseg.phantoms.pose import rotation_about, scaling, translation
 from ankleseg.phantoms.protocol import (
@@ -169,7 +169,7 @@ def image_bone_masks(
     side: Side,
     size: Size = "demo",
     seed: int = 0,
-    number: int = 1,
+    name: str = "sub-R01",
     contrast: Contrast = "t1",
 ) -> Scan:
     """Image real bones inside made-up soft tissue, on a grid along the axes of the tibia's file.
@@ -180,14 +180,14 @@ def image_bone_masks(
         masks: file of each structure: ``calcaneus``, ``talus``, ``tibia``.
         side: which foot it is.
         size, contrast: as in `write_ankle_cohort`.
-        seed, number: another of either gives other soft tissue, other small bones, another scan.
+        seed, name: another of either gives other soft tissue, other small bones, another scan.
 
     Raises:
         ConfigError: a structure is missing or unknown.
         FileError: a mask cannot be used.
     """
     bones = read_bones(masks)
-    return _scan_dressed(bones, side, size, seed, number, contrast)
+    return _scan_dressed(bones, side, size, seed, name, contrast)
 
 
 def read_bones(masks: Mapping[str, str | Path]) -> dict[Bone, BoneMask]:
@@ -200,9 +200,9 @@ def read_bones(masks: Mapping[str, str | Path]) -> dict[Bone, BoneMask]:
 
 
 def _scan_dressed(
-    bones: Mapping[Bone, BoneMask], side: Side, size: Size, seed: int, number: int, contrast: Contrast
+    bones: Mapping[Bone, BoneMask], side: Side, size: Size, seed: int, name: str, contrast: Contrast
 ) -> Scan:
-    anatomy, scanning = (np.random.default_rng(sequence) for sequence in np.random.SeedSequence([seed, number]).spawn(2))
+    anatomy, scanning = subject_generators(name, seed)
     ankle = dress_bones(bones, side, anatomy)
     grid = _grid_around(bones, PROTOCOLS[size], scanning)
     scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
@@ -265,7 +265,7 @@ def write_bone_mask_cohort(
     bones = read_bones(paths)
 
     def make(name: str) -> tuple[Scan, dict[str, Any]]:
-        scan = _scan_dressed(bones, side, size, seed, int(name.removeprefix("sub-R")), contrast)
+        scan = _scan_dressed(bones, side, size, seed, name, contrast)
         return scan, {"group": "bones", "side": side}
 
     return write_cohort(out, settings, [f"sub-R{number + 1:02d}" for number in range(subjects)], make, workers)

@@ -82,16 +82,20 @@ def ankle_names(subjects: int) -> list[str]:
     ]
 
 
+def subject_generators(name: str, seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Generators of one subject's anatomy and scan: each depends on the seed and the name, on nothing else."""
+    label = name.removeprefix("sub-")
+    sequence = np.random.SeedSequence([seed, ord(label[0]), int(label[1:])])
+    anatomy, scanning = (np.random.default_rng(child) for child in sequence.spawn(2))
+    return anatomy, scanning
+
+
 def ankle_scan(
     name: str, *, size: Size = "demo", seed: int = 0, side: Side | None = None, contrast: Contrast = "t1"
 ) -> tuple[Ankle, Scan]:
     """Draw one subject of a cohort and scan it; `name` is as in `ankle_names`."""
     group: Group = "equinus" if name.startswith("sub-E") else "control"
-    number = int(name.removeprefix("sub-")[1:])
-    anatomy, scanning = (
-        np.random.default_rng(sequence)
-        for sequence in np.random.SeedSequence([seed, group == "equinus", number]).spawn(2)
-    )
+    anatomy, scanning = subject_generators(name, seed)
     ankle = draw_ankle(anatomy, group=group, side=side)
     heel = (ankle.pose.world_from_foot() @ HEEL)[:3]
     grid = draw_grid(PROTOCOLS[size], ankle.pose.world_from_shin[:3, 3], heel, scanning)

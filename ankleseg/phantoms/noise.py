@@ -62,14 +62,20 @@ class LatticeNoise:
         # The cubic B-spline lowers the variance of white noise to 0.48 in each direction.
         self.values *= np.float32(0.479365**-1.5)
 
-    def plane(self, rows: np.ndarray, columns: np.ndarray, depth: float) -> np.ndarray:
-        """Values on one plane: positions in mm from the corner of the field of view, along axes 0, 1 and 2."""
-        places = (rows / self.scale + 2, columns / self.scale + 2, np.array([depth / self.scale + 2]))
-        nodes = (self.values.shape[1], self.values.shape[2], self.values.shape[0])
-        weights = [
-            interpolation_weights(place, count, spline_weights) for place, count in zip(places, nodes, strict=True)
-        ]
-        return interpolate(self.values, *weights)[:, 0]
+    def across(self, rows: np.ndarray, columns: np.ndarray) -> Callable[[float], np.ndarray]:
+        """A function from a depth (along axis 2) to the values on that plane at rows × columns (along axes 0 and 1).
+
+        All positions are in mm from the corner of the field of view.
+        """
+        planes, height, width = self.values.shape
+        row_weights = interpolation_weights(rows / self.scale + 2, height, spline_weights)
+        column_weights = interpolation_weights(columns / self.scale + 2, width, spline_weights)
+
+        def plane(depth: float) -> np.ndarray:
+            plane_weights = interpolation_weights(np.array([depth / self.scale + 2]), planes, spline_weights)
+            return interpolate(self.values, row_weights, column_weights, plane_weights)[:, 0]
+
+        return plane
 
 
 def interpolation_weights(places: np.ndarray, nodes: int, kernel: Callable[[np.ndarray], np.ndarray]) -> csr_array:

@@ -1,8 +1,8 @@
-"""A scanner for label maps, drawn by a phantom or read from a file: partial volume, slice profile, texture, coil, noise."""
+"""A scanner for labels, drawn or read from a file: partial volume, slice profile, texture, coil, noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from ankleseg.volumes import slice_axis
 
 PROFILES = ("box", "gaussian")
 COIL_MM = 55.0  # distance over which the coil's sensitivity changes
+SHEET = 0.22  # septa lie where the texture is nearer to zero than this
 
 # Gives the labels (uint8, of the grid's shape) at the voxel centres of any grid.
 LabelSource = Callable[[Grid], np.ndarray]
@@ -148,15 +149,15 @@ def _sample(source: LabelSource, grid: Grid, scanner: Scanner) -> UInt8[np.ndarr
     return result
 
 
-def _occupied(samples: np.ndarray) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
-    """Planes of samples that are not all label 0, each cut to what is not."""
-    for index in range(samples.shape[1]):
-        plane = samples[:, index]
-        anything = plane.any(0)
-        rows, columns = np.flatnonzero(anything.any(1)), np.flatnonzero(anything.any(0))
-        if len(rows):
-            part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-            yield index, part, plane[(slice(None), *part)]
+def _occupied(samples: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns where anything but label 0 is found in any plane."""
+    anything = np.zeros(samples.shape[2:], bool)
+    for plane in samples.reshape(-1, *samples.shape[2:]):
+        anything |= plane != 0
+    rows, columns = np.flatnonzero(anything.any(1)), np.flatnonzero(anything.any(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _image(
@@ -168,16 +169,20 @@ def _image(
     columns = np.ascontiguousarray(table.columns.T)
     background = columns[0, 0]
     weights = slice_weights(scanner, grid.shape[2])
-    rows, cols = _voxel_centres(grid)
+    part = _occupied(samples)
+    rows, cols = (centres[cut] for centres, cut in zip(_voxel_centres(grid), part, strict=True))
+    readers = [texture.across(rows, cols) for texture in textures]
     image = np.full((grid.shape[2], *grid.shape[:2]), background, np.float32)
-    for index, part, plane in _occupied(samples):
+    for index in range(samples.shape[1] if len(rows) else 0):
+        plane = samples[(slice(None), index, *part)]
         depth = ((index + 0.5) / scanner.through_plane - 1) * float(grid.spacing[2])
         mean, grain, patches, septa = (_mean_of(column, plane) for column in columns)
-        fine, coarse, sheets = (texture.plane(rows[part[0]], cols[part[1]], depth) for texture in textures)
-        mean += grain * fine + patches * coarse + septa * np.maximum(1 - np.abs(sheets) / 0.22, 0)
+        fine, coarse, sheets = (read(depth) for read in readers)
+        mean += grain * fine + patches * coarse + septa * np.maximum(1 - np.abs(sheets) / SHEET, 0)
         np.maximum(mean, 0, out=mean)
+        mean -= background
         for number in np.flatnonzero(weights[:, index]):
-            image[(number, *part)] += weights[number, index] * (mean - background)
+            image[(number, *part)] += weights[number, index] * mean
     return _receive(np.moveaxis(image, 0, 2), coil, grid, scanner, rng, float(background))
 
 
@@ -195,12 +200,12 @@ def _receive(
         background = top * (background / top) ** scanner.gamma
     body = np.abs(image - background) > 1.0
     deviation = np.float32(image[body].mean() / scanner.snr) if body.any() else np.float32(0)
-    rows, cols = _voxel_centres(grid)
+    sensitivity = coil.across(*_voxel_centres(grid))
     result = np.empty(image.shape, np.float32)
     for index in range(grid.shape[2]):
         plane = image[:, :, index]
         if scanner.bias:
-            plane = plane * np.exp(scanner.bias * coil.plane(rows, cols, (index + 0.5) * float(grid.spacing[2])))
+            plane = plane * np.exp(scanner.bias * sensitivity((index + 0.5) * float(grid.spacing[2])))
         real, imaginary = rng.standard_normal((2, *plane.shape), dtype=np.float32) * deviation
         result[:, :, index] = np.hypot(plane + real, imaginary)
     return result
@@ -209,15 +214,18 @@ def _receive(
 def _majority(samples: np.ndarray, structures: Sequence[np.ndarray], scanner: Scanner) -> list[np.ndarray]:
     """Voxels of which each structure fills at least half."""
     count = scanner.through_plane
+    part = _occupied(samples)
     planes, rows, columns = samples.shape[1:]
-    votes = np.zeros((len(structures), planes // count - 2, rows, columns), np.uint8)
-    members = [np.asarray(structure, np.uint8) for structure in structures]
-    for index, part, plane in _occupied(samples):
-        number = index // count - 1
-        if 0 <= number < votes.shape[1]:
-            for vote, member in zip(votes, members, strict=True):
-                vote[(number, *part)] += member[plane].sum(0, dtype=np.uint8)
-    return [np.moveaxis(vote, 0, 2) * 2 >= count * len(samples) for vote in votes.astype(np.uint16)]
+    needed = count * len(samples) / 2
+    masks = []
+    for structure in structures:
+        member = np.asarray(structure, np.uint8)
+        mask = np.zeros((planes // count - 2, rows, columns), bool)
+        for number, plane in enumerate(mask):
+            inside = samples[:, (number + 1) * count : (number + 2) * count, part[0], part[1]]
+            plane[part] = member[inside].sum((0, 1), dtype=np.uint16) >= needed
+        masks.append(np.moveaxis(mask, 0, 2))
+    return masks
 
 
 def _voxel_centres(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -22,10 +22,10 @@ RESOLUTION = 150  # dots per inch
 
 
 def distribution(structure: Sequence[str], group: Sequence[str], value: Sequence[float], *, label: str) -> bytes:
-    """Draw the values of every structure by group: each case a point, with median and quartiles behind.
+    """Draw scores between 0 and 1 of every structure by group: each case a point, with median and quartiles behind.
 
     Zeros, which are misses, are drawn as crosses. The three sequences run in parallel, one entry a case and
-    structure; ``label`` names the value and its unit.
+    structure; ``label`` names the score.
     """
     structures, groups = list(dict.fromkeys(structure)), list(dict.fromkeys(group))
     colour = colours(groups, GROUP_COLOURS)
@@ -43,7 +43,7 @@ def distribution(structure: Sequence[str], group: Sequence[str], value: Sequence
             _box(axes, values, centre, width, colour[of_group])
             across = centre + jitter.uniform(-0.22, 0.22, len(values)) * width
             missed = values == 0
-            axes.scatter(across[~missed], values[~missed], s=16, color=colour[of_group], alpha=0.85, lw=0, zorder=3)
+            axes.scatter(across[~missed], values[~missed], s=22, color=colour[of_group], alpha=0.85, lw=0, zorder=3)
             axes.scatter(across[missed], values[missed], s=30, color=colour[of_group], marker="x", zorder=3)
     axes.set_xticks(range(len(structures)), structures)
     axes.set_xlim(-0.6, len(structures) - 0.4)
@@ -122,7 +122,7 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> bytes:
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, loc="best")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(epochs):
             margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))
             axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
@@ -133,10 +133,11 @@ def _agreement_lines(axes: Axes, differences: np.ndarray) -> None:
     if len(differences) < 2:
         return
     bias, spread = differences.mean(), differences.std(ddof=1)
-    for level, name in ((bias, "mean"), (bias - 1.96 * spread, "− 1.96 SD"), (bias + 1.96 * spread, "+ 1.96 SD")):
-        axes.axhline(level, color=FAINT, lw=1, ls="-" if name == "mean" else "--", zorder=1)
-        said = f"{name}: {level:+.1f}".replace("-", "−")
-        axes.annotate(said, (1.015, level), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
+    low, high = bias - 1.96 * spread, bias + 1.96 * spread
+    for level, style in ((bias, "-"), (low, "--"), (high, "--")):
+        axes.axhline(level, color=FAINT, lw=1, ls=style, zorder=1)
+    said = f"mean {bias:+.1f} %, limits of agreement {low:+.1f} to {high:+.1f} %".replace("-", "−")
+    axes.set_title(said, fontsize=9, color=INK)
 
 
 def _of_structure(name: str) -> str:

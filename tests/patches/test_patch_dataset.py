@@ -50,6 +50,19 @@ def test_workers_do_not_change_the_draw(patches) -> None:
     assert torch.equal(alone[0], helped[0]) and torch.equal(alone[1], helped[1])
 
 
+def test_threads_do_not_change_the_draw(prepared_case) -> None:
+    case = prepared_case((160, 150, 2))
+    dataset = PatchDataset([case], PatchSampler(size=(128, 128), min_foreground=0), MILD, length=LENGTH)
+    threads, drawn = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            drawn.append(torch.stack([dataset[n][keys.IMAGE] for n in range(8)]))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*drawn)
+
+
 def test_neither_the_order_nor_other_randomness_changes_a_patch(patches) -> None:
     dataset = patches()
     expected = dataset[30][keys.IMAGE]
