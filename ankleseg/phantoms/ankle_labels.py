@@ -184,7 +184,7 @@ def _joints(ankle: Ankle, bones: Mapping[Bone, Field]) -> list[tuple[int, Field]
             continue
         one, other = bones[first].values[shared[0]], bones[second].values[shared[1]]
         corner = bones[first].start + [part.start for part in shared[0]]
-        between, across = 0.6 * (one + other - 1.3 * space), 0.5 * (one - other)
+        between, across = 0.6 * (one + other - 1.4 * space), 0.5 * (one - other)
         layers += [
             (label_of(tissue), Field(np.maximum(between, bound), corner))
             for tissue, bound in (

@@ -36,7 +36,7 @@ from ankleseg.phantoms.shapes import Shape, moved
 from ankleseg.volumes import read_mask, reorient
 
 LATERAL_COLUMN = (Bone.CUBOID, Bone.METATARSAL_4, Bone.METATARSAL_5)  # bones in front of the calcaneus
-FIELD_SPACING = 0.8  # mm; finer than for drawn bones, because real ones have smaller features
+FIELD_SPACING = 1.0  # mm; finer than for drawn bones, because real ones have smaller features
 
 
 @dataclass(frozen=True)

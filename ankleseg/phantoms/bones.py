@@ -41,7 +41,7 @@ class Bone(IntEnum):
     MEDIAL_CUNEIFORM = 7
     INTERMEDIATE_CUNEIFORM = 8
     LATERAL_CUNEIFORM = 9
-    METATARSAL_1 = 10
+    METATARSAL_1 = 10  # each with the first bone of its toe
     METATARSAL_2 = 11
     METATARSAL_3 = 12
     METATARSAL_4 = 13
@@ -98,12 +98,13 @@ class Variation:
         self.amount = amount
 
     def place(self, x: float, y: float, z: float) -> np.ndarray:
-        """A point moved by 0.8 mm (standard deviation)."""
-        return np.array([x, y, z]) + self.amount * np.clip(self.rng.normal(0, 0.8, 3), -2, 2)
+        """A point moved by 1 mm (standard deviation)."""
+        return np.array([x, y, z]) + self.amount * np.clip(self.rng.normal(0, 1.0, 3), -2.5, 2.5)
 
     def size(self, *millimetres: float) -> np.ndarray:
-        """Lengths changed by 5 % (standard deviation), each on its own."""
-        return np.array(millimetres) * (1 + self.amount * np.clip(self.rng.normal(0, 0.05, len(millimetres)), -0.12, 0.12))
+        """Lengths changed by 6 % (standard deviation), each on its own."""
+        change = np.clip(self.rng.normal(0, 0.06, len(millimetres)), -0.15, 0.15)
+        return np.array(millimetres) * (1 + self.amount * change)
 
     def number(self, mean: float, deviation: float) -> float:
         """A number drawn from a normal distribution cut at 2.5 deviations."""
@@ -121,10 +122,10 @@ def build_skeleton(vary: Variation, gap: float) -> dict[Bone, BoneModel]:
         vary: the subject's variation.
         gap: joint space between two bones, mm (cartilage of both).
     """
-    talus = vary.rough(_talus(vary), 0.45)
+    talus = vary.rough(_talus(vary), 0.5)
     fibula = carved(vary.rough(_fibula(vary), 0.4), talus, gap)
-    tibia = carved(carved(vary.rough(_tibia(vary), 0.5), talus, gap, blend=2.0), fibula, 1.8, blend=2.0)
-    calcaneus = carved(vary.rough(_calcaneus(vary), 0.6), talus, gap, blend=2.0)
+    tibia = carved(carved(vary.rough(_tibia(vary), 0.6), talus, gap, blend=2.0), fibula, 1.8, blend=2.0)
+    calcaneus = carved(vary.rough(_calcaneus(vary), 0.7), talus, gap, blend=2.0)
     navicular = carved(vary.rough(_navicular(vary), 0.4), talus, gap)
     cuboid = carved(vary.rough(_cuboid(vary), 0.4), calcaneus, gap)
     outer = {
@@ -200,9 +201,11 @@ def _fibula(vary: Variation) -> Shape:
     heights = [-9, -4, 4, 14, 26, 45, 80, 130]
     centres = [[22, -5], [22, -4.5], [22.5, -4], [23, -5], [23, -7], [23.5, -9], [24, -11], [24, -11]]
     radii = np.array([[3, 4.5], [5, 7], [6, 8.5], [6, 8], [6, 7], [5, 5.5], [5, 5.5], [5.5, 6]])
-    shift = vary.place(0, 0, vary.number(0, 1.5))
-    shape = column(2, np.array(heights) + shift[2], np.array(centres) + shift[:2], radii * vary.size(1, 1), (3, 0.06, 0.5))
-    return union(shape, ellipsoid(vary.place(22, -5, -7) + [0, 0, shift[2]], vary.size(4.5, 6, 6)), blend=4)
+    along, drift = vary.number(0, 1.5), vary.place(0, 0, 0)[:2]
+    radii = radii * vary.size(1, 1)
+    shaft = column(2, np.array(heights) + along, np.array(centres) + drift, radii, (3, 0.06, 0.5))
+    tip = ellipsoid(vary.place(22, -5, -7 + along), vary.size(4.5, 6, 6))
+    return union(shaft, tip, blend=4)
 
 
 def _calcaneus(vary: Variation) -> Shape:
@@ -272,8 +275,9 @@ def _metatarsals(vary: Variation) -> Iterable[tuple[Bone, Shape]]:
         start, end = vary.place(*base), vary.place(*head)
         near, far = start + 0.25 * (end - start), start + 0.85 * (end - start)
         thick, thin, knob = vary.size(base_radius, shaft_radius, head_radius)
-        yield bone, union(
-            capsule(start, near, thick, thin), capsule(near, far, thin), capsule(far, end, thin, knob), blend=4
+        yield (
+            bone,
+            union(capsule(start, near, thick, thin), capsule(near, far, thin), capsule(far, end, thin, knob), blend=4),
         )
 
 

@@ -32,6 +32,8 @@ from ankleseg.volumes import write_volume
 RECIPE = 1  # raised whenever the same settings give other images
 HEEL = (4.0, -65.0, -36.0, 1.0)  # the skin behind the heel, in the frame of the bones
 SETTINGS_FILE = "phantom.json"
+
+
 def write_ankle_cohort(
     out: str | Path,
     *,
@@ -125,22 +127,22 @@ def write_cohort(
         return out
     with _whole_folder(out) as part:
         rows = _write_subjects(part, names, make, workers)
-        columns = ["participant_id", *rows[0]]
-        lines = ["\t".join(columns)]
-        lines += ["\t".join([name, *(str(row[column]) for column in columns[1:])]) for name, row in zip(names, rows, strict=True)]
-        (part / "participants.tsv").write_text("\n".join(lines) + "\n")
-        _write_json(part / "dataset_description.json", {"Name": "ankleseg phantom", "BIDSVersion": "1.9.0", "DatasetType": "raw"})
-        _write_json(
-            part / "derivatives" / "manual" / "dataset_description.json",
-            {
-                "Name": "Exact masks of the phantom",
-                "BIDSVersion": "1.9.0",
-                "DatasetType": "derivative",
-                "GeneratedBy": [{"Name": "ankleseg.phantoms"}],
-            },
-        )
+        _write_descriptions(part, names, rows)
         _write_json(part / SETTINGS_FILE, dict(settings))
     return out
+
+
+def _write_descriptions(folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table of subjects and the two descriptions that BIDS asks for."""
+    lines = [["participant_id", *rows[0]]]
+    lines += [[name, *map(str, row.values())] for name, row in zip(names, rows, strict=True)]
+    (folder / "participants.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    common = {"BIDSVersion": "1.9.0", "GeneratedBy": [{"Name": "ankleseg.phantoms"}]}
+    _write_json(folder / "dataset_description.json", {"Name": "ankleseg phantom", "DatasetType": "raw", **common})
+    _write_json(
+        folder / "derivatives" / "manual" / "dataset_description.json",
+        {"Name": "Exact masks of the phantom", "DatasetType": "derivative", **common},
+    )
 
 
 def _write_subjects(
@@ -154,7 +156,8 @@ def _write_subjects(
         return row
 
     count = min(workers or os.cpu_count() or 1, len(names))
-    with ThreadPoolExecutor(count) as pool, tqdm(total=len(names), desc="phantoms: drawing and scanning", unit="subject") as bar:
+    bar = tqdm(total=len(names), desc="phantoms: drawing and scanning", unit="subject")
+    with bar, ThreadPoolExecutor(count) as pool:
         tasks = [pool.submit(write, name) for name in names]
         try:
             for task, name in zip(tasks, names, strict=True):

@@ -102,7 +102,7 @@ def sample(
     points = columns[:, 2] * third + columns[:, 3] + columns[:, 1] * second[:, None]
     points = points + columns[:, 0] * first[:, None, None]
     flat = points.reshape(3, -1)
-    functions = [shape.distance, *inside]
+    functions: list[Callable[[np.ndarray], np.ndarray]] = [shape.distance, *inside]
     return [
         Field((function(flat).astype(np.float32, copy=False) * scale).reshape(points.shape[1:]), low)
         for function in functions

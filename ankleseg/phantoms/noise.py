@@ -92,7 +92,7 @@ def interpolation_weights(places: np.ndarray, nodes: int, kernel: Callable[[np.n
 def interpolate(
     values: np.ndarray, row_weights: csr_array, column_weights: csr_array, plane_weights: csr_array
 ) -> np.ndarray:
-    """Interpolate a lattice (planes, rows, columns) at rows × planes × columns, in that order, along one axis at a time.
+    """Interpolate a lattice (planes, rows, columns) along one axis at a time; the result is (rows, planes, columns).
 
     Sparse products only: dense ones would go through a threaded library, which on arrays this small is slower and gets
     in its own way when several subjects are made at once.
@@ -108,14 +108,17 @@ def interpolate(
 def spline_weights(fraction: np.ndarray) -> np.ndarray:
     """Weights (4, n) of the cubic B-spline: smooths."""
     rest = 1 - fraction
-    return np.stack(
-        [
-            rest**3,
-            3 * fraction**3 - 6 * fraction**2 + 4,
-            3 * rest**3 - 6 * rest**2 + 4,
-            fraction**3,
-        ]
-    ) / 6
+    return (
+        np.stack(
+            [
+                rest**3,
+                3 * fraction**3 - 6 * fraction**2 + 4,
+                3 * rest**3 - 6 * rest**2 + 4,
+                fraction**3,
+            ]
+        )
+        / 6
+    )
 
 
 def cubic_weights(fraction: np.ndarray) -> np.ndarray:

@@ -67,13 +67,13 @@ def check_settings(size: str, side: str | None, contrast: str, subjects: int) ->
         ("contrast", contrast, CONTRASTS),
     ):
         if value not in known:
-            raise ConfigError(f"{what} {value!r} is unknown", mend=f"use {' or '.join(str(item) for item in known if item)}")
+            raise ConfigError(f"{what} {value!r} is unknown", mend=f"use {' or '.join(filter(None, known))}")
     if subjects < 1:
         raise ConfigError(f"a cohort of {subjects} subjects has nobody in it", mend="ask for at least 1")
 
 
 def draw_grid(protocol: Protocol, ankle: np.ndarray, heel: np.ndarray, rng: np.random.Generator) -> Grid:
-    """A sagittal field of view that holds the ankle and the back of the heel (both (3,) in the world), a bit oblique."""
+    """A slightly oblique sagittal field of view that holds `ankle` and the back of `heel`, (3,) in the world."""
     angles = np.clip(rng.normal(0, 2.5, 3), -6, 6)
     tilt = np.eye(4)
     for axis, angle in zip(np.eye(3), angles, strict=True):
@@ -83,7 +83,7 @@ def draw_grid(protocol: Protocol, ankle: np.ndarray, heel: np.ndarray, rng: np.r
     affine[:3, :3] = directions * protocol.spacing
     half = np.array(protocol.shape) * protocol.spacing / 2
     behind = ankle[1] - heel[1] + rng.uniform(6, 16)  # the field ends this far behind the ankle
-    centre = ankle + [0, half[0] - behind, -9] + np.clip(rng.normal(0, (2, 1, 4)), -8, 8)
+    centre = ankle + np.array([0, half[0] - behind, -9]) + np.clip(rng.normal(0, (2, 1, 4)), -8, 8)
     affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(protocol.shape) - 1) / 2)
     return Grid(protocol.shape, affine)
 
@@ -108,9 +108,7 @@ def draw_scanner(protocol: Protocol, contrast: Contrast, rng: np.random.Generato
     )
 
 
-def scan_bones(
-    source: LabelSource, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator
-) -> Scan:
+def scan_bones(source: LabelSource, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator) -> Scan:
     """Image labels as whole numbers, with the exact masks of calcaneus, talus and tibia."""
     members = [bone_of(np.arange(256)) == bone for bone in STRUCTURES.values()]
     image, masks = scan(source, table, grid, scanner, rng, members)
@@ -119,5 +117,3 @@ def scan_bones(
         grid.affine,
         {name: mask.astype(np.uint8) for name, mask in zip(STRUCTURES, masks, strict=True)},
     )
-
-

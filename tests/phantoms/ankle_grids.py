@@ -9,7 +9,7 @@ from ankleseg.phantoms import Ankle, AnkleLabels, Grid
 
 def grid_around(ankle: Ankle, spacing: float = 1.6) -> Grid:
     """An isotropic grid of 160×160×90 mm with axes P, S, R, its centre 5 mm below the ankle's."""
-    shape = tuple(int(round(side / spacing)) for side in (160, 160, 90))
+    shape = tuple(round(side / spacing) for side in (160, 160, 90))
     affine = np.eye(4)
     affine[:3, :3] = np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]]) * spacing
     centre = ankle.pose.world_from_shin[:3, 3] - [0, 0, 5]

@@ -56,7 +56,14 @@ def test_the_side_must_be_given(drawn, tmp_path):
 def test_the_childs_bones_are_imaged_as_they_are(shared_data: Path, tmp_path: Path):
     masks = {name: shared_data / "ankle" / f"child_ankle_{name}.nii.gz" for name in STRUCTURES}
     root = write_bone_mask_cohort(tmp_path / "bones", masks=masks, side="left", workers=1)
-    assert (root / "participants.tsv").read_text().split() == ["participant_id", "group", "side", "sub-R01", "bones", "left"]
+    assert (root / "participants.tsv").read_text().split() == [
+        "participant_id",
+        "group",
+        "side",
+        "sub-R01",
+        "bones",
+        "left",
+    ]
     image = read_mask(root / "derivatives/manual/sub-R01/anat/sub-R01_label-talus_mask.nii.gz")
     grid = Grid(image.data.shape, image.affine)
     for name in STRUCTURES:

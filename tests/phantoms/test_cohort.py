@@ -82,9 +82,7 @@ def test_the_published_threshold_parts_foot_and_air(pair):
     ankle = draw_ankle(subject_generators("sub-E01", seed=11)[0], group="equinus")
     grid = Grid(scan.data.shape, scan.affine)
     labels = AnkleLabels(ankle, grid)(grid)
-    marrow, air = (
-        binary_erosion(tissue_of(labels) == tissue, iterations=1) for tissue in (Tissue.MARROW, Tissue.AIR)
-    )
+    marrow, air = (binary_erosion(tissue_of(labels) == tissue, iterations=1) for tissue in (Tissue.MARROW, Tissue.AIR))
     assert marrow.sum() > 5000 and air.sum() > 100_000
     assert scan.data[marrow].min() > 250
     assert np.mean(scan.data[air] > 250) < 0.01
@@ -101,11 +99,11 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers_and_subje
     assert len({many[path] for path in many if path.endswith("T1w.nii.gz")}) == 4
 
 
-def test_every_scan_of_a_cohort_with_random_contrast_looks_different(quick, tmp_path):
-    write_ankle_cohort(tmp_path / "random", subjects=3, seed=11, contrast="random")
-    write_ankle_cohort(tmp_path / "t1", subjects=3, seed=11)
-    name = "sub-C02/anat/sub-C02_T1w.nii.gz"
-    mask = "derivatives/manual/sub-C02/anat/sub-C02_label-tibia_mask.nii.gz"
+def test_a_random_contrast_changes_the_image_and_not_the_anatomy(quick, tmp_path):
+    write_ankle_cohort(tmp_path / "random", subjects=1, seed=11, contrast="random")
+    write_ankle_cohort(tmp_path / "t1", subjects=1, seed=11)
+    name = "sub-C01/anat/sub-C01_T1w.nii.gz"
+    mask = "derivatives/manual/sub-C01/anat/sub-C01_label-tibia_mask.nii.gz"
     random, t1 = (read_volume(tmp_path / kind / name).data for kind in ("random", "t1"))
     assert abs(np.corrcoef(random.ravel(), t1.ravel())[0, 1]) < 0.97
     assert digests(tmp_path / "random")[mask] == digests(tmp_path / "t1")[mask]
@@ -156,6 +154,6 @@ def test_what_cannot_be_made_is_refused(tmp_path, settings, message):
 
 
 def test_all_feet_can_be_of_one_side(quick, tmp_path):
-    write_ankle_cohort(tmp_path / "left", subjects=4, seed=11, side="left")
+    write_ankle_cohort(tmp_path / "left", subjects=2, seed=13, side="left")
     rows = [line.split("\t") for line in (tmp_path / "left" / "participants.tsv").read_text().splitlines()[1:]]
-    assert [row[2] for row in rows] == ["left"] * 4
+    assert [row[2] for row in rows] == ["left"] * 2

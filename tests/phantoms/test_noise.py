@@ -40,4 +40,6 @@ def test_interpolation_keeps_constants_and_straight_lines(kernel):
 
 def test_cubic_interpolation_passes_through_the_nodes():
     values = np.random.default_rng(3).normal(size=9)
-    np.testing.assert_allclose(interpolation_weights(np.arange(1.0, 7), 9, cubic_weights) @ values, values[1:7], atol=1e-6)
+    np.testing.assert_allclose(
+        interpolation_weights(np.arange(1.0, 7), 9, cubic_weights) @ values, values[1:7], atol=1e-6
+    )
