@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from ankleseg.errors import AnklesegError, ConfigError
 
@@ -46,9 +47,15 @@ def run_folder(name: str, resume: str | None, now: str) -> str:
     return str(resume) if resume else f"runs/{name}/{now}"
 
 
+def outputs(structures: Sequence[str]) -> int:
+    """Output channels of a network: a sigmoid for one structure, a softmax with background for several."""
+    return 1 if len(structures) == 1 else len(structures) + 1
+
+
 def register_resolvers() -> None:
-    """Make ``${run_folder:…}`` known to OmegaConf."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    """Make ``${run_folder:…}`` and ``${outputs:…}`` known to OmegaConf."""
+    for resolver in (run_folder, outputs):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def resolve_target(target: str) -> Any:
@@ -151,10 +158,11 @@ def run_command(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     def guarded(config: DictConfig) -> Any:
         try:
             return main(config)
-        except AnklesegError as error:
-            print(f"ankleseg: {error}", file=sys.stderr)
+        except (AnklesegError, MissingMandatoryValue) as error:
+            said = f"{error.full_key} is missing; add {error.full_key}=…" if hasattr(error, "full_key") else error
+            print(f"ankleseg: {said}", file=sys.stderr)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return float("nan")  # the sweep goes on, and a sweeper sees a failed trial
+                return None  # the sweep goes on, and a sweeper counts a failed trial
             raise SystemExit(1) from None
 
     decorate = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)

@@ -21,6 +21,7 @@ SHORT = [
     "patches.sampler.size=[64,64]",
     "patches.sampler.min_foreground=0.5",
     "~callbacks.progress",
+    "+trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
 ]
 
@@ -40,7 +41,7 @@ def test_two_steps_of(experiment: str, phantom_cohort: Path, tmp_path: Path):
         *SHORT,
         # two controls: one to train, one to validate; no test, which only costs time here
         "test=false",
-        *([] if ankle else ["structures=[talus]", "cohort/split=hold_out_group", "cohort.split.test_group=equinus"]),
+        *([] if ankle else ["structures=[talus]", "cohort/split=hold_out_group", "cohort.split.test=equinus"]),
     ]
     main(compose("train", overrides))
     assert json.loads((tmp_path / "manifest.json").read_text())["split"]["train"]

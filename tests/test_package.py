@@ -59,7 +59,7 @@ def test_from_table_to_report(environment: dict[str, str], tiny_table: Path, tmp
     run("ankleseg.prepare", f"cohort.root={tiny_table}", "out=prepared")
     run(
         *("ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={tiny_table}", "structures=[ball]"),
-        *("network.out_channels=1", "network.widths=[4,8,8,8]", "cohort/split=explicit", "cohort.split.train=[s0,s1]"),
+        *("network.widths=[4,8,8,8]", "cohort/split=explicit", "cohort.split.train=[s0,s1]"),
         *("cohort.split.validation=[s2]", "cohort.split.test=[s3]", "patches.sampler.size=[16,16]"),
         *("patches.steps_per_epoch=4", "patches.batch_size=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
     )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ankleseg import __version__
 from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError
+from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import SCORED, Score, read_pair
 from ankleseg.evaluate.tables import DESCRIBED, NO_GROUP, compare_protocols, summarise
@@ -30,9 +31,6 @@ from ankleseg.report import (
     mosaic,
 )
 from ankleseg.volumes import Volume, read_volume, same_grid
-
-if TYPE_CHECKING:
-    from ankleseg.evaluate.run import Evaluation
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
 NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted

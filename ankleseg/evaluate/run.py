@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from tqdm import tqdm
 from ankleseg import __version__
 from ankleseg.cohorts import Cohort, load_cohort
 from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
 from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
 from ankleseg.evaluate.tables import (
     PROTOCOL_COLUMNS,
     ProtocolScore,
     compare_protocols,
-    rounded,
     score_columns,
     summarise,
     write_csv,
@@ -35,49 +35,6 @@ DEFINITIONS = {
     "assd_mm": "the mean distance over the voxels of both surfaces; the same diagonal",
     "std": "of the sample (divided by n - 1)",
 }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found: a score a case and structure of the main predictions, their summary, and the protocols.
-
-    ``not_predicted`` names the cases of the references that nobody asked to predict.
-    """
-
-    out: Path
-    references: Cohort
-    protocols: Mapping[str, Predictions]
-    structures: tuple[str, ...]
-    scores: tuple[Score, ...]
-    protocol_scores: tuple[ProtocolScore, ...]
-    not_predicted: tuple[str, ...]
-    date: str
-
-    @property
-    def main(self) -> Predictions:
-        """The predictions that the scores are of: the first of the protocols."""
-        return next(iter(self.protocols.values()))
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.csv``."""
-        return rounded([asdict(row) for row in self.scores])
-
-    @property
-    def scored(self) -> int:
-        """How many rows compare a prediction with a reference."""
-        return sum(row.status == SCORED for row in self.scores)
-
-    def describe(self) -> str:
-        """Return the lines to print at the end: the mean Dice by group and structure, and where the report is."""
-        lines = []
-        for entry in summarise(self.scores):
-            mean, others = entry["dice"]["mean"], entry["missed"] + entry["invented"]
-            said = "no Dice" if mean is None else f"Dice {mean:.3f} over {entry['dice']['n']}"
-            said += f", {others} missed or invented" if others else ""
-            said += f", {entry['not_scored']} not scored" if entry["not_scored"] else ""
-            lines.append(f"{entry['group']} {entry['structure']}: {said}")
-        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
 def evaluate(
@@ -183,7 +140,6 @@ def _progress(cases: Sequence[PredictedCase], doing: str) -> Any:
 
 
 def _write(evaluation: Evaluation) -> None:
-    from ankleseg.evaluate.page import build_page
     from ankleseg.report import render_page
 
     rows, protocols = evaluation.rows, compare_protocols(evaluation.protocol_scores)
@@ -209,6 +165,8 @@ def _write(evaluation: Evaluation) -> None:
             "not_predicted": evaluation.not_predicted,
         },
     )
+    from ankleseg.evaluate.page import build_page
+
     page = render_page(build_page(evaluation))
     with replace_file(evaluation.out / "report.html") as part:
         part.write_text(page, encoding="utf-8")

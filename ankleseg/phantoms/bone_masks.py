@@ -52,16 +52,11 @@ class BoneMask:
     affine: np.ndarray
 
     @property
-    def inside(self) -> np.ndarray:
-        """World positions (n, 3) of the voxels inside the bone."""
-        return np.argwhere(self.distance < 0) @ self.affine[:3, :3].T + self.affine[:3, 3]
-
-    def surface(self, count: int) -> np.ndarray:
-        """World positions of at most `count` voxels at the surface, evenly picked."""
+    def surface(self) -> np.ndarray:
+        """World positions (n, 3) of the voxels nearest to the surface."""
         spacing = float(np.linalg.norm(self.affine[:3, :3], axis=0).max())
         voxels = np.argwhere(np.abs(self.distance) < 0.5 * spacing)
-        picked = voxels[:: max(len(voxels) // count, 1)]
-        return picked @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
 
     def shape(self, world_from_bone: np.ndarray) -> Shape:
         """The bone as a shape in the frame of the neutral ankle, which `world_from_bone` (a similarity) places."""
@@ -70,13 +65,13 @@ class BoneMask:
         mask_from_bone = np.linalg.inv(self.affine) @ world_from_bone
         scale = float(np.cbrt(abs(np.linalg.det(world_from_bone[:3, :3]))))
         bone_from_world = np.linalg.inv(world_from_bone)
-        places = self.inside @ bone_from_world[:3, :3].T + bone_from_world[:3, 3]
+        places = self.surface @ bone_from_world[:3, :3].T + bone_from_world[:3, 3]
 
         def distance(points: np.ndarray) -> np.ndarray:
             voxels = mask_from_bone[:3, :3] @ points + mask_from_bone[:3, 3:]
             return map_coordinates(self.distance, voxels, order=1, mode="constant", cval=FAR) / np.float32(scale)
 
-        return Shape(distance, places.min(0), places.max(0))
+        return Shape(distance, places.min(0) - 0.5, places.max(0) + 0.5)
 
 
 def read_bone_mask(path: str | Path) -> BoneMask:
@@ -112,7 +107,10 @@ def lay_ankle(bones: Mapping[Bone, BoneMask], side: Side) -> Pose:
     from scipy.optimize import least_squares
 
     average = build_skeleton(Variation(np.random.default_rng(0), amount=0.0), gap=2.8)
-    surfaces = {bone: mask.surface(400) for bone, mask in bones.items()}
+    surfaces = {}
+    for bone, mask in bones.items():
+        points = mask.surface
+        surfaces[bone] = points[:: max(len(points) // 400, 1)]
     middle = np.mean([points.mean(0) for points in surfaces.values()], axis=0)
     mirror = scaling((-1, 1, 1)) if side == "left" else np.eye(4)
 
@@ -138,10 +136,9 @@ def lay_ankle(bones: Mapping[Bone, BoneMask], side: Side) -> Pose:
     return pose_of(found.x)
 
 
-def dress_bones(bones: Mapping[Bone, BoneMask], side: Side, rng: np.random.Generator) -> Ankle:
-    """Draw an ankle around real bones; the draw decides everything but their shape and pose."""
+def dress_bones(bones: Mapping[Bone, BoneMask], pose: Pose, side: Side, rng: np.random.Generator) -> Ankle:
+    """Draw an ankle around real bones that lie as `pose` says; the draw decides everything but their shape."""
     drawn = draw_ankle(rng, side=side)
-    pose = lay_ankle(bones, side)
     skeleton = dict(drawn.skeleton)
     for bone, model in skeleton.items():
         if bone in bones:
@@ -187,23 +184,29 @@ def image_bone_masks(
         FileError: a mask cannot be used.
     """
     bones = read_bones(masks)
-    return _scan_dressed(bones, side, size, seed, name, contrast)
+    return _scan_dressed(bones, lay_ankle(bones, side), side, size, subject_generators(name, seed), contrast)
 
 
-def read_bones(masks: Mapping[str, str | Path]) -> dict[Bone, BoneMask]:
+def read_bones(masks: Mapping[str, str | Path | None]) -> dict[Bone, BoneMask]:
     """Read the masks of calcaneus, talus and tibia."""
-    if set(masks) != set(STRUCTURES):
+    given = {name: path for name, path in masks.items() if path is not None}
+    if set(given) != set(STRUCTURES):
         raise ConfigError(
-            f"masks are given for {', '.join(masks) or 'nothing'}", mend=f"give one each for {', '.join(STRUCTURES)}"
+            f"masks are given for {', '.join(given) or 'nothing'}", mend=f"give one each for {', '.join(STRUCTURES)}"
         )
-    return {bone: read_bone_mask(masks[name]) for name, bone in STRUCTURES.items()}
+    return {bone: read_bone_mask(given[name]) for name, bone in STRUCTURES.items()}
 
 
 def _scan_dressed(
-    bones: Mapping[Bone, BoneMask], side: Side, size: Size, seed: int, name: str, contrast: Contrast
+    bones: Mapping[Bone, BoneMask],
+    pose: Pose,
+    side: Side,
+    size: Size,
+    generators: tuple[np.random.Generator, np.random.Generator],
+    contrast: Contrast,
 ) -> Scan:
-    anatomy, scanning = subject_generators(name, seed)
-    ankle = dress_bones(bones, side, anatomy)
+    anatomy, scanning = generators
+    ankle = dress_bones(bones, pose, side, anatomy)
     grid = _grid_around(bones, PROTOCOLS[size], scanning)
     scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
     source = AnkleLabels(ankle, grid, FIELD_SPACING)
@@ -215,7 +218,7 @@ def _grid_around(bones: Mapping[Bone, BoneMask], protocol: Protocol, rng: np.ran
     tibia = bones[Bone.TIBIA]
     _, oriented = reorient(tibia.distance, tibia.affine, "PSR")
     directions = oriented[:3, :3] / np.linalg.norm(oriented[:3, :3], axis=0)
-    extremes = {bone: mask.inside @ directions for bone, mask in bones.items()}
+    extremes = {bone: mask.surface @ directions for bone, mask in bones.items()}
     half = np.array(protocol.shape) * protocol.spacing / 2
     everything = np.concatenate(list(extremes.values()))
     backmost, top = extremes[Bone.CALCANEUS][:, 0].max(), extremes[Bone.TIBIA][:, 1].max()
@@ -257,15 +260,17 @@ def write_bone_mask_cohort(
     check_settings(size, side, contrast, subjects)
     if side is None:
         raise ConfigError("the side of the bones is not given", mend="set side=left or side=right")
-    paths = {name: str(Path(path).resolve()) for name, path in masks.items()}
+    bones = read_bones(masks)
+    paths = {name: str(Path(masks[name]).resolve()) for name in STRUCTURES}
     settings = {
         "cohort": "bones", "recipe": RECIPE, "masks": paths, "side": side, "size": size, "subjects": subjects,
         "seed": seed, "contrast": contrast,
     }  # fmt: skip
-    bones = read_bones(paths)
+
+    pose = lay_ankle(bones, side)
 
     def make(name: str) -> tuple[Scan, dict[str, Any]]:
-        scan = _scan_dressed(bones, side, size, seed, name, contrast)
+        scan = _scan_dressed(bones, pose, side, size, subject_generators(name, seed), contrast)
         return scan, {"group": "bones", "side": side}
 
     return write_cohort(out, settings, [f"sub-R{number + 1:02d}" for number in range(subjects)], make, workers)

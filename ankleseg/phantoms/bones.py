@@ -146,7 +146,7 @@ def build_skeleton(vary: Variation, gap: float) -> dict[Bone, BoneModel]:
 
 def _talus(vary: Variation) -> Shape:
     radius = vary.number(17.0, 0.5)
-    half_width = vary.number(13.5, 0.8)
+    half_width = vary.number(12.8, 0.8)
     groove = vary.number(1.0, 0.4)
 
     along, forward, upward = _axis_frame()
@@ -166,10 +166,10 @@ def _talus(vary: Variation) -> Shape:
     dome = Shape(trochlea, -reach, reach)
     body = intersection(dome, half_space((0, 0, vary.number(-9, 0.7)), (0.05, -0.15, -1)), 6)
     body = intersection(body, half_space((0, 13, 0), (0, 1, -0.15)), 6)
-    head = ellipsoid(vary.place(-8, 24, -8), vary.size(11, 8.5, 9.5))
-    neck = capsule(vary.place(-1.5, 8, -2), vary.place(-7, 21, -7), *vary.size(10.5, 9))
-    lateral_process = capsule(vary.place(8, -1, -3), vary.place(15, -2, -8.5), *vary.size(7, 4.5))
-    posterior_process = capsule(vary.place(-2, -8, -4), vary.place(-3, -14.5, -8), *vary.size(7, 4.5))
+    head = ellipsoid(vary.place(-7.5, 22.5, -8), vary.size(10.5, 8.5, 9.5))
+    neck = capsule(vary.place(-1.5, 8, -2), vary.place(-6.5, 20, -7), *vary.size(10.5, 9))
+    lateral_process = capsule(vary.place(8, -1, -3), vary.place(13.5, -2, -8.5), *vary.size(7, 4.5))
+    posterior_process = capsule(vary.place(-2, -8, -4), vary.place(-3, -13, -8), *vary.size(7, 4.5))
     return union(body, neck, head, lateral_process, posterior_process, blend=5)
 
 
@@ -244,9 +244,9 @@ def _placed(shape: Shape, origin: Vector, pitch: float, turn: float, stretch: np
 
 
 def _navicular(vary: Variation) -> Shape:
-    disc = ellipsoid(vary.place(-10, 33.5, -9.5), vary.size(15, 9.5, 11.5))
-    tuberosity = ellipsoid(vary.place(-20.5, 32.5, -13), vary.size(6, 6, 6.5))
-    return union(intersection(disc, half_space((0, 40.5, 0), (0, 1, 0)), 4), tuberosity, blend=4)
+    disc = ellipsoid(vary.place(-9.5, 32, -9.5), vary.size(15, 9.5, 11.5))
+    tuberosity = ellipsoid(vary.place(-20, 31, -13), vary.size(6, 6, 6.5))
+    return union(intersection(disc, half_space((0, 39, 0), (0, 1, 0)), 4), tuberosity, blend=4)
 
 
 def _cuboid(vary: Variation) -> Shape:

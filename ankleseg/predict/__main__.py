@@ -18,7 +18,9 @@ def main(config: DictConfig) -> None:
 
     from ankleseg.predict import WholeVolume, cases_of, load_model, predict_cases
 
-    cases = cases_of(config.input, group=config.group, subjects=to_plain(config.subjects), suffix=config.suffix)
+    cases = cases_of(
+        config.input, group=config.group, subjects=to_plain(config.subjects), suffix=config.suffix, side=config.side
+    )
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     checkpoints = to_plain(config.checkpoint)
     models = [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
+from ankleseg.cohorts.case import SIDES
 from ankleseg.errors import CohortError, FileError
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -18,6 +20,7 @@ def cases_of(
     group: str | None = None,
     subjects: Sequence[str] | None = None,
     suffix: str | None = None,
+    side: str | None = None,
 ) -> tuple[Case, ...]:
     """List the cases found at a path.
 
@@ -26,6 +29,7 @@ def cases_of(
         group: only the subjects of this group.
         subjects: only these subjects.
         suffix: of the images in a BIDS folder with several.
+        side: ``left`` or ``right``, of the cases whose side is not told.
 
     Raises:
         FileError: the path does not exist or holds nothing to predict.
@@ -34,7 +38,10 @@ def cases_of(
     path = Path(path)
     if not path.exists():
         raise FileError("does not exist", file=path, mend="give a scan, a folder or a table")
-    found = _found_at(path, suffix)
+    if side is not None and side.lower() not in SIDES:
+        raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
+    given = None if side is None else SIDES[side.lower()]
+    found = [case if case.side else replace(case, side=given) for case in _found_at(path, suffix)]
     kept = tuple(
         case
         for case in found

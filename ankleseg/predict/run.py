@@ -24,7 +24,6 @@ from ankleseg.prepare import Prepared
 from ankleseg.volumes import Header, read_header, replace_file, write_volume
 
 MANIFEST = "predictions.json"
-PATCH_FOREGROUND = 0.75  # a patch is scored where at least this fraction is foot, as published
 
 
 @dataclass(frozen=True)
@@ -76,20 +75,20 @@ def predict_case(
         restored = prepared.placement.restore(probabilities.numpy(), order=1)
         mean = restored / len(models) if mean is None else mean + restored / len(models)
         if whole_volume.mode == "patches":
-            patches = patch_boxes(prepared, whole_volume.window)
+            patches = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground)
     assert mean is not None
     return CasePrediction(label_map(mean, postprocessing), mean, patches)
 
 
-def patch_boxes(prepared: Prepared, window: Sequence[int]) -> list[list[int]]:
-    """Boxes, in input voxels, of the single patches that hold at least 75 % foreground."""
+def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float) -> list[list[int]]:
+    """Boxes, in input voxels, of the single patches of which at least this fraction is foreground."""
     sides = [*window, 1] if len(window) == 2 else list(window)
     number = np.zeros(prepared.foreground.shape, dtype=np.float32)
     count = 0
     for corner in tile_corners(prepared.foreground.shape, sides, 0.0):
         room = tuple(slice(c, c + w) for c, w in zip(corner, sides, strict=True))
         whole = all(c % w == 0 for c, w in zip(corner, sides, strict=True))
-        if whole and prepared.foreground[room].mean() >= PATCH_FOREGROUND:
+        if whole and prepared.foreground[room].mean() >= foreground:
             count += 1
             number[room] = count
     restored = np.rint(prepared.placement.restore(number[None], order=0)[0]).astype(np.int32)
@@ -168,7 +167,7 @@ def _with_less_memory(
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        smaller = replace(whole_volume, batch=1, window=models[0].window)
+        smaller = replace(whole_volume, mode="tiles", batch=1, window=models[0].window)
         try:
             return predict_case(case, models, smaller, postprocessing)
         except (MemoryError, RuntimeError) as again:

@@ -71,6 +71,7 @@ class WholeVolume:
         blend: ``smooth`` or ``uniform`` weights of the tiles.
         batch: tiles in one forward pass; fewer where memory would not hold them.
         memory_gb: bound of the working memory in GB (10⁹ bytes).
+        patch_foreground: in mode ``patches``, the least fraction of foreground in a patch that is scored on its own.
     """
 
     window: Sequence[int]
@@ -79,6 +80,7 @@ class WholeVolume:
     blend: str = "smooth"
     batch: int = 8
     memory_gb: float = 3.0
+    patch_foreground: float = 0.75
 
     def __post_init__(self) -> None:
         if self.mode not in ("tiles", "slices", "patches"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -19,7 +19,7 @@ from ankleseg.tasks.base import Task
 
 @dataclass(frozen=True)
 class ValidatedCase:
-    """A whole validation volume: its name, image (X, Y, Z), label and prediction (0 background, k the k-th structure)."""
+    """A whole validation volume: its image, label and prediction (X, Y, Z); label k is the k-th structure."""
 
     case: str
     image: np.ndarray
@@ -49,7 +49,7 @@ class Segmentation(Task):
         loss: nn.Module,
         structures: Sequence[str],
         validation: WholeVolume,
-        penalty: nn.Module | None = None,
+        penalty: Callable[[nn.Module], Tensor] | None = None,
         **others: Any,
     ) -> None:
         super().__init__(**others)

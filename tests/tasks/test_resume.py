@@ -21,11 +21,17 @@ EPOCHS = 6
 def command(table: Path, run: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, "-m", "ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={table}"),
-        *("structures=[ball]", "network.out_channels=1", "network.dropout=0.2", "network.widths=[4,8,8,8]"),
+        *("structures=[ball]", "network.dropout=0.2", "network.widths=[4,8,8,8]"),
         *("cohort/split=explicit", "cohort.split.train=[s0,s1]", "cohort.split.validation=[s2]"),
         *("patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.3", "patches.steps_per_epoch=8"),
         *("patches.batch_size=2", f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", "test=false"),
-        *("scheduler=polynomial", "~callbacks.progress", f"hydra.run.dir={run}", *more),
+        *(
+            "scheduler=polynomial",
+            "~callbacks.progress",
+            "+trainer.enable_progress_bar=false",
+            f"hydra.run.dir={run}",
+            *more,
+        ),
     ]
 
 

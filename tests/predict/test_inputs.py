@@ -1,0 +1,42 @@
+"""A scan, a folder, a table: what a user gives becomes cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ankleseg.errors import CohortError, FileError
+from ankleseg.predict import cases_of
+from ankleseg.volumes import write_volume
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_volume(tmp_path / name, np.zeros((3, 3, 3), np.int16), np.eye(4))
+    return tmp_path
+
+
+def test_a_scan_and_a_folder_of_scans(folder: Path):
+    (one,) = cases_of(folder / "a.nii.gz", side="left")
+    assert one.name == "a" and one.images == (folder / "a.nii.gz",) and one.side == "left"
+    assert [case.name for case in cases_of(folder)] == ["a", "b"]
+
+
+def test_a_table_and_a_selection(tiny_table: Path):
+    assert len(cases_of(tiny_table)) == 4
+    assert [case.subject for case in cases_of(tiny_table, subjects=["s1", "s3"])] == ["s1", "s3"]
+    with pytest.raises(CohortError, match="none of its 4 cases is selected; its groups are: None; check subjects"):
+        cases_of(tiny_table, group="equinus")
+
+
+def test_what_cannot_be_predicted_is_told(tmp_path: Path, folder: Path):
+    with pytest.raises(FileError, match="nowhere: does not exist; give a scan, a folder or a table"):
+        cases_of(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="empty: holds no image; give a folder of NIfTI, NRRD, MHA or DICOM files"):
+        cases_of(tmp_path / "empty")
+    with pytest.raises(CohortError, match="side 'up' is unknown; choose left or right"):
+        cases_of(folder, side="up")
