@@ -45,8 +45,8 @@ def main(config: DictConfig) -> float:
     best = float(trainer.checkpoint_callback.best_model_score or float("nan"))
     if config.test and split.test:
         test(run, cohort.select(split.test))
-    write_manifest(run, config, cohort, split, began, **{config.monitor: best})
-    print(f"{config.monitor} {best:.4f}: {run}")
+    write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))
+    print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best
 
 

@@ -21,7 +21,7 @@ from ankleseg.predict.postprocessing import Postprocessing, label_map
 from ankleseg.predict.tiles import tile_corners
 from ankleseg.predict.volume import WholeVolume
 from ankleseg.prepare import Prepared
-from ankleseg.volumes import Header, read_header, replace_file, write_volume
+from ankleseg.volumes import Header, read_header, replace_file, slice_axis, spacing, write_volume
 
 MANIFEST = "predictions.json"
 
@@ -140,6 +140,7 @@ def predict_cases(
             try:
                 prediction = _with_less_memory(case, models, whole_volume, postprocessing, bar.update)
                 header = read_header(case.images[0])
+                row["message"] = _other_plane(header, models[0])
                 row.update(_write(out, case, prediction, header, structures, save_probabilities))
                 row["patches"] = prediction.patches
             except AnklesegError as error:
@@ -174,6 +175,17 @@ def _with_less_memory(
             raise AnklesegError(
                 "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window"
             ) from again
+
+
+def _other_plane(header: Header, model: Model) -> str:
+    """Say when thick slices of a scan lie in another plane than those the network was trained on."""
+    placement = replace(model.preparation, spacing=None).place(header.shape, header.affine)
+    mm = spacing(placement.affine)
+    if slice_axis(placement.affine) == 2 or mm.max() < 1.5 * mm.min():
+        return ""
+    message = "its slices lie in another plane than those of the training scans: do not trust the masks"
+    tqdm.write(f"ankleseg: {header.path}: {message}")
+    return message
 
 
 def _row(case: Case) -> dict[str, Any]:
