@@ -42,7 +42,8 @@ def main(config: DictConfig) -> float:
     write_manifest(run, config, cohort, split, began)
     last = run / "checkpoints" / "last.ckpt" if config.resume else None
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
-    best = float(trainer.checkpoint_callback.best_model_score or float("nan"))
+    score = trainer.checkpoint_callback.best_model_score
+    best = float("nan") if score is None else float(score)
     if config.test and split.test:
         test(run, cohort.select(split.test))
     write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))

@@ -51,9 +51,10 @@ class Task(LightningModule, ABC):
     @abstractmethod
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor: ...
 
-    def on_train_epoch_start(self) -> None:
-        # Seeded anew in each epoch, so that a resumed run draws the dropout masks of an uninterrupted one.
-        torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # Seeded anew in each step, so that a resumed run draws the dropout masks of an uninterrupted one: what else
+        # draws from the global generator, such as the start of a data loader, differs between the two.
+        torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[RECIPE] = self._recipe
