@@ -1,11 +1,11 @@
 """Speed of whole-volume prediction against MONAI's ``sliding_window_inference`` called plainly.
 
-    python benchmarks/prediction.py [FOLDER] [ROUNDS]
+    python benchmarks/prediction.py [FOLDER] [ROUNDS] [full|demo]
 
-A phantom of full size (576×576×90 voxels) is predicted with the U-Net of 1.18 M parameters, trained for a short while
-so that its masks mean something. FOLDER keeps phantom and weights between calls. Each way runs in a process of its
-own, in turn; ratios are of one round. ``limit`` is the time of the convolutions alone, for the tiles that are
-computed.
+A phantom (full: 576×576×90 voxels, tiles of 128; demo: 192×192×30, tiles of 96) is predicted with the U-Net of 1.18 M
+parameters, trained for a short while so that its masks mean something. FOLDER keeps phantom and weights between calls.
+Each way runs in a process of its own, in turn; ratios are of one round. ``limit`` is the time of the convolutions
+alone, for the tiles that are computed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def main() -> None:
     """Print seconds, ratios, peak memory and how the masks differ."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    prepare(folder)
+    size = sys.argv[3] if len(sys.argv) > 3 else "full"
+    prepare(folder, size)
     ratios: dict[str, list[float]] = {"tiles": [], "slices": []}
     for number in range(rounds):
         found = {way: measured(way, folder) for way in WAYS}
@@ -43,17 +44,18 @@ def main() -> None:
         print(f"{mode}: median {statistics.median(values):.2f} times faster")
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, size: str) -> None:
     """Write the phantom and train the network, where the folder does not hold them."""
     from ankleseg.config import compose
     from ankleseg.phantoms import write_ankle_cohort
     from ankleseg.train import main as train
 
-    root = write_ankle_cohort(folder / "full", size="full", subjects=2, seed=0)
+    root = write_ankle_cohort(folder / "cohort", size=size, subjects=2, seed=0)
     if not (folder / "run" / "checkpoints" / "last.ckpt").exists():
         overrides = ["+experiment=ankle_static_unet", f"cohort.root={root}", f"run_dir={folder / 'run'}"]
         overrides += ["cohort/split=explicit", "cohort.split.train=[sub-C01]", "optimizer.lr=2e-3", "test=false"]
-        train(compose("train", [*overrides, "trainer.max_epochs=1", "patches.steps_per_epoch=150"]))
+        overrides += ["trainer.max_epochs=1", "patches.steps_per_epoch=150"]
+        train(compose("train", overrides + (["patches.sampler.size=[96,96]"] if size == "demo" else [])))
 
 
 def measured(way: str, folder: Path) -> dict[str, float]:
@@ -72,12 +74,12 @@ def run(way: str, folder: Path) -> dict[str, float]:
 
     torch.set_grad_enabled(False)
     model = load_model(folder / "run")
-    prepared = model.preparation(load_cohort(folder / "full").cases[1])
+    prepared = model.preparation(load_cohort(folder / "cohort").cases[1])
     image = torch.from_numpy(prepared.image)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     began = time.perf_counter()
     if way.startswith("monai"):
-        probabilities = by_monai(way, folder, image)
+        probabilities = by_monai(way, folder, image, model.window)
         more = {}
     else:
         probabilities, more = by_ankleseg(way, model, image, prepared.foreground)
@@ -105,11 +107,11 @@ def by_ankleseg(way, model, image, foreground):
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_pre_hook(start)
             module.register_forward_hook(stop)
-    probabilities = WholeVolume(window=(128, 128), mode=way, overlap=0.5)(model.network, image, foreground)
+    probabilities = WholeVolume(window=model.window, mode=way, overlap=0.5)(model.network, image, foreground)
     return probabilities, {"limit": spent["convolutions"]}
 
 
-def by_monai(way, folder, image):
+def by_monai(way, folder, image, window):
     """Predict slice by slice with the network as it was trained and MONAI's function as its documentation calls it."""
     import torch
     from monai.inferers import sliding_window_inference
@@ -130,7 +132,7 @@ def by_monai(way, folder, image):
         if way.endswith("slices"):
             slices.append(predictor(one))
         else:
-            slices.append(sliding_window_inference(one, (128, 128), 8, predictor, overlap=0.5, mode="gaussian"))
+            slices.append(sliding_window_inference(one, window, 8, predictor, overlap=0.5, mode="gaussian"))
     return torch.cat(slices).movedim(0, -1)
 
 
