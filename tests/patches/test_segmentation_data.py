@@ -139,9 +139,9 @@ def test_cached_cases_equal_those_in_memory(cohort: Cohort, tmp_path: Path) -> N
 
 def test_a_cached_case_is_not_prepared_again(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = CaseCache(tmp_path, PREPARATION, ["ball"])
-    cache(cohort.cases[0])
+    first = cache(cohort.cases[0])
     monkeypatch.setattr("ankleseg.patches.cache.prepare_case", lambda *_, **__: pytest.fail("prepared again"))
-    cache(cohort.cases[0])
+    assert equal(cache(cohort.cases[0]), first)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty", "missing", "no description"])

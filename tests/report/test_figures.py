@@ -50,8 +50,9 @@ def test_agreement_shows_both_panels_also_where_structures_were_missed_or_invent
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_numbers_suffice(count: int):
-    picture(distribution(STRUCTURES[:count], GROUPS[:count], DICE[:count], label="Dice"))
-    picture(agreement(STRUCTURES[:count], GROUPS[:count], REFERENCE[:count], PREDICTED[:count]))
+    shown = picture(distribution(STRUCTURES[:count], GROUPS[:count], DICE[:count], label="Dice"))
+    assert shown.std() > 0
+    assert picture(agreement(STRUCTURES[:count], GROUPS[:count], REFERENCE[:count], PREDICTED[:count])).std() > 0
 
 
 @pytest.mark.parametrize(
