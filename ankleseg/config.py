@@ -44,7 +44,26 @@ def compose(config_name: str = "train", overrides: Sequence[str] = ()) -> DictCo
 
 def run_folder(name: str, resume: str | None, now: str) -> str:
     """Folder of a run: a new one by experiment and time, or the one that is resumed."""
-    return str(resume) if resume else f"runs/{name}/{now}"
+    if not resume:
+        return f"runs/{name}/{now}"
+    try:
+        require_run(Path(resume))
+    except ConfigError as error:
+        # Hydra makes the folder next, and would show a traceback of any other exception.
+        raise SystemExit(f"ankleseg: {error}") from None
+    return str(resume)
+
+
+def require_run(folder: Path) -> None:
+    """Refuse a folder that holds no run to resume.
+
+    Raises:
+        ConfigError: it lacks ``config.yaml`` or ``checkpoints/last.ckpt``.
+    """
+    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(
+            "holds no run to resume", file=folder, mend="give a folder with config.yaml and checkpoints/last.ckpt"
+        )
 
 
 def outputs(structures: Sequence[str]) -> int:

@@ -7,4 +7,5 @@ CASE = "case"  # str, name of the case a sample was cut from
 IMAGE = "image"  # (B, C, *spatial) float32 | prepared intensities (z-scored, or scaled as the recipe says)
 LABEL = "label"  # (B, 1, *spatial) int64 | 0 background, k the k-th structure of the task
 FOREGROUND = "foreground"  # (B, 1, *spatial) bool | the foot, the body, the brain: where patches are drawn
+KNOWN = "known"  # (B, K) bool | whether the reference of each structure is to be believed; absent where all are
 PREDICTION = "prediction"  # (B, K, *spatial) float32 | probability of each structure

@@ -2,6 +2,12 @@
 
 Every loss is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output (K = 1) is the
 sigmoid of a single structure, label 0 or 1; more outputs are a softmax over background and structures, label 0 … K − 1.
+
+Where the references of some structures are not to be believed, a loss is also called with known (B, structures). A
+voxel labelled 0 is then background *or* one of the unknown structures, and its probability is the sum of theirs: the
+marginal losses of Fang and Yan 2020 and Shi et al. 2021. So an unknown structure is neither taught nor taught to be
+absent; what is known to be another structure is still taught not to be it. With one output, a sample whose structure
+is unknown has loss 0.
 """
 
 from __future__ import annotations
@@ -9,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 Logits = Float[Tensor, "batch outputs *spatial"]
 Label = Int[Tensor, "..."]  # (batch, 1, *spatial), checked when called
+Known = Bool[Tensor, "batch structures"]
 Scalar = Float[Tensor, ""]
+
+NEVER = -1e4  # a logit whose exponential is 0; an infinite one has no gradient
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -34,13 +43,11 @@ class BinaryCrossEntropy(nn.Module):
         super().__init__()
         self.register_buffer("structure_weight", torch.tensor(float(structure_weight)), persistent=False)
 
-    def forward(self, logits: Logits, label: Label) -> Scalar:
-        _check_fit(logits, label)
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
         if logits.shape[1] != 1:
             raise ValueError(f"binary cross entropy takes 1 output, not {logits.shape[1]}: use CategoricalCrossEntropy")
-        return functional.binary_cross_entropy_with_logits(
-            logits.float(), label.float(), pos_weight=self.structure_weight
-        )
+        return functional.binary_cross_entropy_with_logits(logits, label.float(), pos_weight=self.structure_weight)
 
 
 class CategoricalCrossEntropy(nn.Module):
@@ -63,14 +70,14 @@ class CategoricalCrossEntropy(nn.Module):
         weights = None if class_weights is None else torch.tensor([float(weight) for weight in class_weights])
         self.register_buffer("class_weights", weights, persistent=False)
 
-    def forward(self, logits: Logits, label: Label) -> Scalar:
-        _check_fit(logits, label)
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
         outputs = logits.shape[1]
         if outputs == 1:
             raise ValueError("categorical cross entropy takes 2 outputs or more, not 1: use BinaryCrossEntropy")
         if self.class_weights is not None and len(self.class_weights) != outputs:
             raise ValueError(f"{len(self.class_weights)} class weights do not fit {outputs} outputs, background first")
-        return functional.cross_entropy(logits.float(), label[:, 0].long(), weight=self.class_weights)
+        return functional.cross_entropy(logits, label[:, 0].long(), weight=self.class_weights)
 
 
 class DiceLoss(nn.Module):
@@ -95,10 +102,10 @@ class DiceLoss(nn.Module):
         self._one_output = MonaiDiceLoss(sigmoid=True, batch=over_batch)
         self._softmax = MonaiDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch)
 
-    def forward(self, logits: Logits, label: Label) -> Scalar:
-        _check_fit(logits, label)
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
         loss = self._one_output if logits.shape[1] == 1 else self._softmax
-        return loss(logits.float(), label)
+        return loss(logits, label)
 
 
 class DiceCrossEntropy(nn.Module):
@@ -117,9 +124,9 @@ class DiceCrossEntropy(nn.Module):
         self.binary_cross_entropy = BinaryCrossEntropy()
         self.categorical_cross_entropy = CategoricalCrossEntropy()
 
-    def forward(self, logits: Logits, label: Label) -> Scalar:
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
         cross_entropy = self.binary_cross_entropy if logits.shape[1] == 1 else self.categorical_cross_entropy
-        return self.dice(logits, label) + cross_entropy(logits, label)
+        return self.dice(logits, label, known) + cross_entropy(logits, label, known)
 
 
 class WeightPenalty:
@@ -151,6 +158,30 @@ class WeightPenalty:
             if self.l2:
                 penalty = penalty + self.l2 * weight.square().sum()
         return penalty
+
+
+def _marginal(logits: Tensor, label: Tensor, known: Tensor | None) -> Tensor:
+    """Float logits whose background is background or an unknown structure; unknown structures themselves get 0.
+
+    The softmax of the result is that of the logits, with the probabilities of the unknown structures moved to the
+    background. So a usual loss of it is the marginal one, and the Dice of an unknown structure, empty in both, is 1.
+    """
+    _check_fit(logits, label)
+    logits = logits.float()
+    if known is None:
+        return logits
+    structures = max(logits.shape[1] - 1, 1)
+    if tuple(known.shape) != (len(logits), structures):
+        raise ValueError(f"known of shape {tuple(known.shape)} does not fit {len(logits)} samples of {structures}")
+    for sample, k in (~known).nonzero().tolist():
+        if (label[sample] == k + 1).any():
+            raise ValueError(f"the label holds {k + 1}, which is said to be unknown in sample {sample}")
+    unknown = (~known).reshape(*known.shape, *[1] * (logits.ndim - 2))
+    if logits.shape[1] == 1:
+        return logits.masked_fill(unknown, NEVER)
+    background, rest = logits[:, :1], logits[:, 1:]
+    merged = torch.cat([background, rest.masked_fill(~unknown, NEVER)], dim=1).logsumexp(dim=1, keepdim=True)
+    return torch.cat([merged, rest.masked_fill(unknown, NEVER)], dim=1)
 
 
 def _check_fit(logits: Tensor, label: Tensor) -> None:

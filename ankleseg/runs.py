@@ -16,7 +16,7 @@ from pytorch_lightning import Callback
 
 from ankleseg import __version__
 from ankleseg.cohorts import Cohort, Split
-from ankleseg.config import build, to_plain
+from ankleseg.config import build, require_run, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.volumes import replace_file
 
@@ -40,10 +40,7 @@ def resumed(config: DictConfig) -> DictConfig:
             )
         return config
     folder = Path(config.resume)
-    if not (folder / "config.yaml").is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
-        raise ConfigError(
-            "holds no run to resume", file=folder, mend="give a folder with config.yaml and checkpoints/last.ckpt"
-        )
+    require_run(folder)
     stored = OmegaConf.load(folder / "config.yaml")
     assert isinstance(stored, DictConfig)
     stored.resume = str(folder)
@@ -53,6 +50,22 @@ def resumed(config: DictConfig) -> DictConfig:
         given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
         stored.merge_with_dotlist(given)
     return stored
+
+
+def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:
+    """Prepare the sequences of a cohort, unless they are, and return the folder: what a training on frames starts from.
+
+    Args:
+        cohort: folder of static scans with masks and dynamic sequences.
+        out: folder of the prepared sequences.
+
+    Raises:
+        AnklesegError: as in `ankleseg.prepare.motion.prepare_motion_cohort`.
+    """
+    from ankleseg.prepare.motion import MotionRecipe, prepare_motion_cohort
+
+    prepare_motion_cohort(cohort, out, MotionRecipe(highres=False))
+    return Path(out)
 
 
 def callbacks_of(config: DictConfig, split: Split) -> list[Callback]:

@@ -17,7 +17,6 @@ def main(config: DictConfig) -> float:
     from pytorch_lightning import seed_everything
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    from ankleseg.cohorts import load_cohort
     from ankleseg.predict import build_network, recipe
     from ankleseg.prepare import at_common_spacing
     from ankleseg.runs import callbacks_of, quiet_libraries, resumed, test, write_manifest
@@ -28,7 +27,7 @@ def main(config: DictConfig) -> float:
     run = Path(config.run_dir)
     seed_everything(config.seed, verbose=False)
     root = config.cohort.root or build(config.cohort.phantom)
-    cohort = load_cohort(root, structures=to_plain(config.structures), suffix=config.cohort.suffix)
+    cohort = build(config.cohort.load, root, structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
     preparation = build(config.prepare)
     if config.common_spacing:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from registered_sequences import write_registered
 
 from ankleseg.config import compose, conf_dir
 from ankleseg.predict import cases_of, load_model
@@ -26,17 +27,26 @@ SHORT = [
 ]
 
 
+@pytest.fixture(scope="module")
+def registered(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two controls in motion; a bone is unknown in training, another in validation."""
+    subjects = ("sub-C01", "sub-C02", "sub-E01")
+    status = {("sub-C02", 0, "talus"): "failed", ("sub-C01", 1, "tibia"): "failed"}
+    return write_registered(phantom_cohort, tmp_path_factory.mktemp("registered") / "out", status, subjects)
+
+
 def test_experiments_were_found():
     published = {"fcn", "unet", "resnet", "resnet_bottleneck", "monai_unet", "segresnet", "basicunet"}
     assert {f"ankle_static_{name}" for name in published} <= set(EXPERIMENTS)
+    assert {"ankle_dynamic_unet", "ankle_any_unet"} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps_of(experiment: str, phantom_cohort: Path, tmp_path: Path):
-    ankle = experiment.startswith("ankle")
+def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, tmp_path: Path):
+    ankle, frames = experiment.startswith("ankle"), experiment.startswith(("ankle_dynamic", "ankle_any"))
     overrides = [
         f"+experiment={experiment}",
-        f"cohort.root={phantom_cohort}",
+        f"cohort.root={registered if frames else phantom_cohort}",
         f"run_dir={tmp_path}",
         *SHORT,
         # two controls: one to train, one to validate; no test, which only costs time here

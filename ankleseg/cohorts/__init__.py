@@ -1,6 +1,8 @@
 """Cohorts: who was scanned, where the files are, and how subjects are split. No pixels."""
 
 from ankleseg.cohorts.case import Case, Cohort, Reference
+from ankleseg.cohorts.dynamic import is_dynamic, load_dynamic
+from ankleseg.cohorts.sequences import SequenceHeader, read_sidecar
 from ankleseg.cohorts.sources import load_cohort
 from ankleseg.cohorts.splits import Explicit, HoldOutGroup, KFold, LeaveOneOut, Split
 
@@ -12,6 +14,10 @@ __all__ = [
     "KFold",
     "LeaveOneOut",
     "Reference",
+    "SequenceHeader",
     "Split",
+    "is_dynamic",
     "load_cohort",
+    "load_dynamic",
+    "read_sidecar",
 ]

@@ -1,5 +1,7 @@
 """BIDS folders: images under ``sub-*/[ses-*/]anat``, masks under ``derivatives``, groups and sides in a table.
 
+Dynamic sequences are the 4-D files ``sub-*/[ses-*/]dyn/*_dynamic``.
+
 Masks are ``derivatives/<pipeline>/sub-*/[ses-*/]anat/*_label-<structure>_mask.nii.gz``. Label maps are
 ``*_dseg.nii.gz`` there, with a table ``*_dseg.tsv`` beside them, or one ``dseg.tsv`` for the pipeline, that names their
 values in the columns ``index`` and ``name``.
@@ -10,43 +12,65 @@ from __future__ import annotations
 from pathlib import Path
 
 from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side
+from ankleseg.cohorts.sequences import IMAGE_ENDINGS, sequences_in, stem
 from ankleseg.cohorts.table import read_rows
 from ankleseg.errors import CohortError
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 MANUAL = "manual"  # the pipeline that is believed where several name one structure
 PREFERRED_SUFFIX = "T1w"
 
 
-def load_bids(root: Path, *, suffix: str | None = None) -> Cohort:
+def load_bids(root: Path, *, suffix: str | None = None, strict: bool = True) -> Cohort:
     """List the cases of a BIDS folder, one a session.
 
     ``participants.tsv`` may give a ``group`` and a ``side``.
 
     Args:
         suffix: of the images, such as ``T2w``; None takes the only image of a session, or its only ``T1w``.
+        strict: refuse the folder for what is wrong with one session; else the session keeps it as its problem, and
+            so does a participant without a folder.
 
     Raises:
         CohortError: a session without one clear image, a structure segmented by two pipelines, or an unreadable table.
     """
     participants = _participants(root)
     cases = []
-    for subject in sorted(folder for folder in root.glob("sub-*") if folder.is_dir()):
+    folders = sorted(folder for folder in root.glob("sub-*") if folder.is_dir())
+    for subject in folders:
         row = participants.get(subject.name, {})
         sessions = sorted(folder for folder in subject.glob("ses-*") if folder.is_dir()) or [subject]
         for session in sessions:
-            cases.append(
-                Case(
-                    name="_".join(session.relative_to(root).parts),
-                    subject=subject.name,
-                    images=(_image(session / "anat", suffix),),
-                    references=_references(root, session.relative_to(root)),
-                    group=known_text(row.get("group")),
-                    side=parse_side(row.get("side"), root / "participants.tsv", subject.name),
-                )
-            )
+            try:
+                cases.append(_case(root, subject.name, session, row, suffix))
+            except CohortError as problem:
+                if strict:
+                    raise
+                name = "_".join(session.relative_to(root).parts)
+                cases.append(Case(name, subject.name, (), group=known_text(row.get("group")), problem=problem))
+    if not strict:
+        found = {folder.name for folder in folders}
+        absent = [name for name in participants if name.startswith("sub-") and name not in found]
+        cases += [_absent(root / name, participants[name]) for name in absent]
     structures = sorted({structure for case in cases for structure in case.references})
     return Cohort(root, tuple(cases), tuple(structures))
+
+
+def _case(root: Path, subject: str, session: Path, row: dict[str, str], suffix: str | None) -> Case:
+    return Case(
+        name="_".join(session.relative_to(root).parts),
+        subject=subject,
+        images=(_image(session / "anat", suffix),),
+        references=_references(root, session.relative_to(root)),
+        group=known_text(row.get("group")),
+        side=parse_side(row.get("side"), root / "participants.tsv", subject),
+        sequences=sequences_in(session / "dyn"),
+    )
+
+
+def _absent(folder: Path, row: dict[str, str]) -> Case:
+    mend = "copy its scans, or remove its row from participants.tsv"
+    problem = CohortError("does not exist", file=folder, mend=mend)
+    return Case(folder.name, folder.name, (), group=known_text(row.get("group")), problem=problem)
 
 
 def _participants(root: Path) -> dict[str, dict[str, str]]:
@@ -63,16 +87,12 @@ def _images(folder: Path) -> list[Path]:
     return sorted(file for file in folder.glob("*") if file.name.endswith(IMAGE_ENDINGS))
 
 
-def _stem(file: Path) -> str:
-    return next((file.name.removesuffix(ending) for ending in IMAGE_ENDINGS if file.name.endswith(ending)), file.stem)
-
-
 def _suffix(file: Path) -> str:
-    return _stem(file).rsplit("_", 1)[-1]
+    return stem(file).rsplit("_", 1)[-1]
 
 
 def _entity(file: Path, key: str) -> str | None:
-    parts = (part.partition("-") for part in _stem(file).split("_"))
+    parts = (part.partition("-") for part in stem(file).split("_"))
     return next((value for name, _, value in parts if name == key), None)
 
 
@@ -135,14 +155,14 @@ def _pipeline_references(pipeline: Path, session: Path) -> dict[str, Reference]:
 
 def _label_values(pipeline: Path, file: Path) -> dict[str, int]:
     """Return the value of each structure in a label map."""
-    table = file.with_name(f"{_stem(file)}.tsv")
+    table = file.with_name(f"{stem(file)}.tsv")
     if not table.is_file():
         table = pipeline / "dseg.tsv"
     if not table.is_file():
         raise CohortError(
             "comes without a table that names its labels",
             file=file,
-            mend=f"add {_stem(file)}.tsv with the columns index and name",
+            mend=f"add {stem(file)}.tsv with the columns index and name",
         )
     rows = read_rows(table)
     try:

@@ -35,6 +35,12 @@ class Case:
         references: the manual segmentation of each structure that has one.
         group: such as ``control`` or ``equinus``.
         side: of the body that was scanned.
+        sequences: the 4-D file of each dynamic sequence.
+        frame: that the case is, from 0, where its images and references are 4-D files.
+        unknown: structures that are there but whose references are not to be believed, such as bones whose
+            registration failed; they are neither taught nor scored.
+        problem: what keeps the case from being used, where a cohort was loaded without being strict; it has no images
+            then.
     """
 
     name: str
@@ -43,6 +49,10 @@ class Case:
     references: Mapping[str, Reference] = field(default_factory=dict)
     group: str | None = None
     side: Side | None = None
+    sequences: Mapping[str, Path] = field(default_factory=dict)
+    frame: int | None = None
+    unknown: tuple[str, ...] = ()
+    problem: CohortError | None = field(default=None, compare=False)
 
     @property
     def masks(self) -> dict[Path, tuple[int, ...] | None]:
@@ -75,7 +85,7 @@ class Cohort:
             raise CohortError(
                 f"has {count} cases named {name}", file=self.root, mend="give each scan its own name in a column 'case'"
             )
-        for name in (*(case.name for case in self.cases), *self.structures):
+        for name in (*(case.name for case in self.cases), *self._sequence_names, *self.structures):
             if name in (".", "..") or set(name) & set("/\\\0"):  # they become names of folders and files
                 raise CohortError(f"uses the name {name!r}", file=self.root, mend="name it without slashes")
         group_of: dict[str, str | None] = {}
@@ -87,13 +97,17 @@ class Cohort:
                     file=self.root,
                     mend="give a subject one group",
                 )
-            for image in case.images:
+            for image in (*case.images, *case.sequences.values()):
                 if subject_of.setdefault(image, case.subject) != case.subject:
                     raise CohortError(
                         f"is the image of two subjects, {subject_of[image]} and {case.subject}, and would leak",
                         file=image,
                         mend="correct the table",
                     )
+
+    @property
+    def _sequence_names(self) -> list[str]:
+        return [name for case in self.cases for name in case.sequences]
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -129,6 +143,8 @@ class Cohort:
             known = [f"{count} {name}" for name, count in sorted(counts.items(), key=str) if name is not None]
             if known:
                 parts.append(", ".join(known))
+        if self._sequence_names:
+            parts.append(f"{len(self._sequence_names)} dynamic sequences")
         parts.append("structures " + ", ".join(self.structures) if self.structures else "no structures")
         return "; ".join(parts)
 

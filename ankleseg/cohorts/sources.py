@@ -15,7 +15,9 @@ from ankleseg.errors import CohortError
 DATASET_FILE = "dataset.json"
 
 
-def load_cohort(root: str | Path, *, structures: Sequence[str] | None = None, suffix: str | None = None) -> Cohort:
+def load_cohort(
+    root: str | Path, *, structures: Sequence[str] | None = None, suffix: str | None = None, strict: bool = True
+) -> Cohort:
     """List the cases of a cohort.
 
     Args:
@@ -24,27 +26,30 @@ def load_cohort(root: str | Path, *, structures: Sequence[str] | None = None, su
         structures: those of interest, in the order of their labels; every case must have them all. None takes what
             there is, which may be nothing.
         suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``.
+        strict: refuse the cohort for a file or a structure that one case lacks. A command that judges every case sets
+            it to False: the case then names files that do not exist, or has a ``problem``.
 
     Raises:
-        CohortError: no cohort there, a file missing, a structure missing, or a table that contradicts itself.
+        CohortError: no cohort there, a table that contradicts itself, and, if strict, a file or a structure missing.
     """
     root = Path(root)
     if not root.exists():
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
-    cohort = _found(root, suffix)
-    _require_files(cohort)
-    return cohort if structures is None else _with_structures(cohort, tuple(structures))
+    cohort = _found(root, suffix, strict)
+    if strict:
+        _require_files(cohort)
+    return cohort if structures is None else _with_structures(cohort, tuple(structures), strict)
 
 
-def _found(root: Path, suffix: str | None) -> Cohort:
+def _found(root: Path, suffix: str | None, strict: bool) -> Cohort:
     if root.suffix.lower() in (".csv", ".tsv"):
-        return load_table(root)
+        return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
         return load_decathlon(root)
     if (root / DATASET_FILE).is_file():
         return load_decathlon(root / DATASET_FILE)
     if root.is_dir() and any(root.glob("sub-*/")):
-        return load_bids(root, suffix=suffix)
+        return load_bids(root, suffix=suffix, strict=strict)
     raise CohortError(
         "is no cohort", file=root, mend="give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
     )
@@ -56,6 +61,8 @@ def _require_files(cohort: Cohort) -> None:
             _require_file(image, f"image of case {case.name}")
         for structure, reference in case.references.items():
             _require_file(reference.path, f"{structure} of case {case.name}")
+        for name, sequence in case.sequences.items():
+            _require_file(sequence, f"sequence {name} of case {case.name}")
 
 
 def _require_file(path: Path, what: str) -> None:
@@ -65,12 +72,12 @@ def _require_file(path: Path, what: str) -> None:
         )
 
 
-def _with_structures(cohort: Cohort, structures: tuple[str, ...]) -> Cohort:
+def _with_structures(cohort: Cohort, structures: tuple[str, ...], strict: bool) -> Cohort:
     for structure in structures:
         require_known(structure, cohort.structures, "structure", cohort.root)
     for case in cohort.cases:
         missing = [structure for structure in structures if structure not in case.references]
-        if missing:
+        if missing and strict:
             raise CohortError(
                 f"has no mask of {', '.join(missing)} for case {case.name}",
                 file=cohort.root,
@@ -80,4 +87,4 @@ def _with_structures(cohort: Cohort, structures: tuple[str, ...]) -> Cohort:
 
 
 def _reduced(case: Case, structures: tuple[str, ...]) -> Case:
-    return replace(case, references={structure: case.references[structure] for structure in structures})
+    return replace(case, references={name: case.references[name] for name in structures if name in case.references})

@@ -2,7 +2,8 @@
 
 Columns: ``subject`` or ``case`` (or both); ``image``, or ``image_<channel>`` for each channel; optional ``group`` and
 ``side``; for the references either ``mask_<structure>`` for each structure, or ``labels`` with one label map and
-``value_<structure>`` with the value of each structure in it. Paths are relative to the table. Columns are separated by
+``value_<structure>`` with the value of each structure in it; ``dynamic_<name>`` for each dynamic sequence, a 4-D file
+that is called ``<case>_<name>`` afterwards. Paths are relative to the table. Columns are separated by
 tabs in a .tsv, and by commas or semicolons in a .csv.
 """
 
@@ -15,11 +16,14 @@ from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_sid
 from ankleseg.errors import CohortError
 
 COLUMNS = ("subject", "case", "image", "group", "side", "labels")
-PREFIXES = ("image_", "mask_", "value_")
+PREFIXES = ("image_", "mask_", "value_", "dynamic_")
 
 
-def load_table(table: Path) -> Cohort:
+def load_table(table: Path, *, strict: bool = True) -> Cohort:
     """List the cases of a .csv or .tsv table.
+
+    Args:
+        strict: refuse the table for what is wrong with one row; else the case keeps it as its problem.
 
     Raises:
         CohortError: unreadable, an unknown or missing column, an unknown side, or a case named twice.
@@ -27,7 +31,7 @@ def load_table(table: Path) -> Cohort:
     rows = read_rows(table)
     columns = list(rows[0]) if rows else []
     _check_columns(table, columns)
-    cases = tuple(_case(table, row) for row in rows)
+    cases = tuple(_case(table, row, strict) for row in rows)
     structures = [column.partition("_")[2] for column in columns if column.startswith(("mask_", "value_"))]
     return Cohort(table, cases, tuple(dict.fromkeys(structures)))
 
@@ -84,23 +88,39 @@ def _check_columns(table: Path, columns: list[str]) -> None:
         )
 
 
-def _case(table: Path, row: dict[str, str]) -> Case:
+def _case(table: Path, row: dict[str, str], strict: bool) -> Case:
     name = row.get("case") or row.get("subject") or ""
     subject = row.get("subject") or name
     if not name:
         raise CohortError("has a row without subject or case", file=table, mend="name the subject of each scan")
+    group = known_text(row.get("group"))
+    try:
+        return Case(
+            name=name,
+            subject=subject,
+            images=_images(table, row, name),
+            references=_references(table, row, name),
+            group=group,
+            side=parse_side(row.get("side"), table, subject),
+            sequences=_sequences(table, row, name),
+        )
+    except CohortError as problem:
+        if strict:
+            raise
+        return Case(name, subject, (), group=group, problem=problem)
+
+
+def _images(table: Path, row: dict[str, str], case: str) -> tuple[Path, ...]:
     images = {column: text for column, text in row.items() if column == "image" or column.startswith("image_")}
     for column, text in images.items():
         if known_text(text) is None:
-            raise CohortError(f"gives no {column} for case {name}", file=table, mend="fill it, or leave the case out")
-    return Case(
-        name=name,
-        subject=subject,
-        images=tuple(table.parent / text for text in images.values()),
-        references=_references(table, row, name),
-        group=known_text(row.get("group")),
-        side=parse_side(row.get("side"), table, subject),
-    )
+            raise CohortError(f"gives no {column} for case {case}", file=table, mend="fill it, or leave the case out")
+    return tuple(table.parent / text for text in images.values())
+
+
+def _sequences(table: Path, row: dict[str, str], case: str) -> dict[str, Path]:
+    cells = {column.removeprefix("dynamic_"): text for column, text in row.items() if column.startswith("dynamic_")}
+    return {f"{case}_{name}": table.parent / text for name, text in cells.items() if known_text(text) is not None}
 
 
 def _references(table: Path, row: dict[str, str], case: str) -> dict[str, Reference]:

@@ -31,6 +31,7 @@ from ankleseg.report import (
     mosaic,
 )
 from ankleseg.volumes import Volume, read_volume, same_grid
+from ankleseg.volumes.frames import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
 NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted
@@ -249,18 +250,22 @@ def _picture(predicted: PredictedCase | None, case: Case | None, structures: Seq
     prediction = {name: mask.data for name, mask in volumes.items() if _alike(mask, first)}
     references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
     reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
-    image = _image(case.images[0] if case and case.images else predicted.image, first)
+    own = case.images[0] if case and case.images else None
+    scan = own if own is not None and own.exists() else predicted.image
+    image = _image(scan, case.frame if case else None, first)
     png = mosaic(image, prediction, reference, first.affine)
     caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
     return Picture(png, f"Slices of {predicted.name} with prediction and reference", caption)
 
 
-def _image(path: Path | None, mask: Volume) -> np.ndarray | None:
+def _image(path: Path | None, frame: int | None, mask: Volume) -> np.ndarray | None:
     try:
-        volume = None if path is None or not path.exists() else read_volume(path)
+        if path is None or not path.exists():
+            return None
+        volume = read_volume(path) if frame is None else read_frame(path, frame)
     except (AnklesegError, OSError, MemoryError):
         return None
-    return volume.data if volume is not None and _alike(volume, mask) else None
+    return volume.data if _alike(volume, mask) else None
 
 
 def _alike(one: Volume, other: Volume) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Cohort, load_cohort
+from ankleseg.cohorts import Cohort, is_dynamic, load_cohort, load_dynamic
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
@@ -55,7 +55,8 @@ def evaluate(
         predictions: a folder written by ``ankleseg.predict``, several by name to be compared, or a folder with the
             sub-folders ``tiles``, ``slices``, ``patches``. The first is the main one, which all tables but that of the
             protocols describe.
-        references: a cohort or where it is (see `load_cohort`).
+        references: a cohort or where it is (see `load_cohort`); a folder of registered sequences is one of frames (see
+            `load_dynamic`).
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
         date: printed on the report; None takes the present minute.
@@ -64,7 +65,7 @@ def evaluate(
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
-    cohort = references if isinstance(references, Cohort) else load_cohort(references)
+    cohort = references if isinstance(references, Cohort) else _references(references)
     main = next(iter(protocols.values()))
     chosen = _chosen(structures, main)
     out = Path(out)
@@ -94,6 +95,10 @@ def evaluate(
     )
     _write(evaluation)
     return evaluation
+
+
+def _references(root: str | Path) -> Cohort:
+    return load_dynamic(root, with_static=True) if is_dynamic(root) else load_cohort(root)
 
 
 def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, ...]:

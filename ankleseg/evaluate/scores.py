@@ -10,6 +10,7 @@ from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
 from ankleseg.volumes import Volume, read_mask, same_grid, voxel_distance
+from ankleseg.volumes.frames import read_structure
 
 SCORED = "ok"
 FINDINGS = {"ok": "found", "both empty": "both empty", "missed": "missed", "invented": "invented"}
@@ -63,10 +64,10 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str) -> Ma
         return MaskPair("no prediction", problem)
     try:
         prediction = read_mask(file.path, value=file.value)
-        source = None if case is None else case.references.get(structure)
-        if source is None or not source.path.exists():
+        source = None if case is None or structure in case.unknown else case.references.get(structure)
+        if case is None or source is None or not source.path.exists():
             return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
-        reference = read_mask(source.path, value=source.value)
+        reference = read_structure(source.path, value=source.value, frame=case.frame)
     except (AnklesegError, OSError, MemoryError) as error:
         return MaskPair("unreadable", str(error) or "does not fit into memory")
     shapes = prediction.data.shape, reference.data.shape
@@ -137,6 +138,8 @@ def patch_overlaps(pair: MaskPair, patches: Sequence[Box]) -> list[Overlap]:
 def _no_reference(predicted: PredictedCase, case: Case | None, structure: str) -> str:
     if case is None:
         return f"the references hold no case {predicted.name}"
+    if structure in case.unknown:
+        return f"the registration of {structure} on {case.name} is not to be believed"
     source = case.references.get(structure)
     return f"the references hold no {structure} of {case.name}" if source is None else f"{source.path}: does not exist"
 

@@ -1,7 +1,31 @@
-"""Pure functions on arrays: overlap, surface distance, morphometry."""
+"""Pure functions on arrays: overlap, surface distance, morphometry, motion of the joints."""
 
+from ankleseg.measures.anatomical_frames import anatomical_frames, common_axes
+from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
+from ankleseg.measures.kinematics import joint_angles, joint_motion, motion_rows, ranges_of_motion
+from ankleseg.measures.landmark_frames import frames_from_landmarks
 from ankleseg.measures.morphometry import volume_ml
+from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.measures.overlap import Overlap, overlap
+from ankleseg.measures.pose_smoothing import smooth_poses
 from ankleseg.measures.surface import SurfaceDistance, surface_distance
 
-__all__ = ["Overlap", "SurfaceDistance", "overlap", "surface_distance", "volume_ml"]
+__all__ = [
+    "Overlap",
+    "SurfaceDistance",
+    "anatomical_frames",
+    "common_axes",
+    "compare_groups",
+    "finite_helical_axes",
+    "frames_from_landmarks",
+    "helical_axis",
+    "joint_angles",
+    "joint_motion",
+    "mean_helical_axis",
+    "motion_rows",
+    "overlap",
+    "ranges_of_motion",
+    "smooth_poses",
+    "surface_distance",
+    "volume_ml",
+]

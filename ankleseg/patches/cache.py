@@ -13,9 +13,10 @@ import numpy as np
 
 from ankleseg.cohorts import Case
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
-from ankleseg.volumes import read_header, replace_file
+from ankleseg.volumes import replace_file
+from ankleseg.volumes.frames import read_grid
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS = ("image", "foreground", "label")
 
 
@@ -59,6 +60,8 @@ class CaseCache:
             "format": FORMAT,
             "preparation": self._preparation.to_node(),
             "side": case.side,
+            "frame": case.frame,
+            "unknown": sorted(set(case.unknown) & set(self._structures)),
             "mends": self._mends,
             "images": [_sha256(path) for path in case.images],
             "references": {
@@ -74,6 +77,7 @@ class CaseCache:
     def _read(self, entry: str, case: Case) -> PreparedCase | None:
         try:
             checksums = json.loads((self._folder / f"{entry}.json").read_text())
+            known = checksums["known"]
             arrays: dict[str, Any] = {}
             for name in ARRAYS:
                 # copy on write: tensors made of the array must be writable
@@ -82,12 +86,19 @@ class CaseCache:
                     return None
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
-        header = read_header(case.images[0])
+        header = read_grid(case.images[0])
         placement = self._preparation.place(header.shape, header.affine, case.side)
-        return PreparedCase(name=case.name, affine=placement.affine, placement=placement, **arrays)
+        return PreparedCase(
+            name=case.name,
+            affine=placement.affine,
+            placement=placement,
+            known=None if known is None else tuple(known),
+            sequence=None if case.frame is None else case.images[0],
+            **arrays,
+        )
 
     def _write(self, entry: str, prepared: PreparedCase) -> None:
-        checksums = {}
+        checksums: dict[str, Any] = {"known": prepared.known}
         for name in ARRAYS:
             array = getattr(prepared, name)
             with replace_file(self._path(entry, name)) as part, part.open("wb") as file:

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case, Cohort, Split
+from ankleseg.errors import CohortError
 from ankleseg.patches.augmentation import Augmentation
 from ankleseg.patches.cache import CaseCache
 from ankleseg.patches.dataset import EpochSampler, PatchDataset, VolumeDataset, batch_of_one
 from ankleseg.patches.sampling import PatchSampler
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
-from ankleseg.volumes import available_memory, read_header
+from ankleseg.volumes import available_memory
+from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.memory import readable_size
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ class SegmentationData(LightningDataModule):
             self._volumes = VolumeDataset(self._prepared("validation", self.split.validation))
 
     def train_dataloader(self) -> DataLoader:
-        """Batches of patches: image (B, C, *patch) float32, label (B, 1, *patch) int64."""
+        """Batches of patches: image (B, C, *patch) float32, label (B, 1, *patch) int64, known (B, K) bool."""
         assert self._patches is not None
         return DataLoader(
             self._patches,
@@ -122,7 +124,10 @@ class SegmentationData(LightningDataModule):
             for case in bar:
                 bar.set_description(f"preparing {case.name} for {purpose}")
                 prepared.append(prepare(case))
-        return prepared
+        taught = [case for case in prepared if case.known is None or any(case.known)]
+        if prepared and not taught:
+            raise CohortError(f"in no case of {purpose} is a structure known", mend="look at its status.tsv")
+        return taught
 
     def _prepare(self, case: Case) -> PreparedCase:
         return prepare_case(case, self.preparation, self.structures, **self._mends)
@@ -139,6 +144,6 @@ class SegmentationData(LightningDataModule):
 
 
 def _prepared_bytes(case: Case, preparation: Preparation) -> int:
-    header = read_header(case.images[0])
-    voxels = math.prod(preparation.place(header.shape[:3], header.affine).shape)
+    header = read_grid(case.images[0])
+    voxels = math.prod(preparation.place(header.shape, header.affine).shape)
     return voxels * (4 * len(case.images) + 2)  # float32 channels, foreground and label

@@ -24,7 +24,7 @@ class PatchDataset(Dataset):
     from any worker, in any order. The epoch travels in the index (see `EpochSampler`).
 
     Args:
-        cases: each is as likely as any other.
+        cases: each scan is as likely as any other, and each sequence as a scan; then each of its frames.
         sampler: size of the patches and where they may lie.
         augmentation: what is changed at random; None leaves patches as they are.
         length: patches in an epoch.
@@ -48,6 +48,8 @@ class PatchDataset(Dataset):
         self._schedule = PatchSchedule(sampler, schedule)
         self._sources = [PatchSource(case) for case in cases]
         self._windows = [[PatchWindows(case, step) for case in cases] for step in self._schedule.samplers]
+        self._scans = _by_scan(cases)
+        self._known = _known(cases)
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
@@ -56,15 +58,19 @@ class PatchDataset(Dataset):
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), label (1, *patch)."""
+        """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), label (1, *patch), known (K,)."""
         epoch, number = divmod(int(index), self._length)
         rng = np.random.default_rng((self._seed, epoch, number))
         step = self._schedule.step(epoch)
-        chosen = int(rng.integers(len(self._sources)))
+        frames = self._scans[int(rng.integers(len(self._scans)))]
+        chosen = frames[int(rng.integers(len(frames)))] if len(frames) > 1 else frames[0]
         window = self._windows[step][chosen].draw(rng)
         draw = self._augmentation.draw(rng, window.dimensions) if self._augmentation else UNCHANGED
         image, label = self._sources[chosen].cut(window, draw)
-        return {keys.IMAGE: image, keys.LABEL: label}
+        sample = {keys.IMAGE: image, keys.LABEL: label}
+        if self._known is not None:
+            sample[keys.KNOWN] = _swapped(self._known[chosen], draw.swap)
+        return sample
 
 
 class EpochSampler(Sampler[int]):
@@ -96,14 +102,39 @@ class VolumeDataset(Dataset):
         return len(self._cases)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image (C, X, Y, Z), label and foreground (1, X, Y, Z) and name of a case."""
+        """Image (C, X, Y, Z), label and foreground (1, X, Y, Z), known (K,) and name of a case."""
         case = self._cases[index]
-        return {
+        known = {} if case.known is None else {keys.KNOWN: torch.tensor(case.known)}
+        return known | {
             keys.IMAGE: torch.from_numpy(case.image),
             keys.LABEL: torch.from_numpy(case.label)[None].long(),
             keys.FOREGROUND: torch.from_numpy(case.foreground)[None],
             keys.CASE: case.name,
         }
+
+
+def _by_scan(cases: Sequence[PreparedCase]) -> list[list[int]]:
+    """Numbers of the cases, those of one sequence together."""
+    scans: dict[Any, list[int]] = {}
+    for number, case in enumerate(cases):
+        scans.setdefault(number if case.sequence is None else case.sequence, []).append(number)
+    return list(scans.values())
+
+
+def _known(cases: Sequence[PreparedCase]) -> list[torch.Tensor] | None:
+    """Which structures are known in each case, (K,) bool; None where all are in every case."""
+    found = next((case.known for case in cases if case.known is not None), None)
+    if found is None:
+        return None
+    return [torch.tensor(case.known or (True,) * len(found)) for case in cases]
+
+
+def _swapped(known: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Follow structures that change places in a flip; pairs of labels."""
+    order = list(range(len(known)))
+    for a, b in pairs:
+        order[a - 1], order[b - 1] = b - 1, a - 1
+    return known[order]
 
 
 def batch_of_one(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

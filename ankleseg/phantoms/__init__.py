@@ -11,25 +11,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ankleseg.phantoms.ankle import Ankle, Pose, draw_ankle
     from ankleseg.phantoms.ankle_labels import AnkleLabels
-    from ankleseg.phantoms.bone_masks import image_bone_masks, write_bone_mask_cohort
+    from ankleseg.phantoms.bone_cohort import bone_mask_sequence, image_bone_masks, moving_bones, write_bone_mask_cohort
     from ankleseg.phantoms.bones import Bone
     from ankleseg.phantoms.cohort import ankle_scan, write_ankle_cohort
-    from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
+    from ankleseg.phantoms.contrast import SignalTable, ffe_contrast, random_contrast, t1_contrast
+    from ankleseg.phantoms.dynamic_protocol import DynamicSettings
+    from ankleseg.phantoms.dynamic_scan import DynamicScan, dynamic_phantom
     from ankleseg.phantoms.grid import Grid
     from ankleseg.phantoms.protocol import Scan
     from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
+    from ankleseg.phantoms.sequences import MovingSubject, ankle_sequence, moving_ankle
     from ankleseg.phantoms.tissues import Tissue
 
 _HOMES = {
     "ankle": ("Ankle", "Pose", "draw_ankle"),
     "ankle_labels": ("AnkleLabels",),
-    "bone_masks": ("image_bone_masks", "write_bone_mask_cohort"),
+    "bone_cohort": ("bone_mask_sequence", "image_bone_masks", "moving_bones", "write_bone_mask_cohort"),
     "bones": ("Bone",),
     "cohort": ("ankle_scan", "write_ankle_cohort"),
-    "contrast": ("SignalTable", "random_contrast", "t1_contrast"),
+    "contrast": ("SignalTable", "ffe_contrast", "random_contrast", "t1_contrast"),
+    "dynamic_protocol": ("DynamicSettings",),
+    "dynamic_scan": ("DynamicScan", "dynamic_phantom"),
     "grid": ("Grid",),
     "protocol": ("Scan",),
     "scanner": ("LabelArray", "Scanner", "scan"),
+    "sequences": ("MovingSubject", "ankle_sequence", "moving_ankle"),
     "tissues": ("Tissue",),
 }
 
@@ -37,16 +43,25 @@ __all__ = [
     "Ankle",
     "AnkleLabels",
     "Bone",
+    "DynamicScan",
+    "DynamicSettings",
     "Grid",
     "LabelArray",
+    "MovingSubject",
     "Pose",
     "Scan",
     "Scanner",
     "SignalTable",
     "Tissue",
     "ankle_scan",
+    "ankle_sequence",
+    "bone_mask_sequence",
     "draw_ankle",
+    "dynamic_phantom",
+    "ffe_contrast",
     "image_bone_masks",
+    "moving_ankle",
+    "moving_bones",
     "random_contrast",
     "scan",
     "t1_contrast",

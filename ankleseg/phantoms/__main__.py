@@ -9,8 +9,9 @@ from ankleseg.config import build, run_command
 
 def main(config: Any) -> None:
     """Write the cohort that the configuration's ``cohort.phantom`` node describes."""
-    asked = {key: config[key] for key in ("out", "size", "subjects", "seed", "contrast", "side", "workers")}
-    print(build(config.cohort.phantom, **asked))
+    words = ("out", "size", "subjects", "seed", "contrast", "side", "dynamic", "workers")
+    asked = {key: config[key] for key in words}
+    print(build(config.cohort.phantom, **asked, motion=build(config.motion)))
 
 
 if __name__ == "__main__":

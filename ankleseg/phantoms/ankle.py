@@ -10,8 +10,9 @@ import numpy as np
 
 from ankleseg.errors import ConfigError
 from ankleseg.phantoms.bones import TALOCRURAL_AXIS, Bone, BoneModel, Variation, build_skeleton
-from ankleseg.phantoms.pose import rotation_about, scaling, translation
+from ankleseg.phantoms.pose import scaling
 from ankleseg.phantoms.soft_tissue import SoftTissue, build_soft_tissue
+from ankleseg.volumes.poses import rotation_about, translation
 
 Group = Literal["control", "equinus"]
 Side = Literal["left", "right"]

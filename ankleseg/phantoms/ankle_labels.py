@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from ankleseg.phantoms.ankle import Ankle
 from ankleseg.phantoms.bones import JOINTS, Bone
-from ankleseg.phantoms.grid import FAR, Field, FieldReader, Grid, sample
+from ankleseg.phantoms.grid import FAR, Field, FieldReader, Grid, sample, trimmed
 from ankleseg.phantoms.shapes import smooth_maximum, smooth_minimum, tube
 from ankleseg.phantoms.soft_tissue import Cord
 from ankleseg.phantoms.tissues import Tissue, label_of
@@ -32,7 +32,7 @@ class AnkleLabels:
 
     def __init__(self, ankle: Ankle, grid: Grid, spacing: float = FIELD_SPACING) -> None:
         self._coarse = grid.resized(grid.spacing / spacing, padding=(3, 3, 3))
-        self._layers = _layers(ankle, self._coarse)
+        self._layers = [(label, trimmed(field)) for label, field in _layers(ankle, self._coarse)]
 
     def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
         readers = [(np.uint8(label), FieldReader(field, self._coarse, grid)) for label, field in self._layers]

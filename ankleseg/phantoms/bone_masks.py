@@ -1,4 +1,4 @@
-"""Real bones in a made-up ankle: binary masks of calcaneus, talus and tibia, imaged as if the child lay in the scanner.
+"""Real bones in a made-up ankle: binary masks of calcaneus, talus and tibia, dressed with what is around them.
 
 The average ankle is laid over the bones (place, orientation, size, two joint angles); then the three bones take the
 shapes of the masks, and all that the masks do not hold, from the other bones to the skin, is drawn around them.
@@ -9,34 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ankleseg.errors import ConfigError, FileError
 from ankleseg.phantoms.ankle import Ankle, Pose, Side, draw_ankle
-from ankleseg.phantoms.ankle_labels import AnkleLabels
 from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
-from ankleseg.phantoms.cohort import RECIPE, subject_generators, write_cohort
 from ankleseg.phantoms.grid import FAR, Grid, sample
-from ankleseg.phantoms.pose import rotation_about, scaling, translation
-from ankleseg.phantoms.protocol import (
-    CONTRASTS,
-    PROTOCOLS,
-    STRUCTURES,
-    Contrast,
-    Protocol,
-    Scan,
-    Size,
-    check_settings,
-    draw_scanner,
-    scan_bones,
-)
+from ankleseg.phantoms.pose import scaling
+from ankleseg.phantoms.protocol import STRUCTURES
 from ankleseg.phantoms.shapes import Shape, moved
-from ankleseg.volumes import read_mask, reorient
+from ankleseg.volumes import read_mask
+from ankleseg.volumes.poses import rotation_about, translation
 
 LATERAL_COLUMN = (Bone.CUBOID, Bone.METATARSAL_4, Bone.METATARSAL_5)  # bones in front of the calcaneus
-FIELD_SPACING = 1.0  # mm; finer than for drawn bones, because real ones have smaller features
 
 
 @dataclass(frozen=True)
@@ -160,33 +146,6 @@ def _front(shape: Shape) -> float:
     return float(low[1] + field.start[1] + np.flatnonzero((field.values < 0).any((0, 2)))[-1])
 
 
-def image_bone_masks(
-    masks: Mapping[str, str | Path],
-    *,
-    side: Side,
-    size: Size = "demo",
-    seed: int = 0,
-    name: str = "sub-R01",
-    contrast: Contrast = "t1",
-) -> Scan:
-    """Image real bones inside made-up soft tissue, on a grid along the axes of the tibia's file.
-
-    The field of view ends just below the upper end of the tibia's mask, so that nothing of the shin is made up.
-
-    Args:
-        masks: file of each structure: ``calcaneus``, ``talus``, ``tibia``.
-        side: which foot it is.
-        size, contrast: as in `write_ankle_cohort`.
-        seed, name: another of either gives other soft tissue, other small bones, another scan.
-
-    Raises:
-        ConfigError: a structure is missing or unknown.
-        FileError: a mask cannot be used.
-    """
-    bones = read_bones(masks)
-    return _scan_dressed(bones, lay_ankle(bones, side), side, size, subject_generators(name, seed), contrast)
-
-
 def read_bones(masks: Mapping[str, str | Path | None]) -> dict[Bone, BoneMask]:
     """Read the masks of calcaneus, talus and tibia."""
     given = {name: path for name, path in masks.items() if path is not None}
@@ -195,82 +154,3 @@ def read_bones(masks: Mapping[str, str | Path | None]) -> dict[Bone, BoneMask]:
             f"masks are given for {', '.join(given) or 'nothing'}", mend=f"give one each for {', '.join(STRUCTURES)}"
         )
     return {bone: read_bone_mask(given[name]) for name, bone in STRUCTURES.items()}
-
-
-def _scan_dressed(
-    bones: Mapping[Bone, BoneMask],
-    pose: Pose,
-    side: Side,
-    size: Size,
-    generators: tuple[np.random.Generator, np.random.Generator],
-    contrast: Contrast,
-) -> Scan:
-    anatomy, scanning = generators
-    ankle = dress_bones(bones, pose, side, anatomy)
-    grid = _grid_around(bones, PROTOCOLS[size], scanning)
-    scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
-    source = AnkleLabels(ankle, grid, FIELD_SPACING)
-    return scan_bones(source, CONTRASTS[contrast](scanning), grid, scanner, scanning)
-
-
-def _grid_around(bones: Mapping[Bone, BoneMask], protocol: Protocol, rng: np.random.Generator) -> Grid:
-    """A sagittal field of view along the tibia file's axes that ends below the upper end of the tibia's mask."""
-    tibia = bones[Bone.TIBIA]
-    _, oriented = reorient(tibia.distance, tibia.affine, "PSR")
-    directions = oriented[:3, :3] / np.linalg.norm(oriented[:3, :3], axis=0)
-    extremes = {bone: mask.surface @ directions for bone, mask in bones.items()}
-    half = np.array(protocol.shape) * protocol.spacing / 2
-    everything = np.concatenate(list(extremes.values()))
-    backmost, top = extremes[Bone.CALCANEUS][:, 0].max(), extremes[Bone.TIBIA][:, 1].max()
-    centre = np.array(
-        [
-            backmost + rng.uniform(18, 28) - half[0],
-            top - 3.0 - half[1],
-            (everything[:, 2].min() + everything[:, 2].max()) / 2 + rng.uniform(-3, 3),
-        ]
-    )
-    affine = np.eye(4)
-    affine[:3, :3] = directions * protocol.spacing
-    affine[:3, 3] = directions @ centre - affine[:3, :3] @ ((np.array(protocol.shape) - 1) / 2)
-    return Grid(protocol.shape, affine)
-
-
-def write_bone_mask_cohort(
-    out: str | Path,
-    *,
-    masks: Mapping[str, str | Path],
-    side: Side,
-    size: Size = "demo",
-    subjects: int = 1,
-    seed: int = 0,
-    contrast: Contrast = "t1",
-    workers: int | None = None,
-) -> Path:
-    """Write scans of one set of real bones, each with other soft tissue and noise, as a cohort (sub-R01…).
-
-    Args:
-        out: folder of the cohort; one that already holds this phantom is used as it is.
-        masks: file of each structure: ``calcaneus``, ``talus``, ``tibia``.
-        side: which foot the masks are of.
-        size, subjects, seed, contrast, workers: as in `write_ankle_cohort`.
-
-    Raises:
-        ConfigError, FileError, AnklesegError: as in `image_bone_masks` and `write_ankle_cohort`.
-    """
-    check_settings(size, side, contrast, subjects)
-    if side is None:
-        raise ConfigError("the side of the bones is not given", mend="set side=left or side=right")
-    bones = read_bones(masks)
-    paths = {name: str(Path(masks[name]).resolve()) for name in STRUCTURES}
-    settings = {
-        "cohort": "bones", "recipe": RECIPE, "masks": paths, "side": side, "size": size, "subjects": subjects,
-        "seed": seed, "contrast": contrast,
-    }  # fmt: skip
-
-    pose = lay_ankle(bones, side)
-
-    def make(name: str) -> tuple[Scan, dict[str, Any]]:
-        scan = _scan_dressed(bones, pose, side, size, subject_generators(name, seed), contrast)
-        return scan, {"group": "bones", "side": side}
-
-    return write_cohort(out, settings, [f"sub-R{number + 1:02d}" for number in range(subjects)], make, workers)

@@ -8,30 +8,36 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ankleseg.errors import AnklesegError
-from ankleseg.phantoms.ankle import Ankle, Group, Side, draw_ankle
-from ankleseg.phantoms.ankle_labels import AnkleLabels
-from ankleseg.phantoms.protocol import (
-    CONTRASTS,
-    PROTOCOLS,
-    Contrast,
-    Scan,
-    Size,
-    check_settings,
-    draw_grid,
-    draw_scanner,
-    scan_bones,
-)
+from ankleseg.phantoms.ankle import Ankle, Side
+from ankleseg.phantoms.dynamic_protocol import TASKS, DynamicSettings, Task
+from ankleseg.phantoms.dynamic_scan import DynamicScan
+from ankleseg.phantoms.exam import ankle_exam
+from ankleseg.phantoms.protocol import Contrast, Scan, Size, check_settings
+from ankleseg.phantoms.sequences import moving_ankle, write_sequence
 from ankleseg.volumes import write_volume
 
 RECIPE = 2  # raised whenever the same settings give other images
-HEEL = (4.0, -65.0, -36.0, 1.0)  # the skin behind the heel, in the frame of the bones
 SETTINGS_FILE = "phantom.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is written of one subject.
+
+    Attributes:
+        scan: the static scan.
+        row: of ``participants.tsv``.
+        sequences: dynamic sequences by task.
+    """
+
+    scan: Scan
+    row: Mapping[str, Any]
+    sequences: Mapping[Task, DynamicScan] = field(default_factory=dict)
 
 
 def write_ankle_cohort(
@@ -42,6 +48,8 @@ def write_ankle_cohort(
     seed: int = 0,
     side: Side | None = None,
     contrast: Contrast = "t1",
+    dynamic: bool = False,
+    motion: DynamicSettings | None = None,
     workers: int | None = None,
 ) -> Path:
     """Write a cohort of digital children's ankles, half controls (sub-C01…) and half with equinus (sub-E01…).
@@ -53,6 +61,8 @@ def write_ankle_cohort(
         seed: another seed, other children.
         side: all feet of one side; None draws it for each child.
         contrast: ``t1``, or ``random`` for a different, made-up contrast in every scan.
+        dynamic: write an active and a passive dynamic sequence of each subject too; the static scans are the same.
+        motion: how the ankles move and how the sequences are taken.
         workers: subjects made at once; None: one for each core.
 
     Returns:
@@ -67,13 +77,25 @@ def write_ankle_cohort(
         "cohort": "ankle", "recipe": RECIPE, "size": size, "subjects": subjects, "seed": seed, "side": side,
         "contrast": contrast,
     }  # fmt: skip
-    names = ankle_names(subjects)
+    settings |= dynamic_settings(dynamic, motion)
+    drawn: dict[str, Any] = {"size": size, "seed": seed, "side": side, "contrast": contrast}
 
-    def make(name: str) -> tuple[Scan, dict[str, Any]]:
-        ankle, scan = ankle_scan(name, size=size, seed=seed, side=side, contrast=contrast)
-        return scan, {"group": ankle.group, "side": ankle.side, "age": f"{ankle.age:.1f}"}
+    def make(name: str) -> Subject:
+        sequences = {}
+        if dynamic:
+            subject = moving_ankle(name, **drawn)
+            ankle, scan = subject.ankle, subject.scan
+            sequences = {task: subject.sequence(task, motion) for task in TASKS}
+        else:
+            ankle, scan = ankle_scan(name, **drawn)
+        return Subject(scan, {"group": ankle.group, "side": ankle.side, "age": f"{ankle.age:.1f}"}, sequences)
 
-    return write_cohort(out, settings, names, make, workers)
+    return write_cohort(out, settings, ankle_names(subjects), make, workers)
+
+
+def dynamic_settings(dynamic: bool, motion: DynamicSettings | None) -> dict[str, Any]:
+    """What ``phantom.json`` says of dynamic sequences: nothing where there are none."""
+    return {"dynamic": asdict(motion or DynamicSettings())} if dynamic else {}
 
 
 def ankle_names(subjects: int) -> list[str]:
@@ -84,33 +106,19 @@ def ankle_names(subjects: int) -> list[str]:
     ]
 
 
-def subject_generators(name: str, seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Generators of one subject's anatomy and scan: each depends on the seed and the name, on nothing else."""
-    label = name.removeprefix("sub-")
-    sequence = np.random.SeedSequence([seed, ord(label[0]), int(label[1:])])
-    anatomy, scanning = (np.random.default_rng(child) for child in sequence.spawn(2))
-    return anatomy, scanning
-
-
 def ankle_scan(
     name: str, *, size: Size = "demo", seed: int = 0, side: Side | None = None, contrast: Contrast = "t1"
 ) -> tuple[Ankle, Scan]:
     """Draw one subject of a cohort and scan it; `name` is as in `ankle_names`."""
-    group: Group = "equinus" if name.startswith("sub-E") else "control"
-    anatomy, scanning = subject_generators(name, seed)
-    ankle = draw_ankle(anatomy, group=group, side=side)
-    heel = (ankle.pose.world_from_foot() @ HEEL)[:3]
-    grid = draw_grid(PROTOCOLS[size], ankle.pose.world_from_shin[:3, 3], heel, scanning)
-    scanner = draw_scanner(PROTOCOLS[size], contrast, scanning)
-    table = CONTRASTS[contrast](scanning)
-    return ankle, scan_bones(AnkleLabels(ankle, grid), table, grid, scanner, scanning)
+    exam = ankle_exam(name, size=size, seed=seed, side=side, contrast=contrast)
+    return exam.ankle, exam.take()
 
 
 def write_cohort(
     out: str | Path,
     settings: Mapping[str, Any],
     names: Sequence[str],
-    make: Callable[[str], tuple[Scan, dict[str, Any]]],
+    make: Callable[[str], Subject],
     workers: int | None = None,
 ) -> Path:
     """Write subjects as a BIDS cohort, all of it or nothing.
@@ -119,7 +127,7 @@ def write_cohort(
         out: the cohort's folder.
         settings: what the cohort is made from; kept in ``phantom.json`` to recognise it.
         names: the subjects.
-        make: makes one subject: its scan and its row of ``participants.tsv``.
+        make: makes one subject.
         workers: subjects made at once.
     """
     out = Path(out)
@@ -127,33 +135,41 @@ def write_cohort(
         return out
     with _whole_folder(out) as part:
         rows = _write_subjects(part, names, make, workers)
-        _write_descriptions(part, names, rows)
+        _write_descriptions(part, names, rows, dynamic="dynamic" in settings)
         _write_json(part / SETTINGS_FILE, dict(settings))
     return out
 
 
-def _write_descriptions(folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """The table of subjects and the two descriptions that BIDS asks for."""
+def _write_descriptions(
+    folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, dynamic: bool
+) -> None:
+    """The table of subjects and the descriptions that BIDS asks for."""
     lines = [["participant_id", *rows[0]]]
     lines += [[name, *map(str, row.values())] for name, row in zip(names, rows, strict=True)]
     (folder / "participants.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
     common = {"BIDSVersion": "1.9.0", "GeneratedBy": [{"Name": "ankleseg.phantoms"}]}
     _write_json(folder / "dataset_description.json", {"Name": "ankleseg phantom", "DatasetType": "raw", **common})
-    _write_json(
-        folder / "derivatives" / "manual" / "dataset_description.json",
-        {"Name": "Exact masks of the phantom", "DatasetType": "derivative", **common},
-    )
+    derived = {"manual": "Exact masks of the phantom"}
+    if dynamic:
+        derived["truth"] = "Exact poses, masks and joint angles of the dynamic sequences"
+    for kind, title in derived.items():
+        _write_json(
+            folder / "derivatives" / kind / "dataset_description.json",
+            {"Name": title, "DatasetType": "derivative", **common},
+        )
 
 
 def _write_subjects(
-    folder: Path, names: Sequence[str], make: Callable[[str], tuple[Scan, dict[str, Any]]], workers: int | None
-) -> list[dict[str, Any]]:
+    folder: Path, names: Sequence[str], make: Callable[[str], Subject], workers: int | None
+) -> list[Mapping[str, Any]]:
     from tqdm import tqdm
 
-    def write(name: str) -> dict[str, Any]:
-        scan, row = make(name)
-        write_scan(folder, name, scan)
-        return row
+    def write(name: str) -> Mapping[str, Any]:
+        subject = make(name)
+        write_scan(folder, name, subject.scan)
+        for task, sequence in subject.sequences.items():
+            write_sequence(folder, name, task, sequence)
+        return subject.row
 
     count = min(workers or os.cpu_count() or 1, len(names))
     bar = tqdm(total=len(names), desc="phantoms: drawing and scanning", unit="subject")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +49,40 @@ T1 = {
     Tissue.JOINT_FLUID: (520, 120, 40, 40, 0),
 }
 
+# T1-weighted fast field echo of dynamic scans (spoiled gradient echo): fat leads, trabeculae take signal from the
+# marrow by susceptibility, cartilage and flowing blood come out brighter than in the static scan. No straight line
+# leads here from the T1 table.
+FFE = {
+    Tissue.AIR: (0, 0, 0, 0, 0),
+    Tissue.SKIN: (560, 80, 40, 40, 0),
+    Tissue.FAT: (1240, 90, 40, 70, -190),
+    Tissue.MUSCLE: (560, 50, 45, 45, 120),
+    Tissue.TENDON: (130, 35, 25, 20, 50),
+    Tissue.VESSEL: (1250, 350, 60, 60, 0),
+    Tissue.CARTILAGE: (830, 80, 50, 40, 0),
+    Tissue.CORTEX: (120, 35, 30, 20, 0),
+    Tissue.MARROW: (960, 90, 80, 110, 0),
+    Tissue.GROWTH_PLATE: (700, 100, 60, 60, 0),
+    Tissue.HEEL_PAD: (1150, 90, 45, 60, -460),
+    Tissue.JOINT_FLUID: (600, 120, 40, 40, 0),
+}
+
 
 def t1_contrast(rng: np.random.Generator) -> SignalTable:
     """T1-weighted gradient echo: fat and marrow bright, muscle and cartilage between, cortex and tendon dark."""
+    return _drawn(T1, rng)
+
+
+def ffe_contrast(rng: np.random.Generator) -> SignalTable:
+    """T1-weighted fast field echo of dynamic scans: fat brightest, then marrow, cartilage, muscle; cortex dark."""
+    return _drawn(FFE, rng)
+
+
+def _drawn(typical: Mapping[Tissue, tuple[int, ...]], rng: np.random.Generator) -> SignalTable:
     columns = np.zeros((256, 4), np.float32)
     tissues = tissue_of(np.arange(256))
     gain = float(rng.uniform(0.9, 1.12))
-    for tissue, (mean, spread, *textures) in T1.items():
+    for tissue, (mean, spread, *textures) in typical.items():
         chosen = tissues == tissue
         level = mean + spread * np.clip(rng.normal(), -1.8, 1.8)
         columns[chosen, 0] = gain * level

@@ -113,12 +113,12 @@ class FieldReader:
     """Reads the inside of a coarse field on a finer grid of the same orientation, some planes (array axis 2) at once.
 
     Args:
-        field: distances on `coarse`.
+        field: distances on `coarse`, best `trimmed`.
         coarse, fine: grids whose axes are parallel.
     """
 
     def __init__(self, field: Field, coarse: Grid, fine: Grid) -> None:
-        values, start = _trimmed(field)
+        values, start = field.values, field.start
         coarse_from_fine = np.linalg.inv(coarse.affine) @ fine.affine
         self._values = np.ascontiguousarray(np.moveaxis(values, 2, 0))
         self._ranges: list[range] = []
@@ -149,13 +149,13 @@ class FieldReader:
         return part, interpolate(self._values, row_weights, column_weights, chosen)
 
 
-def _trimmed(field: Field) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a field that holds its inside, two voxels more all around, and where it starts."""
+def trimmed(field: Field) -> Field:
+    """The part of a field that holds its inside, two voxels more all around."""
     near = field.values < 0.3
     if not near.any():
-        return field.values[:0, :0, :0], field.start
+        return Field(field.values[:0, :0, :0], field.start)
     found = [np.flatnonzero(near.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
     low = np.array([max(places[0] - 2, 0) for places in found])
     high = [places[-1] + 3 for places in found]
     box = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
-    return field.values[box], field.start + low
+    return Field(field.values[box], field.start + low)

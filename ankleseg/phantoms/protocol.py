@@ -13,9 +13,9 @@ from ankleseg.phantoms.ankle import SIDES
 from ankleseg.phantoms.bones import Bone
 from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
 from ankleseg.phantoms.grid import Grid
-from ankleseg.phantoms.pose import rotation_about
 from ankleseg.phantoms.scanner import LabelSource, Scanner, scan
 from ankleseg.phantoms.tissues import bone_of
+from ankleseg.volumes.poses import rotation_about
 
 Size = Literal["demo", "full"]
 Contrast = Literal["t1", "random"]

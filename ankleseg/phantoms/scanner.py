@@ -133,6 +133,11 @@ def slice_weights(scanner: Scanner, slices: int) -> Float[np.ndarray, "slices pl
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
+def draw_textures(grid: Grid, scanner: Scanner, rng: np.random.Generator) -> list[LatticeNoise]:
+    """Draw grain, patches and septa of the tissues, in mm from the corner of `grid` (slices along axis 2)."""
+    return [LatticeNoise(rng, grid.extent, size) for size in (scanner.grain_mm, scanner.patches_mm, scanner.septa_mm)]
+
+
 def _sample(source: LabelSource, grid: Grid, scanner: Scanner) -> UInt8[np.ndarray, "samples planes x y"]:
     """Labels at all samples: each voxel of each plane is sampled `in_plane`² times, at that many depths."""
     count = scanner.in_plane
@@ -163,8 +168,7 @@ def _occupied(samples: np.ndarray) -> tuple[slice, slice]:
 def _image(
     samples: np.ndarray, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator
 ) -> np.ndarray:
-    scales = (scanner.grain_mm, scanner.patches_mm, scanner.septa_mm)
-    textures = [LatticeNoise(rng, grid.extent, scale) for scale in scales]
+    textures = draw_textures(grid, scanner, rng)
     coil = LatticeNoise(rng, grid.extent, COIL_MM)
     columns = np.ascontiguousarray(table.columns.T)
     background = columns[0, 0]
@@ -183,13 +187,13 @@ def _image(
         mean -= background
         for number in np.flatnonzero(weights[:, index]):
             image[(number, *part)] += weights[number, index] * mean
-    return _receive(np.moveaxis(image, 0, 2), coil, grid, scanner, rng, float(background))
+    return receive(np.moveaxis(image, 0, 2), coil, grid, scanner, rng, float(background))
 
 
-def _receive(
+def receive(
     image: np.ndarray, coil: LatticeNoise, grid: Grid, scanner: Scanner, rng: np.random.Generator, background: float
 ) -> np.ndarray:
-    """Blur, gamma, coil sensitivity and, last as in a scanner, noise."""
+    """Apply blur, gamma, coil sensitivity and, last as in a scanner, noise to an image (slices along axis 2)."""
     if scanner.blur_mm:
         from scipy.ndimage import gaussian_filter
 

@@ -31,7 +31,8 @@ class CasePrediction:
     """Labels and probabilities of a case on the grid of its input.
 
     ``labels``: (X, Y, Z) uint8; ``probabilities``: (K, X, Y, Z) float32; ``patches``: boxes in input voxels, half
-    open, of the single patches with enough foreground (mode ``patches`` only).
+    open, of the single patches with enough foreground (mode ``patches`` only). Of a 4-D sequence, (X, Y, Z, T) and
+    (K, X, Y, Z, T), without patches.
     """
 
     labels: np.ndarray
@@ -48,12 +49,17 @@ def predict_case(
 ) -> CasePrediction:
     """Predict one case; the probabilities of several models are averaged on the grid of the input.
 
+    A 4-D sequence is predicted frame by frame.
+
     Raises:
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
     """
     if len({model.structures for model in models}) != 1:
         raise CheckpointError("the checkpoints predict different structures", mend="average runs of one experiment")
+    shape = read_header(case.images[0]).shape
+    if case.frame is None and len(shape) == 4:
+        return _predict_sequence(case, shape[3], models, whole_volume, postprocessing, progress)
     mean: np.ndarray | None = None
     patches: list[list[int]] = []
     prepared: Prepared | None = None
@@ -78,6 +84,23 @@ def predict_case(
             patches = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground)
     assert mean is not None
     return CasePrediction(label_map(mean, postprocessing), mean, patches)
+
+
+def _predict_sequence(
+    case: Case,
+    frames: int,
+    models: Sequence[Model],
+    whole_volume: WholeVolume,
+    postprocessing: Postprocessing | None,
+    progress: Any,
+) -> CasePrediction:
+    """Predict every frame of a 4-D sequence."""
+    part = None if progress is None else lambda done: progress(done / frames)
+    found = [
+        predict_case(replace(case, frame=frame), models, whole_volume, postprocessing, part) for frame in range(frames)
+    ]
+    labels = np.stack([prediction.labels for prediction in found], axis=-1)
+    return CasePrediction(labels, np.stack([prediction.probabilities for prediction in found], axis=-1), [])
 
 
 def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float) -> list[list[int]]:
@@ -179,7 +202,7 @@ def _with_less_memory(
 
 def _other_plane(header: Header, model: Model) -> str:
     """Say when thick slices of a scan lie in another plane than those the network was trained on."""
-    placement = replace(model.preparation, spacing=None).place(header.shape, header.affine)
+    placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
     mm = spacing(placement.affine)
     if slice_axis(placement.affine) == 2 or mm.max() < 1.5 * mm.min():
         return ""

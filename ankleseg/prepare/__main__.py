@@ -1,9 +1,9 @@
-"""``python -m ankleseg.prepare cohort.root=DIR out=DIR``: check every case and write what can be prepared."""
+"""``python -m ankleseg.prepare cohort.root=DIR out=DIR [recipe=ankle_dynamic]``: check all, write what can be used."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ankleseg.config import build, run_command, to_plain
 from ankleseg.errors import CohortError, ConfigError
@@ -11,21 +11,31 @@ from ankleseg.errors import CohortError, ConfigError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from ankleseg.cohorts import Cohort
+
 
 def main(config: DictConfig) -> None:
-    """Check and prepare the cases of a cohort.
+    """Check and prepare the cases of a cohort, or follow their bones through motion.
 
     Raises:
-        ConfigError: no cohort was given.
+        ConfigError: no cohort was given, or the recipe is unknown.
         CohortError: no case can be used.
     """
     from ankleseg.cohorts import load_cohort
-    from ankleseg.prepare.preflight import USABLE, describe, prepare_cohort
 
+    if config.recipe not in RECIPES:
+        raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
     if not config.cohort.root:
         raise ConfigError("there is no cohort to prepare", mend="add cohort.root=FOLDER or cohort.root=TABLE.csv")
-    cohort = load_cohort(config.cohort.root, suffix=config.cohort.suffix)
+    cohort = load_cohort(config.cohort.root, suffix=config.cohort.suffix, strict=False)
     print(cohort.describe())
+    RECIPES[config.recipe](config, cohort)
+
+
+def prepare_static(config: DictConfig, cohort: Cohort) -> None:
+    """Write images, foregrounds and labels as networks see them."""
+    from ankleseg.prepare.preflight import USABLE, describe, prepare_cohort
+
     rows = prepare_cohort(
         cohort,
         build(config.prepare),
@@ -39,6 +49,34 @@ def main(config: DictConfig) -> None:
     print(f"{counts[USABLE]} of {sum(counts.values())} cases are prepared: {config.out}")
     if not counts[USABLE]:
         raise CohortError("no case can be used", file=config.cohort.root, mend="see the table above")
+
+
+def prepare_motion(config: DictConfig, cohort: Cohort) -> None:
+    """Clean, register every bone on every frame, and derive the motion of the joints."""
+    from ankleseg.prepare.motion import describe, prepare_motion_cohort
+
+    results = prepare_motion_cohort(
+        cohort,
+        config.out,
+        build(config.motion),
+        subjects=_names(config.subject),
+        bones=_names(config.bones),
+        workers=config.workers,
+        dask=config.dask,
+    )
+    print(describe(results))
+    print(f"report: {config.out}/report.html")
+    if not any(result.quality for result in results):
+        raise CohortError("no sequence can be used", file=config.cohort.root, mend=f"see {config.out}/cleaning.tsv")
+
+
+def _names(asked: Any) -> list[str] | None:
+    """One name or several, None where none is given."""
+    plain = to_plain(asked)
+    return [plain] if isinstance(plain, str) else plain
+
+
+RECIPES = {"static": prepare_static, "ankle_dynamic": prepare_motion}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from ankleseg.cohorts import Cohort
 from ankleseg.prepare.preparation import Preparation
-from ankleseg.volumes import read_header
+from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.geometry import spacing
 
 
@@ -22,7 +22,7 @@ def at_common_spacing(preparation: Preparation, cohort: Cohort, dimensions: int)
     """
     if preparation.spacing is not None:
         return preparation
-    headers = [read_header(case.images[0]) for case in cohort.cases]
+    headers = [read_grid(case.images[0]) for case in cohort.cases]
     found = [spacing(preparation.place(header.shape, header.affine).affine) for header in headers]
     median = [round(float(value), 4) for value in np.median(found, axis=0)]
     return dataclasses.replace(preparation, spacing=[*median[:2], median[2] if dimensions == 3 else None])

@@ -62,13 +62,17 @@ def prepare_cohort(
             for old in folder.glob(f"{case.name}_*.nii.gz"):
                 old.unlink()
             try:
+                if case.problem is not None:
+                    raise case.problem
                 written[case.name] = _write(folder, case, prepare_case(case, preparation, structures, **mends))
                 status = USABLE
             except AnklesegError as error:
                 status = REFUSED
                 if not any(finding["problem"] and finding["problem"] in error.problem for finding in findings):
-                    findings.append(_row(error.file or case.images[0], "cannot be prepared", error.problem, error.mend))
-            findings = findings or [_row(case.images[0], Verdict.OK)]
+                    findings.append(
+                        _row(error.file or _main_file(case), "cannot be prepared", error.problem, error.mend)
+                    )
+            findings = findings or [_row(_main_file(case), Verdict.OK)]
             rows += [{"case": case.name, **finding, "status": status} for finding in findings]
     _write_tables(out, rows, cohort, preparation, structures, written)
     return rows
@@ -85,8 +89,14 @@ def describe(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _findings(case: Case) -> list[dict[str, str]]:
+    if not case.images:
+        return []
     check = check_case(case.name, case.images, case.masks)
     return [_row(finding.file, finding.verdict, finding.problem, finding.mend) for finding in check.findings]
+
+
+def _main_file(case: Case) -> str | Path:
+    return case.images[0] if case.images else case.name
 
 
 def _row(file: str | Path, verdict: str, problem: str = "", mend: str | None = None) -> dict[str, str]:

@@ -18,6 +18,7 @@ from ankleseg.config import build
 from ankleseg.errors import AnklesegError, ConfigError, GeometryError
 from ankleseg.prepare.placement import Placement, place
 from ankleseg.volumes import Volume, read_volume
+from ankleseg.volumes.frames import read_frame
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine, anatomical_axis, same_grid, slice_axis
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,10 @@ class Preparation:
             GeometryError: the channels are on different grids.
         """
         if isinstance(scan, Case):
-            volumes: Sequence[Volume] = [read_volume(path) for path in scan.images]
+            frame = scan.frame
+            volumes: Sequence[Volume] = [
+                read_volume(path) if frame is None else read_frame(path, frame) for path in scan.images
+            ]
             side = scan.side
         else:
             volumes = scan

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -13,10 +15,14 @@ from ankleseg.cohorts import Case, Reference
 from ankleseg.errors import CohortError, GeometryError
 from ankleseg.prepare.placement import Placement
 from ankleseg.prepare.preparation import Preparation
-from ankleseg.volumes import Header, Verdict, check_mask, on_grid_of, read_header, read_mask, same_grid, with_header_of
+from ankleseg.volumes import Header, Verdict, check_grid, check_mask, on_grid_of, same_grid, with_header_of
+from ankleseg.volumes.frames import read_grid, read_structure
 from ankleseg.volumes.geometry import Affine
 
+log = logging.getLogger(__name__)
+
 MOST_OVERLAP = 0.005  # of a structure: more than the rounding of drawn outlines
+MOST_COLLISION = 0.05  # of a bone on a frame: more than thick voxels shared by neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,9 @@ class PreparedCase:
         label: (X, Y, Z), 0 background, k the k-th structure.
         affine: voxel to world of the prepared grid.
         placement: the way back to the input grid.
+        known: whether the reference of each structure is to be believed; None: all are. A label of one that is not
+            known appears nowhere in ``label``: 0 is then background or that structure.
+        sequence: the file that it is a frame of, None for a scan.
     """
 
     name: str
@@ -38,6 +47,8 @@ class PreparedCase:
     label: UInt8[np.ndarray, "x y z"]
     affine: Affine
     placement: Placement
+    known: tuple[bool, ...] | None = None
+    sequence: Path | None = None
 
     @property
     def size_in_bytes(self) -> int:
@@ -64,24 +75,31 @@ def prepare_case(
 
     Raises:
         CohortError: a structure has no mask, or two masks share more than 0.5 % of a structure. Where they share less,
-            the voxels go to the structure that is named first.
+            the voxels go to the structure that is named first. On a frame, two registered bones that share more than
+            5 % of one of them cannot both be right: both count as unknown.
         FileError: a file cannot be read, or the image has no foreground or contrast.
         GeometryError: a mask is not on the grid of the image.
     """
     prepared = preparation(case)
-    header = read_header(case.images[0])
+    header = read_grid(case.images[0])
     masks = {}
     for structure in structures:
+        if structure in case.unknown:
+            continue
         if structure not in case.references:
             raise CohortError(
                 f"case {case.name} has no mask of {structure}",
                 mend=f"add it, or choose among {', '.join(case.references) or 'no structures'}",
             )
-        masks[structure] = _mask_on(header, case.references[structure], copy_headers, resample_masks)
-    _require_disjoint(case.name, masks)
-    label = np.zeros(header.shape[:3], dtype=np.uint8, order="F")
-    for value, mask in reversed(list(enumerate(masks.values(), start=1))):
-        np.copyto(label, np.uint8(value), where=mask)
+        masks[structure] = _mask_on(header, case.references[structure], case.frame, copy_headers, resample_masks)
+    if case.frame is None:
+        _require_disjoint(case.name, masks)
+    else:
+        masks = _without_collisions(case.name, masks)
+    label = np.zeros(header.shape, dtype=np.uint8, order="F")
+    for value, structure in reversed(list(enumerate(structures, start=1))):
+        if structure in masks:
+            np.copyto(label, np.uint8(value), where=masks[structure])
     return PreparedCase(
         name=case.name,
         image=prepared.image,
@@ -89,17 +107,20 @@ def prepare_case(
         label=np.asfortranarray(prepared.placement.label_to_prepared(label)),
         affine=prepared.affine,
         placement=prepared.placement,
+        known=None if len(masks) == len(structures) else tuple(structure in masks for structure in structures),
+        sequence=None if case.frame is None else case.images[0],
     )
 
 
 def _mask_on(
-    image: Header, reference: Reference, copy_headers: bool, resample_masks: bool
+    image: Header, reference: Reference, frame: int | None, copy_headers: bool, resample_masks: bool
 ) -> Bool[np.ndarray, "x y z"]:
-    mask = read_mask(reference.path, value=reference.value)
+    mask = read_structure(reference.path, value=reference.value, frame=frame)
     if same_grid(image.shape, image.affine, mask.data.shape, mask.affine):
         return mask.data
     values = None if reference.value is None else [reference.value]
-    finding = next(f for f in check_mask(reference.path, image, values=values) if f.verdict is not Verdict.OK)
+    findings = check_mask(reference.path, image, values=values) if frame is None else check_grid(reference.path, image)
+    finding = next(f for f in findings if f.verdict is not Verdict.OK)
     if finding.verdict is Verdict.HEADER_COPY and copy_headers:
         return with_header_of(mask, image).data
     if finding.verdict is Verdict.RESAMPLE and resample_masks:
@@ -107,14 +128,28 @@ def _mask_on(
     raise GeometryError(f"{finding.verdict}: {finding.problem}", file=finding.file, mend=finding.mend)
 
 
-def _require_disjoint(case: str, masks: dict[str, Bool[np.ndarray, "x y z"]]) -> None:
+Masks = Mapping[str, Bool[np.ndarray, "x y z"]]
+
+
+def _require_disjoint(case: str, masks: Masks) -> None:
+    for _, said in _overlaps(masks, MOST_OVERLAP):
+        raise CohortError(f"case {case}: {said}", mend="correct the masks, each voxel belongs to one structure")
+
+
+def _without_collisions(case: str, masks: Masks) -> dict[str, Bool[np.ndarray, "x y z"]]:
+    wrong: set[str] = set()
+    for pair, said in _overlaps(masks, MOST_COLLISION):
+        log.warning("%s: %s; neither is taught", case, said)
+        wrong |= set(pair)
+    return {name: mask for name, mask in masks.items() if name not in wrong}
+
+
+def _overlaps(masks: Masks, most: float) -> Iterator[tuple[tuple[str, str], str]]:
+    """Pairs of structures that share more than a fraction of the smaller one, each with what to say of it."""
     sizes = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
     for first, second in combinations(masks, 2):
         smaller = min(first, second, key=sizes.__getitem__)
         shared = int(np.count_nonzero(masks[first] & masks[second]))
-        if shared > MOST_OVERLAP * sizes[smaller]:
-            raise CohortError(
-                f"case {case}: {first} and {second} share {shared} voxels, "
-                f"{100 * shared / sizes[smaller]:.1f} % of the {smaller}",
-                mend="correct the masks, each voxel belongs to one structure",
-            )
+        if shared > most * sizes[smaller]:
+            share = 100 * shared / sizes[smaller]
+            yield (first, second), f"{first} and {second} share {shared} voxels, {share:.1f} % of the {smaller}"

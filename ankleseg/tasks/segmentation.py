@@ -33,10 +33,12 @@ class Segmentation(Task):
     """Segment one structure by a sigmoid, or several by a softmax.
 
     Logs ``train/loss``, ``val/dice_<structure>`` and ``val/dice``, the mean over structures of the mean over
-    volumes; a structure that is neither in the reference nor predicted does not count.
+    volumes; a structure that is neither in the reference nor predicted does not count, nor does one whose reference
+    is not known.
 
     Args:
-        loss: called with logits (B, K, *spatial) and label (B, 1, *spatial).
+        loss: called with logits (B, K, *spatial) and label (B, 1, *spatial), and with known (B, structures) where the
+            references of some structures are not to be believed.
         structures: their names, in the order of the labels.
         validation: how a whole validation volume is predicted.
         penalty: regularisation, called with the network and added to the loss.
@@ -62,7 +64,8 @@ class Segmentation(Task):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         logits = self(batch[keys.IMAGE])
-        loss = self.loss(logits, batch[keys.LABEL])
+        known = [batch[keys.KNOWN]] if keys.KNOWN in batch else []
+        loss = self.loss(logits, batch[keys.LABEL], *known)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
         if self.penalty is not None:
             penalty = self.penalty(self.network)
@@ -80,7 +83,11 @@ class Segmentation(Task):
         probabilities = self.validation(self._inference, image.cpu(), foreground.reshape(image.shape[1:]).cpu().numpy())
         prediction = label_map(probabilities.numpy())
         reference = label.reshape(image.shape[1:]).cpu().numpy()
-        dice = {name: overlap(prediction == k, reference == k).dice for k, name in enumerate(self.structures, start=1)}
+        known = batch[keys.KNOWN][0].tolist() if keys.KNOWN in batch else [True] * len(self.structures)
+        dice = {
+            name: overlap(prediction == k, reference == k).dice if known[k - 1] else None
+            for k, name in enumerate(self.structures, start=1)
+        }
         self._validated.append(dice)
         case = ValidatedCase(batch[keys.CASE][0], image[0].cpu().numpy(), reference, prediction, self.structures)
         return {"case": case}

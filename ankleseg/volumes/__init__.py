@@ -1,7 +1,17 @@
 """Volumes: geometry found from affines, the one reader, the one writer, and the checks before any work."""
 
 from ankleseg.volumes.archives import extract_archive
-from ankleseg.volumes.checks import CaseCheck, Finding, Verdict, check_case, check_image, check_mask, read_mask
+from ankleseg.volumes.checks import (
+    CaseCheck,
+    Finding,
+    Verdict,
+    check_case,
+    check_grid,
+    check_image,
+    check_mask,
+    header_remarks,
+    read_mask,
+)
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import (
     anatomical_axis,
@@ -31,10 +41,12 @@ __all__ = [
     "available_memory",
     "axis_codes",
     "check_case",
+    "check_grid",
     "check_image",
     "check_mask",
     "diagonal_mm",
     "extract_archive",
+    "header_remarks",
     "is_left_handed",
     "on_grid_of",
     "read_header",

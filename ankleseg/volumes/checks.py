@@ -26,9 +26,12 @@ class Verdict(StrEnum):
     """What can be done with a file or a case, from best to worst."""
 
     OK = "ok"
+    SUSPECT = "suspect"
     HEADER_COPY = "fixable by header copy"
     RESAMPLE = "needs resampling"
+    MIRRORED = "mirrored"
     DIFFERENT = "different scan"
+    MISSING = "missing"
     UNREADABLE = "unreadable"
 
 
@@ -73,7 +76,7 @@ def check_case(name: str, images: Sequence[Path], masks: Mapping[Path, Sequence[
         header = None
     if header is not None:
         for image in images[1:]:
-            findings += _grid_findings(image, header)
+            findings += check_grid(image, header)
     for mask, values in masks.items():
         findings += check_mask(mask, header, values=values)
     return CaseCheck(name, tuple(findings))
@@ -85,7 +88,7 @@ def check_image(path: Path) -> list[Finding]:
         volume = read_volume(path)
     except FileError as error:
         return [_unreadable(path, error)]
-    findings = _header_remarks(volume.header)
+    findings = header_remarks(volume.header)
     if volume.data.min() == volume.data.max():
         problem = f"all its voxels hold the value {volume.data.flat[0]:g}"
         findings.append(Finding(path, Verdict.UNREADABLE, problem, "export it again"))
@@ -103,8 +106,8 @@ def check_mask(path: Path, image: Header | None, *, values: Sequence[int] | None
         volume = read_volume(path, dtype=None)
     except FileError as error:
         return [_unreadable(path, error)]
-    findings = _header_remarks(volume.header) + _value_findings(path, volume.data, values)
-    return findings if image is None else findings + _grid_findings(path, image)
+    findings = header_remarks(volume.header) + _value_findings(path, volume.data, values)
+    return findings if image is None else findings + check_grid(path, image)
 
 
 def read_mask(path: str | Path, *, value: int | None = None) -> Volume:
@@ -157,7 +160,8 @@ def _unreadable(path: Path, error: FileError) -> Finding:
     return Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")
 
 
-def _header_remarks(header: Header | None) -> list[Finding]:
+def header_remarks(header: Header | None) -> list[Finding]:
+    """Say what a header leaves open or contradicts; all of it is read in the way that is told."""
     if header is None:
         return []
     remarks = []
@@ -179,8 +183,8 @@ def _header_remarks(header: Header | None) -> list[Finding]:
     return remarks
 
 
-def _grid_findings(path: Path, image: Header) -> list[Finding]:
-    """Compare the grid of a file with that of the image it belongs to."""
+def check_grid(path: Path, image: Header) -> list[Finding]:
+    """Compare the grid of a file with that of the image it belongs to; at most one finding."""
     try:
         header = read_header(path)
     except FileError:

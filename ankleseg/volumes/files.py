@@ -38,7 +38,9 @@ def read_header(path: str | Path) -> Header:
     return read_dicom_header(path)
 
 
-def read_volume(path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int = 3) -> Volume:
+def read_volume(
+    path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int = 3, finite: bool = True
+) -> Volume:
     """Read a volume whole and check it.
 
     Slope and intercept are applied; trailing axes of length one are dropped.
@@ -47,6 +49,7 @@ def read_volume(path: str | Path, *, dtype: DTypeLike | None = np.float32, dimen
         path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder or a .zip.
         dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
         dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence.
+        finite: refuse NaN and infinite voxels; without it the caller has to look for them.
 
     Raises:
         FileError: what `read_header` refuses, another number of axes, truncated or damaged data, more voxels than fit
@@ -63,7 +66,7 @@ def read_volume(path: str | Path, *, dtype: DTypeLike | None = np.float32, dimen
     bytes_a_voxel = header.dtype.itemsize + (0 if dtype is None else np.dtype(dtype).itemsize)
     check_memory(path, math.prod(header.shape) * bytes_a_voxel)
     data = _read_voxels(path, header).reshape(header.shape, order="F")
-    if np.issubdtype(data.dtype, np.floating):
+    if finite and np.issubdtype(data.dtype, np.floating):
         broken = data.size - int(np.count_nonzero(np.isfinite(data)))
         if broken:
             raise FileError(f"holds {broken} NaN or infinite voxels", file=path, mend="replace them, e.g. by 0")

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion
 
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.phantoms import AnkleLabels, Grid, Tissue, cohort, draw_ankle, write_ankle_cohort
-from ankleseg.phantoms.cohort import subject_generators
+from ankleseg.phantoms.exam import subject_generators
 from ankleseg.phantoms.protocol import PROTOCOLS, Protocol
 from ankleseg.phantoms.tissues import tissue_of
 from ankleseg.volumes import axis_codes, read_volume, spacing

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from broken_studies import write_study
 
 from ankleseg.cohorts import Case, Reference
 from ankleseg.volumes import write_volume
@@ -47,3 +48,9 @@ def write_case(tmp_path: Path, foot: dict[str, np.ndarray], affine: np.ndarray) 
         return Case(name=name, subject=name, images=(paths["image"],), references=references, side=side)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def whole_study(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A right and a left foot, each with a dynamic sequence, in order; to be read only."""
+    return write_study(phantom_cohort, tmp_path_factory.mktemp("whole") / "study")

@@ -139,3 +139,17 @@ def test_every_recipe_builds_and_survives_its_node() -> None:
 def test_the_published_threshold_is_one_word_away() -> None:
     config = compose("prepare", ["prepare/foreground=threshold", "out=x"])
     assert build(config.prepare).foreground == Threshold(value=250)
+
+
+def test_a_missing_file_costs_only_its_case(tiny_table: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "table.csv"
+    lines = [line.split(",") for line in tiny_table.read_text().split()[1:]]
+    moved = [[name, *(str(tiny_table.parent / file) for file in files)] for name, *files in lines]
+    rows = [*moved[:2], ["gone", "gone.nii.gz", moved[0][2]], ["unnamed", "", moved[0][2]]]
+    broken.write_text("\n".join(["subject,image,mask_ball", *(",".join(row) for row in rows)]) + "\n")
+    done = run(f"cohort.root={broken}", f"out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 4 cases are prepared" in done.stdout
+    told = {row["case"]: (row["status"], row["problem"]) for row in read_table(tmp_path / "out" / "preflight.csv")}
+    assert told["gone"] == ("failed", "does not exist")
+    assert told["unnamed"] == ("failed", "gives no image for case unnamed")

@@ -67,8 +67,12 @@ def test_killed_and_resumed_equals_uninterrupted(tiny_table: Path, tmp_path: Pat
 
 
 def test_resume_without_a_run_is_told(tmp_path: Path):
+    mistyped = tmp_path / "mistyped"
     result = subprocess.run(
-        [sys.executable, "-m", "ankleseg.train", f"resume={tmp_path}"], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "ankleseg.train", f"resume={mistyped}"], capture_output=True, text=True, cwd=tmp_path
     )
     assert result.returncode == 1
-    assert "holds no run to resume; give a folder with config.yaml and checkpoints/last.ckpt" in result.stderr
+    assert result.stderr == (
+        f"ankleseg: {mistyped}: holds no run to resume; give a folder with config.yaml and checkpoints/last.ckpt\n"
+    )
+    assert not list(tmp_path.iterdir()), "a mistyped folder is not made"

@@ -1,0 +1,129 @@
+"""A folder of registered sequences as a cohort: every frame is a case, its references are the registered masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side
+from ankleseg.cohorts.registrations import GLOBAL, SUFFIX, Registration, read_registrations
+from ankleseg.cohorts.table import read_rows
+from ankleseg.errors import CohortError
+
+TABLE = "participants.tsv"
+
+
+def is_dynamic(root: str | Path) -> bool:
+    """Tell whether a folder holds registered sequences."""
+    return any(Path(root).glob(f"sub-*/**/dyn/*{SUFFIX}"))
+
+
+def load_dynamic(
+    root: str | Path, *, structures: Sequence[str] | None = None, with_static: bool = False, with_suspect: bool = True
+) -> Cohort:
+    """List the frames of registered sequences as cases.
+
+    A bone whose registration failed is ``unknown`` on that frame: it is there, but nobody knows where. A frame on
+    which no bone is known is left out. All frames of a subject stay together in every split.
+
+    Args:
+        root: folder written by ``ankleseg.prepare recipe=ankle_dynamic``, with ``sub-*/[ses-*/]dyn/*_poses.json`` and
+            the 4-D masks ``*_label-<bone>_mask`` beside.
+        structures: those of interest, in the order of their labels; None takes all bones that were registered.
+        with_static: list the static scans too.
+        with_suspect: believe the masks of suspect registrations; else they are unknown too.
+
+    Raises:
+        CohortError: no registered sequences there, an unknown structure, or no frame with a known bone.
+        FileError: a file of poses is broken.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise CohortError("is no folder", file=root, mend="give the folder of prepared sequences")
+    files = sorted(root.glob(f"sub-*/**/dyn/*{SUFFIX}"))
+    if not files:
+        raise CohortError(
+            "holds no registered sequences", file=root, mend="run ankleseg.prepare recipe=ankle_dynamic first"
+        )
+    registered = {file: read_registrations(file) for file in files}
+    bones = {bone for poses in registered.values() for _, bone in poses if bone != GLOBAL}
+    chosen = tuple(sorted(bones) if structures is None else structures)
+    for structure in chosen:
+        if structure not in bones:
+            raise CohortError(
+                f"has no registrations of {structure}", file=root, mend=f"choose among {', '.join(sorted(bones))}"
+            )
+    people = _participants(root)
+    cases: list[Case] = []
+    for file, poses in registered.items():
+        about = _about(root, file, people)
+        cases += _frames(file, poses, about, chosen, with_suspect)
+    if with_static:
+        for folder in dict.fromkeys(file.parents[1] for file in files):
+            cases += _static(folder, _about(root, folder / "dyn" / "x", people), chosen)
+    if not cases:
+        raise CohortError("has no frame on which a bone is known", file=root, mend="look at its status.tsv")
+    return Cohort(root, tuple(cases), chosen)
+
+
+def _frames(
+    file: Path, poses: dict[tuple[int, str], Registration], about: dict, structures: Sequence[str], with_suspect: bool
+) -> list[Case]:
+    name = file.name.removesuffix(SUFFIX)
+    image = file.with_name(f"{name}_dynamic.nii.gz")
+    masks = {bone: file.with_name(f"{name}_label-{bone}_mask.nii.gz") for bone in structures}
+    references = {bone: Reference(mask) for bone, mask in masks.items() if mask.is_file()}
+    believed = ("ok", "suspect") if with_suspect else ("ok",)
+    cases = []
+    for frame in sorted({frame for frame, _ in poses}):
+        found = {bone: poses.get((frame, bone)) for bone in structures}
+        known = [
+            bone for bone, pose in found.items() if bone in references and pose is not None and pose.status in believed
+        ]
+        if known:
+            cases.append(
+                Case(
+                    name=f"{name}_frame-{frame:02d}",
+                    images=(image,),
+                    references=references,
+                    frame=frame,
+                    unknown=tuple(bone for bone in structures if bone not in known),
+                    **about,
+                )
+            )
+    return cases
+
+
+def _static(folder: Path, about: dict, structures: Sequence[str]) -> list[Case]:
+    """The static scan of a subject or session, where it lies there with its masks."""
+    found = sorted((folder / "anat").glob("*_T1w.nii.gz"))
+    cases = []
+    for image in found[:1]:
+        name = image.name.removesuffix("_T1w.nii.gz")
+        masks = {bone: image.with_name(f"{name}_label-{bone}_mask.nii.gz") for bone in structures}
+        references = {bone: Reference(mask) for bone, mask in masks.items() if mask.is_file()}
+        unknown = tuple(bone for bone in structures if bone not in references)
+        if references:
+            cases.append(Case(name=name, images=(image,), references=references, unknown=unknown, **about))
+    return cases
+
+
+def _about(root: Path, file: Path, people: dict[str, dict[str, str]]) -> dict:
+    """Subject, group and side of a file below ``sub-*``."""
+    subject = file.relative_to(root).parts[0]
+    row = people.get(subject, {})
+    side = parse_side(row.get("side"), root / TABLE, subject)
+    return {"subject": subject, "group": known_text(row.get("group")), "side": side}
+
+
+def _participants(root: Path) -> dict[str, dict[str, str]]:
+    """The table of the folder, or of the dataset it is a derivative of."""
+    for folder in (root, *((root.parents[1],) if root.parent.name == "derivatives" else ())):
+        if (folder / TABLE).is_file():
+            rows = read_rows(folder / TABLE)
+            if "participant_id" not in rows[0]:
+                raise CohortError(
+                    "has no column participant_id", file=folder / TABLE, mend="name its first column participant_id"
+                )
+            return {row["participant_id"]: row for row in rows}
+    return {}

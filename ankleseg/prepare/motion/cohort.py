@@ -1,0 +1,155 @@
+"""A whole cohort in motion: subjects one after the other, in several processes, or on a dask cluster."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import platform
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ankleseg import __version__
+from ankleseg.cohorts import Case, Cohort, load_cohort
+from ankleseg.errors import ConfigError
+from ankleseg.prepare.cleaning.cohort import write_descriptions, write_rows
+from ankleseg.prepare.motion.files import QUALITY, write_table
+from ankleseg.prepare.motion.overrule import Overrules, read_overrules
+from ankleseg.prepare.motion.recipe import MotionRecipe
+from ankleseg.prepare.motion.subject import SubjectResult, process_subject
+from ankleseg.volumes import replace_file
+
+
+def prepare_motion_cohort(
+    cohort: Cohort | str | Path,
+    out: str | Path,
+    recipe: MotionRecipe | None = None,
+    *,
+    subjects: Sequence[str] | None = None,
+    bones: Sequence[str] | None = None,
+    workers: int = 1,
+    dask: str | None = None,
+) -> list[SubjectResult]:
+    """Clean a cohort, follow the bones of every subject through every sequence, and write tables and reports.
+
+    Subjects that are whole already are taken as they are. The result does not depend on how the work was shared.
+
+    Args:
+        cohort: loaded with ``strict=False``, or where it is.
+        out: folder of the derivative.
+        recipe: settings; None takes the defaults.
+        subjects: only these.
+        bones: only these; None takes those of the recipe.
+        workers: subjects done at once, each in a process of its own.
+        dask: address of a dask scheduler that shares the work instead.
+
+    Returns:
+        A result a subject, in the order of the cohort.
+
+    Raises:
+        ConfigError: no worker, or dask is not installed.
+        CohortError: an unknown subject, or an ``overrule.tsv`` that cannot be understood.
+    """
+    recipe = recipe or MotionRecipe()
+    if not isinstance(cohort, Cohort):
+        cohort = load_cohort(cohort, strict=False)
+    if subjects is not None:
+        cohort = cohort.select(subjects)
+    if bones is not None:
+        recipe = replace(recipe, cleaning=replace(recipe.cleaning, bones=tuple(bones)))
+    if workers < 1:
+        raise ConfigError(f"{workers} workers do nothing", mend="use at least 1")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    overrules = read_overrules(out)
+    write_descriptions(cohort, out)
+    found: dict[str, SubjectResult] = {}
+    for result in _progress(_work(cohort.cases, out, recipe, overrules, workers, dask), len(cohort.cases)):
+        found[result.case] = result
+    results = [found[case.name] for case in cohort.cases]
+    write_cohort_tables(cohort, out, recipe, results)
+    return results
+
+
+def describe(results: Sequence[SubjectResult]) -> str:
+    """Return a line a subject, and one for all bones and frames."""
+    lines = []
+    for result in results:
+        counts = Counter(row["status"] for row in result.quality)
+        told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "suspect", "failed") if counts[status])
+        reasons = [f"{Path(row['file']).name}: {row['problem']}" for row in result.cleaning if row["problem"]]
+        why = result.problem or "; ".join(reasons)
+        lines.append("  ".join(part for part in (result.name, result.status, told, why) if part))
+    total = Counter(row["status"] for result in results for row in result.quality)
+    bones = sum(total.values())
+    lines.append(f"{bones} bones on frames: {total['ok']} ok, {total['suspect']} suspect, {total['failed']} failed")
+    return "\n".join(lines)
+
+
+def write_cohort_tables(cohort: Cohort, out: Path, recipe: MotionRecipe, results: Sequence[SubjectResult]) -> None:
+    """Write ``cleaning.tsv``, ``status.tsv``, ``manifest.json`` and ``report.html``."""
+    from ankleseg.prepare.motion.page import cohort_page
+
+    write_rows([row for result in results for row in result.cleaning], out)
+    write_table(out / "status.tsv", [row for result in results for row in result.quality], QUALITY)
+    manifest: dict[str, Any] = {
+        "ankleseg": __version__,
+        "python": platform.python_version(),
+        "cohort": str(cohort.root.resolve()),
+        "recipe": repr(recipe),
+        "subjects": {result.name: {"status": result.status, "problem": result.problem} for result in results},
+    }
+    with replace_file(out / "manifest.json") as part:
+        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    page = cohort_page(f"Bones in motion: {cohort.root.resolve().name}", results, recipe)
+    with replace_file(out / "report.html") as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def _work(
+    cases: Sequence[Case], out: Path, recipe: MotionRecipe, overrules: Overrules, workers: int, dask: str | None
+) -> Iterator[SubjectResult]:
+    if dask is not None:
+        yield from _by_dask(cases, out, recipe, overrules, dask)
+    elif workers == 1:
+        for case in cases:
+            yield process_subject(case, out, recipe, overrules)
+    else:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            tasks = [pool.submit(process_subject, case, out, recipe, overrules) for case in cases]
+            try:
+                for task in as_completed(tasks):
+                    yield task.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _by_dask(
+    cases: Sequence[Case], out: Path, recipe: MotionRecipe, overrules: Overrules, address: str
+) -> Iterator[SubjectResult]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError:
+        raise ConfigError("dask is not installed", mend="pip install 'ankleseg[cluster]'") from None
+    with Client(address, timeout="30s") as client:
+        # Subjects are never repeated by the scheduler: the folder of a subject belongs to one process.
+        tasks = [
+            client.submit(process_subject, case, out.resolve(), recipe, overrules, pure=False, retries=0)
+            for case in cases
+        ]
+        for task in as_completed(tasks):
+            yield task.result()
+
+
+def _progress(results: Iterator[SubjectResult], count: int) -> Iterator[SubjectResult]:
+    from tqdm import tqdm
+
+    with tqdm(total=count, desc="following bones", unit="subject") as bar:
+        for result in results:
+            bar.set_postfix_str(result.name)
+            bar.update()
+            yield result
