@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-for room in ("volumes", "measures", "prepare", "patches", "networks", "losses", "predict"):
+for room in ("volumes", "measures", "rigid", "prepare", "patches", "networks", "losses", "predict"):
     install_import_hook(f"ankleseg.{room}", "shape_checks.checked")
 
 import numpy as np  # noqa: E402

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ankleseg.predict.tiles import blending_weights, box_of, tile_corners
 
 SLICE_MARGIN = 32  # voxels of surroundings kept around the foreground in whole slices
 
-Job = tuple[int, tuple[int, ...]]  # item of the stack, corner of the tile
+Job = tuple[int, tuple[int, ...], tuple[int, ...]]  # item of the stack, corner and sides of the tile
 
 
 def probabilities_of(logits: Float[Tensor, "b k *spatial"]) -> Float[Tensor, "b structures *spatial"]:
@@ -115,27 +116,29 @@ class WholeVolume:
         stack = image.movedim(3, 0) if flat else image[None]
         mask = np.moveaxis(foreground, 2, 0) if flat else foreground[None]
         divisor = required_divisor(network)
-        box = box_of(np.any(mask, axis=0), SLICE_MARGIN, divisor) if self.mode == "slices" else None
-        window = [b.stop - b.start for b in box] if box is not None else list(self.window)
-        window = [-(-side // divisor) * divisor for side in window]
-        jobs = list(self._jobs(mask, window, box))
+        jobs = list(self._jobs(mask, divisor))
+        largest = max((job[2] for job in jobs), key=math.prod, default=tuple(self.window))
         found = probe(network, image.shape[0], len(self.window))
-        batch = self.batch_that_fits(found, stack.shape, window)
+        batch = self.batch_that_fits(found, stack.shape, largest)
         with torch.inference_mode():
-            result = self._run(network, stack, jobs, window, batch, found.structures, progress)
+            result = self._run(network, stack, jobs, batch, found.structures, progress)
         return result.movedim(0, 3) if flat else result[0]
 
-    def _jobs(self, mask: np.ndarray, window: list[int], box: tuple[slice, ...] | None) -> Iterator[Job]:
+    def _jobs(self, mask: np.ndarray, divisor: int) -> Iterator[Job]:
+        window = tuple(-(-side // divisor) * divisor for side in self.window)
+        overlap = self.overlap if self.mode == "tiles" else 0.0
         for item in range(mask.shape[0]):
             if not mask[item].any():
                 continue
-            if box is not None:
-                yield item, tuple(b.start for b in box)
+            if self.mode == "slices":
+                box = box_of(mask[item], SLICE_MARGIN, divisor)
+                assert box is not None
+                sides = tuple(-(-(cut.stop - cut.start) // divisor) * divisor for cut in box)
+                yield item, tuple(cut.start for cut in box), sides
                 continue
-            overlap = self.overlap if self.mode == "tiles" else 0.0
             for corner in tile_corners(mask.shape[1:], window, overlap):
                 if mask[item][tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))].any():
-                    yield item, corner
+                    yield item, corner, window
 
     def batch_that_fits(self, found: Probe, stack_shape: Sequence[int], window: Sequence[int]) -> int:
         """Tiles in one pass so that the working memory stays within ``memory_gb``.
@@ -160,23 +163,21 @@ class WholeVolume:
         network: nn.Module,
         stack: Tensor,
         jobs: list[Job],
-        window: list[int],
         batch: int,
         structures: int,
         progress: Callable[[float], object] | None,
     ) -> Tensor:
         device = next(network.parameters()).device
         blended = self.mode == "tiles"
-        weights = blending_weights(window, self.blend)
+        weights = blending_weights(jobs[0][2], self.blend) if blended and jobs else torch.ones(())
         result = torch.zeros(stack.shape[0], structures, *stack.shape[2:])
         coverage = torch.zeros(stack.shape[0], *stack.shape[2:]) if blended else None
         if not blended:  # tiles shifted back at the border come last in the grid; whole ones shall win
             jobs = jobs[::-1]
-        for first in range(0, len(jobs), batch):
-            some = jobs[first : first + batch]
-            tiles = torch.stack([_cut(stack[item], corner, window) for item, corner in some])
+        for some in _batches(jobs, batch):
+            tiles = torch.stack([_cut(stack[item], corner, window) for item, corner, window in some])
             probabilities = probabilities_of(network(tiles.to(device))).cpu()
-            for (item, corner), values in zip(some, probabilities, strict=True):
+            for (item, corner, window), values in zip(some, probabilities, strict=True):
                 room = tuple(slice(c, min(c + w, n)) for c, w, n in zip(corner, window, stack.shape[2:], strict=True))
                 inside = tuple(slice(0, r.stop - r.start) for r in room)
                 here = result[item][(slice(None), *room)]
@@ -190,6 +191,14 @@ class WholeVolume:
         if coverage is not None:
             result /= coverage.clamp_min(1e-12)[:, None]
         return result
+
+
+def _batches(jobs: Sequence[Job], size: int) -> Iterator[list[Job]]:
+    """Neighbouring jobs of one window, at most ``size`` at once."""
+    for _, group in itertools.groupby(jobs, key=lambda job: job[2]):
+        alike = list(group)
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
 
 
 def _cut(item: Tensor, corner: Sequence[int], window: Sequence[int]) -> Tensor:

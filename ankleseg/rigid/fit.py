@@ -97,32 +97,34 @@ def fit(
     return Fit(*(torch.cat([getattr(part, name) for part in parts]) for name in Fit.__dataclass_fields__))
 
 
-def look(
-    template: Template, voxels: Voxels, items: slice, static_from_frame: Float[Tensor, "b 4 4"], centre: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Columns of the template (b, n, K, columns) at every part of the profile of every frame voxel, and the place of
-    these parts in the static world relative to the centre (b, n, K, 3)."""
+def arms_of(
+    voxels: Voxels, items: slice, static_from_frame: Float[Tensor, "b 4 4"], centre: Float[Tensor, "b 3"]
+) -> Float[Tensor, "b n k 3"]:
+    """Places in the static world, relative to the centre, of every part of the profile of every frame voxel."""
     rotation = static_from_frame[items, :3, :3]
     # Points are moved relative to the centre, so that single precision is enough far from the origin.
     back = rotation.mT @ (centre[items] - static_from_frame[items, :3, 3])[..., None]
     arms = (voxels.points[items] - back.mT.to(voxels.points)) @ rotation.mT.to(voxels.points)
-    arms = arms[:, :, None] + (voxels.offsets @ rotation.mT.to(voxels.points))[:, None]
-    return template.sample(arms + centre[items, None, None].to(arms)), arms
+    return arms[:, :, None] + (voxels.offsets @ rotation.mT.to(voxels.points))[:, None]
 
 
-def weight_of(found: Tensor, voxels: Voxels, items: slice) -> Tensor:
-    """Weight (b, n) of each frame voxel: that of the structure, seen through the slice profile."""
-    return (found[..., -1] @ voxels.shares) * voxels.valid[items]
+def weights_at(
+    template: Template, voxels: Voxels, items: slice, static_from_frame: Tensor, centre: Tensor
+) -> Float[Tensor, "b n"]:
+    """Weight of each frame voxel: that of the structure, seen through the slice profile."""
+    places = arms_of(voxels, items, static_from_frame, centre) + centre[items, None, None].to(voxels.points)
+    return (template.weight_at(places) @ voxels.shares) * voxels.valid[items]
 
 
 def _fit_some(
     template: Template, voxels: Voxels, items: slice, static_from_frame: Tensor, centre: Tensor, order: int
 ) -> Fit:
-    found, arms = look(template, voxels, items, static_from_frame, centre)
+    arms = arms_of(voxels, items, static_from_frame, centre)
+    found = template.sample(arms + centre[items, None, None].to(arms))
     kinds = template.tones
     tones = voxels.shares @ found[..., :kinds]
     observed = voxels.values[items]
-    weight = weight_of(found, voxels, items)
+    weight = (found[..., -1] @ voxels.shares) * voxels.valid[items]
     total = weight.sum(1).clamp(min=1e-6)
     share = weight / total[:, None]
 
@@ -151,7 +153,10 @@ def _fit_some(
     moved_weighted = moved * share[..., None]
     hessian = (moved_weighted.mT @ moved).double() - cross.mT @ torch.linalg.solve(normal, cross)
     gradient = -(moved_weighted.mT @ residual[..., None]).double()[..., 0]
-    return Fit(noise / variance, correlation, total, total * voxels.thinning[items], noise, hessian, gradient)
+    # As many coefficients as voxels explain anything, and an empty frame most of all.
+    enough = (weight > 0).sum(1) > linear.shape[-1]
+    cost = torch.where(enough, noise / variance, torch.ones_like(noise))
+    return Fit(cost, correlation, total, total * voxels.thinning[items], noise, hessian, gradient)
 
 
 def _solve(

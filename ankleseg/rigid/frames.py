@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from ankleseg.rigid.fit import Voxels, look, weight_of
+from ankleseg.rigid.fit import Voxels, weights_at
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.template import Template
 from ankleseg.volumes.geometry import slice_axis, spacing
@@ -27,11 +27,13 @@ class Frames:
         values: (T, X, Y, Z) float32.
         affine: (4, 4) float64, voxel to world.
         profile: of the slices.
+        known: (T, Z) slices that hold an image; a missing one holds a single value.
     """
 
     values: Float[Tensor, "t x y z"]
     affine: Float[np.ndarray, "4 4"]
     profile: SliceProfile
+    known: Bool[Tensor, "t z"]
 
     @property
     def normal(self) -> Float[np.ndarray, "3"]:
@@ -50,11 +52,14 @@ class Frames:
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 the few levels of one sequence, which share its life
     def smoothed(self, deviation: float) -> Frames:
-        """Blurred in the slice plane by a Gaussian of ``deviation`` mm."""
+        """Blurred in the slice plane by a Gaussian of ``deviation`` mm, on a grid that is as coarse as that allows."""
         if not deviation:
             return self
-        values = self.values.movedim(3, 1)
-        for axis, size in enumerate(spacing(self.affine)[:2]):
+        factor = max(1, int(0.4 * deviation / self.voxel))
+        values = functional.avg_pool2d(self.values.movedim(3, 1), factor)
+        coarser = np.diag([factor, factor, 1.0, 1.0])
+        coarser[:2, 3] = (factor - 1) / 2
+        for axis, size in enumerate(spacing(self.affine)[:2] * factor):
             kernel = _gaussian(deviation / float(size)).to(values)
             half = len(kernel) // 2
             shape = (1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1)
@@ -62,7 +67,7 @@ class Frames:
             flat = values.reshape(-1, 1, *values.shape[2:])
             flat = functional.conv2d(functional.pad(flat, padding, mode="replicate"), kernel.reshape(shape))
             values = flat.reshape(values.shape)
-        return Frames(values.movedim(1, 3).contiguous(), self.affine, self.profile)
+        return Frames(values.movedim(1, 3).contiguous(), self.affine @ coarser, self.profile, self.known)
 
 
 def as_frames(
@@ -73,7 +78,9 @@ def as_frames(
     order = [other for other in range(3) if other != axis] + [axis]
     values = np.transpose(data, (3, *order)).astype(np.float32)
     values = values / max(float(np.abs(values).mean()), 1e-6)
-    return Frames(torch.from_numpy(np.ascontiguousarray(values)).to(device), affine[:, [*order, 3]], profile)
+    stacked = torch.from_numpy(np.ascontiguousarray(values)).to(device)
+    known = stacked.amax((1, 2)) > stacked.amin((1, 2))
+    return Frames(stacked, affine[:, [*order, 3]], profile, known)
 
 
 def choose_voxels(
@@ -106,6 +113,7 @@ def choose_voxels(
     indices = (low[:, None] + offsets).to(device)
     shape = torch.tensor(frames.values.shape[1:], device=device)
     inside = ((indices >= 0) & (indices < shape)).all(-1) & (offsets < (high - low)[:, None]).all(-1).to(device)
+    inside &= frames.known[frame].gather(1, indices[..., 2].clamp(0, frames.known.shape[1] - 1))
     affine = torch.from_numpy(frames.affine).to(device)
     points = (indices.double() @ affine[:3, :3].T + affine[:3, 3]).float()
     wanted = inside
@@ -128,12 +136,7 @@ def _weights(frames: Frames, template: Template, points: Tensor, inside: Tensor,
     candidates = Voxels(points, points[..., 0], inside, *frames.offsets(2), points[:, 0, 0])
     centre = torch.zeros(len(points), 3, dtype=torch.float64, device=points.device)
     chunks = (slice(first, first + 8) for first in range(0, len(points), 8))
-    return torch.cat(
-        [
-            weight_of(look(template, candidates, chunk, static_from_frame, centre)[0], candidates, chunk)
-            for chunk in chunks
-        ]
-    )
+    return torch.cat([weights_at(template, candidates, chunk, static_from_frame, centre) for chunk in chunks])
 
 
 def _index_boxes(frames: Frames, box: Tensor, static_from_frame: Tensor, around: float) -> tuple[Tensor, Tensor]:
@@ -159,7 +162,8 @@ def _spread(wanted: Tensor, count: int) -> Tensor:
         if len(found) > count:
             found = found[torch.linspace(0, len(found) - 1, count, device=found.device).round().long()]
         rows.append(found)
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+    rows.append(rows[0].new_full((1,), -1))  # so that there is a voxel, if an invalid one, where no item has any
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)[:-1]
 
 
 def _gaussian(deviation: float) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -26,15 +27,17 @@ class Criteria:
         error_mm: standard error of the pose over the bone, at most; large where the similarity is flat.
         error_degrees: standard error of the rotation, at most.
         jump_mm: distance over the bone from the pose half-way between those of the frames beside it, at most.
+        apart_mm: distance by which a bone has left the bones beside it, at most.
         gate: least correlation of frame and posed scan over the whole foot; the published one is 0.64 (Coupeau 2020),
             which depends on the contrast of both scans. None leaves it out.
     """
 
     overlap: tuple[float, float] = (0.7, 0.4)
-    explained: tuple[float, float] = (0.5, 0.25)
+    explained: tuple[float, float] = (0.6, 0.3)
     error_mm: tuple[float, float] = (0.4, 1.5)
     error_degrees: tuple[float, float] = (1.0, 4.0)
     jump_mm: tuple[float, float] = (5.0, 15.0)
+    apart_mm: tuple[float, float] = (15.0, 30.0)
     gate: float | None = None
 
 
@@ -61,6 +64,7 @@ def judge(
     points: Float[np.ndarray, "n 3"],
     criteria: Criteria,
     *,
+    apart_mm: Float[np.ndarray, "t"] | None = None,
     unusable: Sequence[int] = (),
 ) -> list[Verdict]:
     """Judge a bone on every frame.
@@ -69,6 +73,7 @@ def judge(
         bone, whole: registration of the bone and of the whole foot.
         points: of the bone in the static scan, mm.
         criteria: limits.
+        apart_mm: how far the bone has left its neighbours, of `apart`; None leaves it out.
         unusable: frames that hold no image.
     """
     frames = len(bone.frame_from_static)
@@ -85,12 +90,40 @@ def judge(
             ("its rotation is hardly determined", _most(bone.error_degrees[frame], criteria.error_degrees)),
             ("jumps between frames", _most(step_mm[frame], criteria.jump_mm)),
         ]
+        if apart_mm is not None:
+            told.append(("has left the bones beside it", _most(apart_mm[frame], criteria.apart_mm)))
         if criteria.gate is not None and not whole.correlation[frame] >= criteria.gate:
             told.append((f"the correlation over the foot is below {criteria.gate:g}", 2))
         worst = max(level for _, level in told)
         reasons = "; ".join(text for text, level in told if level)
         verdicts.append(Verdict(STATUSES[worst], reasons, float(step_mm[frame]), float(step_degrees[frame])))
     return verdicts
+
+
+def apart(
+    poses: Mapping[str, Float[np.ndarray, "t 4 4"]], points: Mapping[str, Float[np.ndarray, "n 3"]]
+) -> dict[str, Float[np.ndarray, "t"]]:
+    """Return how far each bone has moved away from the bones beside it, in mm; empty for a single bone.
+
+    The place half-way between the nearest points of two bones is moved by the poses of both; of a bone's distances to
+    all others the least counts, so that a bone that is lost is told, and not its neighbours.
+
+    Args:
+        poses: ``frame_from_static``.
+        points: of each bone in the static scan, mm.
+    """
+    from scipy.spatial import cKDTree
+
+    away: dict[str, list[np.ndarray]] = {bone: [] for bone in poses}
+    for first, second in combinations(poses, 2):
+        distance, nearest = cKDTree(points[second]).query(points[first])
+        closest = int(np.argmin(distance))
+        middle = (points[first][closest] + points[second][nearest[closest]]) / 2
+        places = [transform(poses[bone], middle[None])[:, 0] for bone in (first, second)]
+        gap = np.linalg.norm(places[0] - places[1], axis=1)
+        away[first].append(gap)
+        away[second].append(gap)
+    return {bone: np.min(gaps, axis=0) for bone, gaps in away.items() if gaps}
 
 
 def _least(value: float, limits: tuple[float, float]) -> int:

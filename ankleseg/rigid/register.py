@@ -51,7 +51,7 @@ class Level:
 
 COARSE = Level(smoothing=5.0, parts=2, count=1000, steps=10, order=1)
 MIDDLE = Level(smoothing=1.2, parts=4, count=4000, steps=8, order=2)
-FINE = Level(smoothing=0.0, parts=4, count=24000, steps=6, order=2)
+FINE = Level(smoothing=0.0, parts=4, count=10000, steps=6, order=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ class _Structure:
         return self._refine(self._level(FINE), FINE, found.static_from_frame)
 
     def _level(self, level: Level) -> _Level:
-        voxel = max(self.frames.voxel, 0.7 * level.smoothing)
+        voxel = max(self.frames.voxel, 0.4 * level.smoothing)
         template = self.static.template(voxel, level.smoothing, self.frames.values.device)
         return template, self.frames.smoothed(level.smoothing)
 

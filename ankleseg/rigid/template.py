@@ -25,6 +25,7 @@ class Template:
     Attributes:
         table: (voxels, 4·tones + 1); each tone, the gradients of the tones in the world (1/mm, tone by tone), and
             the weight of the structure.
+        weight: (voxels, 1) the weight alone.
         tones: how many functions of intensity and place are kept (see `StaticScan`).
         shape: of the grid.
         affine: (4, 4) float64, voxel to world.
@@ -32,6 +33,7 @@ class Template:
     """
 
     table: Float[Tensor, "voxels columns"]
+    weight: Float[Tensor, "voxels 1"]
     tones: int
     shape: tuple[int, int, int]
     affine: Float[np.ndarray, "4 4"]
@@ -40,6 +42,13 @@ class Template:
     def sample(self, points: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points columns"]:
         """Interpolate all columns linearly at world points in mm; beyond the grid every column is that of its border,
         where the weights are zero."""
+        return self._read(self.table, points)
+
+    def weight_at(self, points: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points"]:
+        """Interpolate the weight alone."""
+        return self._read(self.weight, points)[..., 0]
+
+    def _read(self, table: Tensor, points: Tensor) -> Tensor:
         voxel_from_world = torch.from_numpy(np.linalg.inv(self.affine)).to(points)
         flat = points.reshape(-1, 3)
         voxels = torch.addmm(voxel_from_world[:3, 3], flat, voxel_from_world[:3, :3].T)
@@ -53,7 +62,7 @@ class Template:
         (x0, x1), (y0, y1), (z0, z1) = ((1 - part, part) for part in fraction.unbind(1))
         pairs = [near * far for near in (x0, x1) for far in (y0, y1)]
         shares = torch.stack([pair * end for pair in pairs for end in (z0, z1)], 1)
-        found = functional.embedding_bag(indices, self.table, per_sample_weights=shares, mode="sum")
+        found = functional.embedding_bag(indices, table, per_sample_weights=shares, mode="sum")
         return found.reshape(*points.shape[:-1], -1)
 
 
@@ -108,10 +117,10 @@ class StaticScan:
         size = spacing(self.affine)
         factors = _factors(size, self.through, voxel)
         tones, share = self.tones, self.weight.copy()
-        if smoothing:
-            blur = [0 if axis == self.through else smoothing / size[axis] for axis in range(3)]
-            tones = [gaussian_filter(tone, blur, truncate=3) for tone in tones]
         tones = [_block_mean(tone, factors) for tone in tones]
+        if smoothing:
+            blur = [0 if axis == self.through else smoothing / (size * factors)[axis] for axis in range(3)]
+            tones = [gaussian_filter(tone, blur, truncate=3) for tone in tones]
         affine = self.affine @ _coarser(factors)
         turned = np.linalg.inv(affine[:3, :3]).astype(np.float32)
         for axis in range(3):  # beyond the grid the border is read: it must not have weight
@@ -125,7 +134,8 @@ class StaticScan:
         table[..., -1] = share
         first, second, third = share.shape
         flat = torch.from_numpy(table.reshape(-1, table.shape[-1])).to(device)
-        return Template(flat, count, (first, second, third), affine, _world_box(share, affine))
+        weight = torch.from_numpy(share.reshape(-1, 1).copy()).to(device)
+        return Template(flat, weight, count, (first, second, third), affine, _world_box(share, affine))
 
 
 def _factors(size: np.ndarray, through: int, voxel: float) -> list[int]:

@@ -18,7 +18,7 @@ from ankleseg.prepare.motion.masks import fractions_on_frame
 from ankleseg.prepare.motion.overrule import Overrules
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.rigid.profile import SliceProfile
-from ankleseg.rigid.quality import Verdict, judge
+from ankleseg.rigid.quality import Verdict, apart, judge
 from ankleseg.rigid.register import GLOBAL, Registered, register_sequence
 from ankleseg.volumes.landmarks import read_landmarks
 from ankleseg.volumes.poses import invert_pose, transform
@@ -91,13 +91,21 @@ def move_sequence(
         device=recipe.device,
     )
     verdicts, shared, fractions = {}, {}, {}
+    points = {bone: _points(mask, static.affine) for bone, mask in cleaned.masks.items()}
+    gaps = apart({bone: registered[bone].frame_from_static for bone in points}, points)
     for bone, mask in cleaned.masks.items():
-        points = _points(mask, static.affine)
-        own = judge(registered[bone], registered[GLOBAL], points, recipe.criteria, unusable=tuple(sequence.unusable))
+        own = judge(
+            registered[bone],
+            registered[GLOBAL],
+            points[bone],
+            recipe.criteria,
+            apart_mm=gaps.get(bone),
+            unusable=tuple(sequence.unusable),
+        )
         verdicts[bone] = tuple(
             _overruled(verdict, overrules.get((sequence.name, frame, bone))) for frame, verdict in enumerate(own)
         )
-        shared[bone] = _shared(mask, static.affine, points, registered[bone], registered[GLOBAL])
+        shared[bone] = _shared(mask, static.affine, points[bone], registered[bone], registered[GLOBAL])
         fractions[bone] = np.zeros(volume.data.shape, np.float32)
         for frame, verdict in enumerate(verdicts[bone]):
             if verdict.status != "failed":
