@@ -16,7 +16,7 @@ are taken on these.
 What is not level: `register_sequence` also tries the start turned by some angles, and the poses of neighbouring frames;
 the peers start once. The row ``the start`` tells how far off it was.
 
-Before the contest every way must find a known pose on a noiseless frame within 0.5 mm, so that none loses by a
+Before the contest every way must find a known pose on a noiseless frame within 1.5 mm, so that none loses by a
 mistaken conversion.
 """
 
@@ -44,7 +44,7 @@ WAYS = tuple(
     for blurred in ("", ", blurred")
 )
 OURS = "ankleseg"
-WITHIN = 0.5  # mm, of the self-test
+WITHIN = 1.5  # mm, of the self-test; a mistaken conversion is off by the 2.5 mm and 7° of its pose, or more
 
 
 def main() -> None:

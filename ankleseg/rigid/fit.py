@@ -23,6 +23,7 @@ from torch import Tensor
 from ankleseg.rigid.template import Template
 
 CHUNK = 500_000  # interpolated points at once, to bound the memory
+LEAST_VARIANCE = 1e-9  # of intensities of about unit size: less is no image
 RELATIVE_RIDGE = 1e-6
 PRIOR = 1e-3  # relative ridge on the gain, which is 1 but for the coils
 
@@ -99,7 +100,7 @@ def fit(
 
 def arms_of(
     voxels: Voxels, items: slice, static_from_frame: Float[Tensor, "b 4 4"], centre: Float[Tensor, "b 3"]
-) -> Float[Tensor, "b n k 3"]:
+) -> Float[Tensor, "some n k 3"]:
     """Places in the static world, relative to the centre, of every part of the profile of every frame voxel."""
     rotation = static_from_frame[items, :3, :3]
     # Points are moved relative to the centre, so that single precision is enough far from the origin.
@@ -110,7 +111,7 @@ def arms_of(
 
 def weights_at(
     template: Template, voxels: Voxels, items: slice, static_from_frame: Tensor, centre: Tensor
-) -> Float[Tensor, "b n"]:
+) -> Float[Tensor, "some n"]:
     """Weight of each frame voxel: that of the structure, seen through the slice profile."""
     places = arms_of(voxels, items, static_from_frame, centre) + centre[items, None, None].to(voxels.points)
     return (template.weight_at(places) @ voxels.shares) * voxels.valid[items]
@@ -154,7 +155,7 @@ def _fit_some(
     hessian = (moved_weighted.mT @ moved).double() - cross.mT @ torch.linalg.solve(normal, cross)
     gradient = -(moved_weighted.mT @ residual[..., None]).double()[..., 0]
     # As many coefficients as voxels explain anything, and an empty frame most of all.
-    enough = (weight > 0).sum(1) > linear.shape[-1]
+    enough = ((weight > 0).sum(1) > linear.shape[-1]) & (variance > LEAST_VARIANCE)
     cost = torch.where(enough, noise / variance, torch.ones_like(noise))
     return Fit(cost, correlation, total, total * voxels.thinning[items], noise, hessian, gradient)
 

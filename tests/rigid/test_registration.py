@@ -140,15 +140,6 @@ def test_overlap_is_the_share_inside_the_field_of_view(scene: Scene, found: dict
     assert errors(cut, scene)["heel"].max() < 0.3
 
 
-def test_where_nothing_is_seen_nothing_is_explained(scene: Scene) -> None:
-    """A bone far from all frames: the others go on."""
-    far = Scene(scene.static, dict(scene.masks), scene.foot, scene.frames, scene.poses)
-    away = register(far, frames=scene.frames[:8])
-    for name in ("ankle", "shin"):
-        assert np.isfinite(away[name].frame_from_static).all()
-        assert all(is_rigid(pose) for pose in away[name].frame_from_static)
-
-
 def test_an_empty_weight_is_told(scene: Scene) -> None:
     empty = Scene(scene.static, {**scene.masks, "shin": np.zeros_like(scene.masks["shin"])}, scene.foot, scene.frames, {})
     with pytest.raises(GeometryError, match="^the weight of shin is empty; check its mask$"):
