@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 from torch.nn import functional
 
@@ -71,7 +71,7 @@ class Frames:
 
 
 def as_frames(
-    data: Float[np.ndarray, "x y z t"], affine: Float[np.ndarray, "4 4"], profile: SliceProfile, device: torch.device
+    data: Real[np.ndarray, "x y z t"], affine: Float[np.ndarray, "4 4"], profile: SliceProfile, device: torch.device
 ) -> Frames:
     """Bring the slice axis last and time first; intensities to about unit size."""
     axis = slice_axis(affine)

@@ -32,12 +32,12 @@ class Criteria:
             which depends on the contrast of both scans. None leaves it out.
     """
 
-    overlap: tuple[float, float] = (0.7, 0.4)
-    explained: tuple[float, float] = (0.6, 0.3)
-    error_mm: tuple[float, float] = (0.4, 1.5)
-    error_degrees: tuple[float, float] = (1.0, 4.0)
-    jump_mm: tuple[float, float] = (5.0, 15.0)
-    apart_mm: tuple[float, float] = (15.0, 30.0)
+    overlap: Sequence[float] = (0.7, 0.4)
+    explained: Sequence[float] = (0.6, 0.3)
+    error_mm: Sequence[float] = (0.4, 1.5)
+    error_degrees: Sequence[float] = (1.0, 4.0)
+    jump_mm: Sequence[float] = (5.0, 15.0)
+    apart_mm: Sequence[float] = (15.0, 30.0)
     gate: float | None = None
 
 
@@ -126,11 +126,11 @@ def apart(
     return {bone: np.min(gaps, axis=0) for bone, gaps in away.items() if gaps}
 
 
-def _least(value: float, limits: tuple[float, float]) -> int:
+def _least(value: float, limits: Sequence[float]) -> int:
     return 2 if not value >= limits[1] else 1 if value < limits[0] else 0
 
 
-def _most(value: float, limits: tuple[float, float]) -> int:
+def _most(value: float, limits: Sequence[float]) -> int:
     if np.isnan(value):
         return 0
     return 2 if not value <= limits[1] else 1 if value > limits[0] else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from ankleseg.errors import GeometryError
@@ -77,12 +77,12 @@ class Registered:
 
 
 def register_sequence(
-    static: Float[np.ndarray, "x y z"],
+    static: Real[np.ndarray, "x y z"],
     static_affine: Float[np.ndarray, "4 4"],
     masks: Mapping[str, Bool[np.ndarray, "x y z"]],
     weights: Mapping[str, Float[np.ndarray, "x y z"]],
     foot: Float[np.ndarray, "x y z"],
-    frames: Float[np.ndarray, "u v w t"],
+    frames: Real[np.ndarray, "u v w t"],
     frames_affine: Float[np.ndarray, "4 4"],
     profile: SliceProfile,
     *,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 from torch import Tensor
 from torch.nn import functional
@@ -85,7 +85,7 @@ class StaticScan:
 
     def __init__(
         self,
-        image: Float[np.ndarray, "x y z"],
+        image: Real[np.ndarray, "x y z"],
         affine: Float[np.ndarray, "4 4"],
         weight: Float[np.ndarray, "x y z"],
         inside: Bool[np.ndarray, "x y z"] | None,

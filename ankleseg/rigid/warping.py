@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +16,7 @@ SLAB_POINTS = 1 << 21
 
 
 def warp(
-    volume: Float[np.ndarray, "x y z"],
+    volume: Real[np.ndarray, "x y z"],
     affine: Affine,
     displacement: Float[np.ndarray, "u v w 3"],
     grid_affine: Affine,
