@@ -15,11 +15,10 @@ from ankleseg.prepare.motion import MotionRecipe
 FRAMES = 2
 SETTINGS = (f"motion.cleaning.frames={FRAMES}", "motion.highres=false", "motion.threads=1")
 SEQUENCES = {RIGHT: (f"{RIGHT}_task-active", f"{RIGHT}_task-passive"), LEFT: (f"{LEFT}_task-active",)}
-DATED = {"manifest.json", "report.html"}  # of the cohort
 
 
 def write_motion_study(phantom_cohort: Path, root: Path) -> Path:
-    """Write the feet of `write_study` with sequences of few frames, the right one with two, and a truth that is wrong."""
+    """Write the feet of `write_study` with short sequences, the right one with two, and a truth that is wrong."""
     write_study(phantom_cohort, root)
     for subject in (RIGHT, LEFT):
         rewrite(sequence(root, subject), lambda volume: (volume.data[..., :FRAMES], volume.affine), 4)
@@ -38,13 +37,9 @@ def recipe(*changes: str) -> MotionRecipe:
     return build(compose("prepare", ["out=x", *SETTINGS, *changes]).motion)
 
 
-def tree(folder: Path, *, leave_out: set[str] | None = None) -> dict[str, str]:
+def tree(folder: Path) -> dict[str, str]:
     """Hash of every file of a folder."""
-    return {
-        name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for name, file in files_of(folder)
-        if name not in (leave_out or set())
-    }
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files_of(folder)}
 
 
 def times(folder: Path) -> dict[str, int]:

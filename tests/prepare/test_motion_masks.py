@@ -36,7 +36,8 @@ def frame_grid(pose: np.ndarray, spacing: tuple[float, float, float], shape: tup
 
 
 @pytest.mark.parametrize(
-    ("spacing", "shape"), [((1.1, 1.1, 8.0), (48, 48, 9)), ((6.0, 1.3, 1.2), (11, 44, 46)), ((0.6, 0.6, 0.6), (90, 90, 90))]
+    ("spacing", "shape"),
+    [((1.1, 1.1, 8.0), (48, 48, 9)), ((6.0, 1.3, 1.2), (11, 44, 46)), ((0.6, 0.6, 0.6), (90, 90, 90))],
 )
 def test_the_volume_of_a_bone_is_kept(bone: np.ndarray, spacing, shape) -> None:
     pose = translation((4, -7, 2)) @ rotation_about((3, 1, -1), 33)

@@ -54,7 +54,11 @@ def test_a_table_of_a_spreadsheet_reads_too(tmp_path: Path) -> None:
         (["s\tw\t-1\ttalus\tok\t"], HEAD, "has a frame '-1'; write a whole number, counted from 0"),
         (["s\tw\t1\ttalus\tgood\t"], HEAD, "has a status 'good'; write ok, suspect, failed"),
         (["s\tw\t1\ttalus\tok\t"] * 2, HEAD, "speaks twice of talus on frame 1 of w; keep one of the rows"),
-        (["s\tw\t1\tok"], "subject\tsequence\tframe\tstatus", f"has no column bone; give it the columns {', '.join(COLUMNS)}"),
+        (
+            ["s\tw\t1\tok"],
+            "subject\tsequence\tframe\tstatus",
+            f"has no column bone; give it the columns {', '.join(COLUMNS)}",
+        ),
     ],
 )
 def test_what_cannot_be_understood_is_told(tmp_path: Path, rows: list[str], head: str, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Laws of a whole motion study: inputs stay, work is done once, and it does not matter who did it or when it stopped."""
+"""Laws of a whole motion study: inputs stay, work is done once, whoever did it and whenever it stopped."""
 
 from __future__ import annotations
 
@@ -115,15 +115,19 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+def poses_of(out: Path, name: str) -> list[dict]:
+    return json.loads((out / name.partition("_")[0] / "dyn" / f"{name}_poses.json").read_text())
+
+
 def command(study: Path, out: Path) -> list[str]:
     words = ["recipe=ankle_dynamic", f"cohort.root={study}", f"out={out}", "bones=[talus]", *SETTINGS]
     return [sys.executable, "-m", "ankleseg.prepare", *words]
 
 
-def test_a_second_run_repeats_nothing(out: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_repeats_nothing(out: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "register_sequence", None)
     before, written = tree(out), times(out)
-    results = prepare_motion_cohort(load_cohort(prepare.__defaults__[0], strict=False), out, recipe(), bones=BONES)
+    results = prepare_motion_cohort(load_cohort(study, strict=False), out, recipe(), bones=BONES)
     assert tree(out) == before
     assert {name: at for name, at in times(out).items() if "/" in name} == {
         name: at for name, at in written.items() if "/" in name
@@ -131,7 +135,9 @@ def test_a_second_run_repeats_nothing(out: Path, prepare: Prepare, monkeypatch: 
     assert [len(result.quality) for result in results] == [2 * FRAMES, FRAMES]
 
 
-@pytest.mark.parametrize("lost", [f"{PASSIVE}_poses.json", f"{PASSIVE}_label-talus_fraction.nii.gz", f".{PASSIVE}.json"])
+@pytest.mark.parametrize(
+    "lost", [f"{PASSIVE}_poses.json", f"{PASSIVE}_label-talus_fraction.nii.gz", f".{PASSIVE}.json"]
+)
 def test_a_lost_file_costs_its_sequence_alone(out: Path, prepare: Prepare, lost: str) -> None:
     before, written = tree(out), times(out)
     (out / RIGHT / "dyn" / lost).unlink()
@@ -151,10 +157,6 @@ def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) ->
     assert not read_volume(out / RIGHT / "dyn" / f"{ACTIVE}_label-talus_mask.nii.gz", dimensions=4).data.any()
     prepare(out)
     assert tree(out) == before
-
-
-def poses_of(out: Path, name: str) -> list[dict]:
-    return json.loads((out / name.partition("_")[0] / "dyn" / f"{name}_poses.json").read_text())
 
 
 def test_a_person_has_the_last_word(out: Path, prepare: Prepare) -> None:

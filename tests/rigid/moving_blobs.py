@@ -32,7 +32,9 @@ class Scene:
 def make_scene() -> Scene:
     """Image the blobs at rest, and in four frames whose slices are averages through their thickness."""
     poses = {
-        name: np.stack([leg(frame) @ rotation_about((0.3, 0.1, 1), turn * frame, CENTRES[name]) for frame in range(FRAMES)])
+        name: np.stack(
+            [leg(frame) @ rotation_about((0.3, 0.1, 1), turn * frame, CENTRES[name]) for frame in range(FRAMES)]
+        )
         for name, turn in (("heel", 4.0), ("ankle", -3.0), ("shin", 0.0))
     }
     still = {name: np.eye(4) for name in CENTRES}

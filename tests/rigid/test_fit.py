@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -102,7 +103,9 @@ def test_the_gradient_is_that_of_the_cost(template: Template, voxels: Voxels) ->
     numeric = np.empty((2, 6))
     for number in range(6):
         size = 0.004 if number < 3 else 0.05
-        ends = [fit(template, item, poses(nudged(displaced(), number, sign * size)), centres(), order=0) for sign in (1, -1)]
+        ends = [
+            fit(template, item, poses(nudged(displaced(), number, sign * size)), centres(), order=0) for sign in (1, -1)
+        ]
         numeric[:, number] = (ends[0].noise - ends[1].noise).double().numpy() / (4 * size)
     assert np.abs(numeric).min(0).max() > 0
     for kind in (slice(0, 3), slice(3, 6)):  # radians and mm
@@ -150,7 +153,9 @@ def test_what_is_left_is_what_least_squares_leaves(template: Template, voxels: V
         assert float(found.cost[number]) == pytest.approx(noise / variance, rel=0.01)
         assert float(found.weight[number]) == pytest.approx(weight.sum(), rel=1e-4)
         matrix = np.cov(observed, columns[:, 0], aweights=weight)
-        assert float(found.correlation[number]) == pytest.approx(matrix[0, 1] / np.sqrt(matrix[0, 0] * matrix[1, 1]), abs=1e-3)
+        assert float(found.correlation[number]) == pytest.approx(
+            matrix[0, 1] / np.sqrt(matrix[0, 0] * matrix[1, 1]), abs=1e-3
+        )
 
 
 def test_a_true_pose_explains_all_and_asks_for_nothing(template: Template, voxels: Voxels) -> None:
@@ -192,7 +197,7 @@ def test_descent_ends_at_the_true_pose_and_never_rises(template: Template, voxel
     costs: list[Fit] = [
         descend(template, item, poses(displaced()), centres(), steps=steps, order=1).fit for steps in (0, 1, 2, 4, 12)
     ]
-    for before, after in zip(costs, costs[1:], strict=False):
+    for before, after in itertools.pairwise(costs):
         assert (after.cost <= before.cost).all()
     reached = descend(template, item, poses(displaced()), centres(), steps=12, order=1)
     corners = CENTRE + np.array([[8, 0, 0], [0, 8, 0], [0, 0, 8], [-8, -8, -8]])

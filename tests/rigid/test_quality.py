@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ankleseg.rigid.quality import Criteria, judge
+from ankleseg.rigid.quality import Criteria, apart, judge
 from ankleseg.rigid.register import Registered
 from ankleseg.volumes.poses import rotation_about, translation
 
-POINTS = np.random.default_rng(0).uniform(-15, 15, (60, 3)) + (40, -20, 10)
+POINTS = np.random.default_rng(0).uniform(-15, 15, (60, 3)) + np.array([40.0, -20, 10])
 FRAMES = 7
 GOOD = {"correlation": 0.9, "explained": 0.8, "overlap": 1.0, "error_mm": 0.1, "error_degrees": 0.3}
 
@@ -115,3 +115,19 @@ def test_two_frames_have_no_jump() -> None:
     verdicts = judge(short, short, POINTS, Criteria())
     assert [verdict.status for verdict in verdicts] == ["ok", "ok"]
     assert all(np.isnan(verdict.step_mm) for verdict in verdicts)
+
+
+def test_a_bone_that_is_lost_is_told_and_not_its_neighbours() -> None:
+    points = {"tibia": POINTS, "talus": POINTS - [0, 32, 0], "calcaneus": POINTS - [0, 64, 0]}
+    poses = {bone: steady() for bone in points}
+    for gap in apart(poses, points).values():
+        np.testing.assert_allclose(gap, 0, atol=1e-9)
+    poses["talus"] = poses["talus"].copy()
+    poses["talus"][2] = translation((0, 0, 40)) @ poses["talus"][2]
+    gaps = apart(poses, points)
+    assert gaps["talus"][2] == pytest.approx(40)
+    assert gaps["tibia"].max() < 1e-6 and gaps["calcaneus"].max() < 1e-6
+    verdicts = told(registered(), apart_mm=gaps["talus"] * (np.arange(FRAMES) == 2))
+    assert (verdicts[2].status, verdicts[2].reason) == ("failed", "has left the bones beside it")
+    assert told(registered(), apart_mm=np.full(FRAMES, 16.0))[0].status == "suspect"
+    assert apart({"talus": steady()}, {"talus": POINTS}) == {}

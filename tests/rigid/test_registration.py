@@ -38,15 +38,21 @@ def register(
     world = np.eye(4) if world is None else world
 
     def stored(array: np.ndarray, axes: tuple | None) -> np.ndarray:
-        return array if axes is None else np.ascontiguousarray(np.flip(array.transpose(*axes[0], *range(3, array.ndim)), axes[1]))
+        return (
+            array
+            if axes is None
+            else np.ascontiguousarray(np.flip(array.transpose(*axes[0], *range(3, array.ndim)), axes[1]))
+        )
 
     def grid(affine: np.ndarray, shape: tuple[int, ...], axes: tuple | None) -> np.ndarray:
         if axes is None:
             return world @ affine
         turned = affine[:, [*axes[0], 3]]
         for axis in axes[1]:
-            turned = turned @ translation(np.eye(3)[axis] * (shape[axes[0][axis]] - 1)) @ np.diag(
-                [-1.0 if other == axis else 1.0 for other in range(4)]
+            turned = (
+                turned
+                @ translation(np.eye(3)[axis] * (shape[axes[0][axis]] - 1))
+                @ np.diag([-1.0 if other == axis else 1.0 for other in range(4)])
             )
         return world @ turned
 
@@ -141,7 +147,9 @@ def test_overlap_is_the_share_inside_the_field_of_view(scene: Scene, found: dict
 
 
 def test_an_empty_weight_is_told(scene: Scene) -> None:
-    empty = Scene(scene.static, {**scene.masks, "shin": np.zeros_like(scene.masks["shin"])}, scene.foot, scene.frames, {})
+    empty = Scene(
+        scene.static, {**scene.masks, "shin": np.zeros_like(scene.masks["shin"])}, scene.foot, scene.frames, {}
+    )
     with pytest.raises(GeometryError, match="^the weight of shin is empty; check its mask$"):
         register(empty)
 

@@ -48,7 +48,13 @@ def test_a_ramp_and_its_slope_are_sampled_exactly(voxel: float, smoothing: float
 
 def test_beyond_the_grid_nothing_has_weight() -> None:
     scan = StaticScan(
-        np.ones(SHAPE, np.float32), OBLIQUE, np.ones(SHAPE, np.float32), None, normal=OBLIQUE[:3, 2] / 2, width=2.0, voxel=1.0
+        np.ones(SHAPE, np.float32),
+        OBLIQUE,
+        np.ones(SHAPE, np.float32),
+        None,
+        normal=OBLIQUE[:3, 2] / 2,
+        width=2.0,
+        voxel=1.0,
     )
     beyond = np.array([[-0.2, 20, 9], [-30, 20, 9], [20, 44, 9], [20, 20, 200], [20, 20, -1]])
     points = torch.from_numpy(beyond @ OBLIQUE[:3, :3].T + OBLIQUE[:3, 3]).float()
@@ -85,7 +91,7 @@ def test_a_scan_coarser_than_the_filter_stays_as_it_is() -> None:
 
 
 def test_tones_of_any_contrast_and_of_the_bone() -> None:
-    """The intensity, its hats, the mask and the intensity within it: any contrast over the knots is some sum of them."""
+    """The intensity, its hats, the mask and the intensity within: any contrast over the knots is some sum of them."""
     image = np.random.default_rng(0).uniform(0, 1, (20, 20, 12)).astype(np.float32)
     inside = np.zeros(image.shape, bool)
     inside[5:15, 5:15, 3:9] = True
