@@ -23,7 +23,6 @@ FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
 SMOOTHING = (2.0, 1.0, 0.0)  # mm, in the levels of elastix
 LEVELS = "100x100x60"  # most iterations in the levels of greedy
 FRAME_NCC = "NCC 2x2x0"  # voxels, about the same patch as
-STATIC_NCC = "NCC 4x4x2"
 
 Register = Callable[[], np.ndarray]
 
@@ -47,13 +46,13 @@ def main() -> None:
 
 
 def prepare(way: str, job: dict[str, np.ndarray], threads: int) -> Register:
-    """Build the images of a way, named ``tool metric[, static fixed][, blurred]``."""
+    """Build the images of a way, named ``tool metric[, blurred]``."""
     name, *options = way.split(", ")
     tool, metric = name.split()
     static = job["blurred" if "blurred" in options else "static"]
     if tool == "elastix":
         return elastix(metric, job, static, threads)
-    return greedy(job, static, threads, static_fixed="static fixed" in options)
+    return greedy(job, static, threads)
 
 
 def elastix(metric: str, job: dict[str, np.ndarray], static: np.ndarray, threads: int) -> Register:
@@ -124,9 +123,11 @@ def parameter_map(metric: str, pixel: float) -> dict[str, tuple[str, ...]]:
     }
 
 
-def greedy(job: dict[str, np.ndarray], static: np.ndarray, threads: int, *, static_fixed: bool) -> Register:
-    """The static scan on the frame, weighted there by the bone in its starting pose; or the frame on the static scan,
-    weighted there by the bone itself. NCC alone: WNCC and NMI are lost from the same starts."""
+def greedy(job: dict[str, np.ndarray], static: np.ndarray, threads: int) -> Register:
+    """The static scan on the frame, weighted there by the bone in its starting pose.
+
+    NCC alone: WNCC was lost from the same starts. The frame on the static scan takes minutes a bone at full size.
+    """
     import SimpleITK as sitk
     from picsl_greedy import Greedy3D
 
@@ -140,26 +141,20 @@ def greedy(job: dict[str, np.ndarray], static: np.ndarray, threads: int, *, stat
 
     frame, scan = image(job["frame"], job["frame_affine"]), image(static, job["static_affine"])
     start = job["static_from_frame"]
-    if static_fixed:
-        start = np.linalg.inv(start)
-        given = {"fixed": scan, "moving": frame, "weight": image(job["static_weight"], job["static_affine"])}
-    else:
-        given = {"fixed": frame, "moving": scan, "weight": image(job["frame_weight"], job["frame_affine"])}
+    given = {"fixed": frame, "moving": scan, "weight": image(job["frame_weight"], job["frame_affine"])}
     matrix = Path(tempfile.gettempdir()) / f"start-{os.getpid()}.mat"  # greedy reads no start from memory
     np.savetxt(matrix, start, fmt="%.12f")
-    measure = STATIC_NCC if static_fixed else FRAME_NCC
     tool = Greedy3D()
 
     def register() -> np.ndarray:
         tool.execute(
-            f"-a -dof 6 -m {measure} -i fixed moving -gm weight -ia {matrix} -o found -n {LEVELS} "
+            f"-a -dof 6 -m {FRAME_NCC} -i fixed moving -gm weight -ia {matrix} -o found -n {LEVELS} "
             f"-threads {threads} -seed 1 -V 0",
             **given,
             found=None,
         )
         matrix.unlink()
-        found = np.array(tool["found"], float)  # moving_from_fixed, RAS
-        return np.linalg.inv(found) if static_fixed else found
+        return np.array(tool["found"], float)  # moving_from_fixed, RAS
 
     return register
 

@@ -221,12 +221,12 @@ def test_an_unknown_bone_is_not_scored_in_validation():
         keys.IMAGE: torch.zeros(1, 1, 8, 8, 1), keys.LABEL: torch.ones(1, 1, 8, 8, 1, dtype=torch.long),
         keys.FOREGROUND: torch.ones(1, 1, 8, 8, 1, dtype=torch.bool), keys.CASE: ["x"],
     }  # fmt: skip
+    with torch.no_grad():
+        for parameter in task.network.parameters():
+            parameter.zero_()
+        list(task.network.parameters())[-1].copy_(torch.tensor([1.0, 0, 0]))  # all background: a is missed
     for known, scored in ([True, True], {"a"}), ([False, True], set()):
-        task.on_validation_epoch_start()
-        with torch.no_grad():
-            for parameter in task.network.parameters():
-                parameter.zero_()
-            list(task.network.parameters())[-1].copy_(torch.tensor([1.0, 0, 0]))  # all background: a is missed
+        task.on_validation_epoch_start()  # takes the network as it is
         task.validation_step({**batch, keys.KNOWN: torch.tensor([known])}, 0)
         assert {name for name, dice in task._validated[0].items() if dice is not None} == scored
 
