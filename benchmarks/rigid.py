@@ -143,13 +143,15 @@ def ours(path: Path, threads: int) -> tuple[dict[str, np.ndarray], dict[str, flo
 def run_ours(path: Path) -> None:
     """Register one exam and print what was found."""
     from ankleseg.prepare.foreground import Otsu
+    from ankleseg.rigid.profile import SliceProfile
     from ankleseg.rigid.register import register_sequence
 
     exam = read(path)
+    told = SliceProfile(exam.profile().thickness, "box")  # a header tells the thickness, not the shape
     weights, foot = exam.weights(), Otsu()(exam.static).astype(np.float32)
     began = time.perf_counter()
     found = register_sequence(
-        exam.static, exam.affine, exam.masks, weights, foot, exam.frames, exam.frames_affine, exam.profile()
+        exam.static, exam.affine, exam.masks, weights, foot, exam.frames, exam.frames_affine, told
     )
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
