@@ -16,17 +16,20 @@ from ankleseg.config import compose
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```(?:bash|console|sh)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+LOOP = re.compile(r"^for (\w+) in (.+); do$", re.MULTILINE)
 # what hydra.main would provide, and compose does not
 RUNTIME = ["run_dir=run"]
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page and text of every ``python -m ankleseg.…`` in a block of shell commands."""
+    """Page and text of every ``python -m ankleseg.…`` in a block of shell commands, each turn of a loop by itself."""
     found = []
     for page in PAGES:
         for _, block in BLOCK.findall(page.read_text(encoding="utf-8")):
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [(page.name, line.strip()) for line in lines if line.strip().startswith("python -m ankleseg.")]
+            loop = LOOP.search(block)
+            turns = [block.replace(f"${loop[1]}", value) for value in loop[2].split()] if loop else [block]
+            lines = [line.strip() for turn in turns for line in turn.replace("\\\n", " ").splitlines()]
+            found += [(page.name, line) for line in dict.fromkeys(lines) if line.startswith("python -m ankleseg.")]
     return found
 
 
