@@ -146,8 +146,8 @@ def _fit_some(
     noise = mean(residual**2)[:, 0]
     bend = (position @ coefficients[:, kinds + 1 :, None].to(position))[..., 0]
     slopes = coefficients[:, None, :kinds].to(linear) + bend[..., None] * contrast[:, None, :kinds].to(linear)
-    gradients = found[..., kinds : 4 * kinds].unflatten(-1, (kinds, 3))
-    pull = torch.einsum("bnkcx,bnc,k->bnkx", gradients, slopes, voxels.shares)
+    gradients = found[..., kinds : 4 * kinds].unflatten(-1, (3, kinds))
+    pull = (gradients @ slopes[:, :, None, :, None])[..., 0] * voxels.shares[:, None]
     moved = torch.cat([torch.linalg.cross(arms, pull).sum(2), pull.sum(2)], -1)
     weighted = linear * share[..., None]
     cross = (weighted.mT @ moved).double()

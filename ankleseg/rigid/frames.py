@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
-from torch.nn import functional
 
+from ankleseg.rigid import filters
 from ankleseg.rigid.fit import Voxels, weights_at
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.template import Template
@@ -56,18 +56,13 @@ class Frames:
         if not deviation:
             return self
         factor = max(1, int(0.4 * deviation / self.voxel))
-        values = functional.avg_pool2d(self.values.movedim(3, 1), factor)
-        coarser = np.diag([factor, factor, 1.0, 1.0])
-        coarser[:2, 3] = (factor - 1) / 2
-        for axis, size in enumerate(spacing(self.affine)[:2] * factor):
-            kernel = _gaussian(deviation / float(size)).to(values)
-            half = len(kernel) // 2
-            shape = (1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1)
-            padding = (0, 0, half, half) if axis == 0 else (half, half, 0, 0)
-            flat = values.reshape(-1, 1, *values.shape[2:])
-            flat = functional.conv2d(functional.pad(flat, padding, mode="replicate"), kernel.reshape(shape))
-            values = flat.reshape(values.shape)
-        return Frames(values.movedim(1, 3).contiguous(), self.affine @ coarser, self.profile, self.known)
+        values = self.values
+        for axis, size in enumerate(spacing(self.affine)[:2] * factor, 1):
+            coarser = filters.averaging(values.shape[axis], factor)
+            values = filters.along(values, filters.gaussian(len(coarser), deviation / float(size)) @ coarser, axis)
+        coarse_affine = np.diag([factor, factor, 1.0, 1.0])
+        coarse_affine[:2, 3] = (factor - 1) / 2
+        return Frames(values.contiguous(), self.affine @ coarse_affine, self.profile, self.known)
 
 
 def as_frames(
@@ -104,7 +99,7 @@ def choose_voxels(
         around: mm; where it is not 0, all voxels of the structure's box and so much around it are used, so that a pose
             can move that far.
     """
-    low, high = _index_boxes(frames, torch.from_numpy(template.box), static_from_frame.cpu(), around)
+    low, high = _index_boxes(frames, torch.from_numpy(template.corners), static_from_frame.cpu(), around)
     size = (high - low).max(0).values.clamp(min=1)
     stride = max(1, round((float(size.prod()) / (count if around else 3.0 * count)) ** 0.5))
     device = frames.values.device
@@ -139,15 +134,13 @@ def _weights(frames: Frames, template: Template, points: Tensor, inside: Tensor,
     return torch.cat([weights_at(template, candidates, chunk, static_from_frame, centre) for chunk in chunks])
 
 
-def _index_boxes(frames: Frames, box: Tensor, static_from_frame: Tensor, around: float) -> tuple[Tensor, Tensor]:
+def _index_boxes(frames: Frames, corners: Tensor, static_from_frame: Tensor, around: float) -> tuple[Tensor, Tensor]:
     """First and one past the last frame index (B, 3) that a structure's box reaches, cut to the frame."""
-    choice = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    corners = box[choice, torch.arange(3)] + around * (2 * choice - 1)
     moved = corners[None] - static_from_frame[:, None, :3, 3]
     moved = moved @ static_from_frame[:, :3, :3]  # the transposed rotation, from the right
     voxel_from_world = torch.from_numpy(np.linalg.inv(frames.affine))
     places = moved @ voxel_from_world[:3, :3].T + voxel_from_world[:3, 3]
-    reach = torch.tensor([1.0, 1.0, 1.0])
+    reach = 1.0 + around / torch.from_numpy(spacing(frames.affine))
     shape = torch.tensor(frames.values.shape[1:])
     low = torch.minimum((places.min(1).values - reach).floor().long().clamp(min=0), shape - 1)
     high = torch.minimum((places.max(1).values + reach).ceil().long().clamp(min=0) + 1, shape)
@@ -164,10 +157,3 @@ def _spread(wanted: Tensor, count: int) -> Tensor:
         rows.append(found)
     rows.append(rows[0].new_full((1,), -1))  # so that there is a voxel, if an invalid one, where no item has any
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)[:-1]
-
-
-def _gaussian(deviation: float) -> Tensor:
-    half = max(1, round(3 * deviation))
-    places = torch.arange(-half, half + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (places / deviation) ** 2)
-    return kernel / kernel.sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,17 @@ from ankleseg.rigid.fit import Fit
 from ankleseg.rigid.frames import Frames, as_frames, choose_voxels
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.template import StaticScan, Template
-from ankleseg.volumes.poses import invert_pose, rotation_about, skew, transform, translation
+from ankleseg.volumes.poses import displacement_of, invert_pose, rotation_about, skew, transform, translation
 
 GLOBAL = "global"
 PARTS = 4  # of the slice profile, each narrow enough to be filtered along an axis of the static scan
 TURNS = (-24.0, -12.0, 0.0, 12.0, 24.0)  # degrees about the slice normal, from which a bone is looked for
 GLOBAL_TURNS = (-20.0, 0.0, 20.0)
-GLOBAL_SHIFTS = (-16.0, 0.0, 16.0)  # mm
+GLOBAL_SHIFTS = (-16.0, 0.0, 16.0)  # mm, in the slice plane
+GLOBAL_DEPTHS = (-10.0, 0.0, 10.0)  # mm, across the slices
 BEST_STARTS = 3
+NEAR = 2.0  # mm, a frame found so near to where the motion was going is not looked for again
+UNLIKELY = 100.0  # mm, so far from where the motion was going weighs as much as explaining nothing
 AROUND = 12.0  # mm, how far the coarse search looks beyond a structure
 
 
@@ -36,6 +40,7 @@ class Level:
 
     Attributes:
         smoothing: mm, in the slice plane.
+        voxel: mm in the slice plane, of the static scan, if the frames are not coarser.
         parts: of the slice profile that are sampled.
         count: most voxels of an item.
         steps: most Levenberg–Marquardt steps.
@@ -43,15 +48,16 @@ class Level:
     """
 
     smoothing: float
+    voxel: float
     parts: int
     count: int
     steps: int
     order: int
 
 
-COARSE = Level(smoothing=5.0, parts=2, count=1000, steps=10, order=1)
-MIDDLE = Level(smoothing=1.2, parts=4, count=4000, steps=8, order=2)
-FINE = Level(smoothing=0.0, parts=4, count=10000, steps=6, order=2)
+COARSE = Level(smoothing=5.0, voxel=2.0, parts=2, count=1000, steps=10, order=1)
+MIDDLE = Level(smoothing=1.2, voxel=1.0, parts=4, count=4000, steps=6, order=2)
+FINE = Level(smoothing=0.0, voxel=0.0, parts=4, count=16000, steps=4, order=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +134,12 @@ def register_sequence(
 
 
 def _global_starts(frames: Frames, centre: np.ndarray) -> Tensor:
-    """The world as it is, shifted in the slice plane and turned about the slice normal, (S, T, 4, 4)."""
-    axes = frames.affine[:3, :2] / np.linalg.norm(frames.affine[:3, :2], axis=0)
+    """The world as it is, shifted along the axes of the frames and turned about the slice normal, (S, T, 4, 4)."""
+    axes = frames.affine[:3, :3] / np.linalg.norm(frames.affine[:3, :3], axis=0)
     starts = [
-        translation(axes @ (first, second)) @ rotation_about(frames.normal, turn, centre)
+        translation(axes @ shift) @ rotation_about(frames.normal, turn, centre)
         for turn in GLOBAL_TURNS
-        for first in GLOBAL_SHIFTS
-        for second in GLOBAL_SHIFTS
+        for shift in itertools.product(GLOBAL_SHIFTS, GLOBAL_SHIFTS, GLOBAL_DEPTHS)
     ]
     stacked = torch.from_numpy(np.stack(starts)).to(frames.values.device)
     return stacked[:, None].expand(-1, len(frames.values), -1, -1)
@@ -170,76 +175,86 @@ class _Structure:
             normal=frames.normal,
             width=frames.profile.extent / PARTS,
             voxel=frames.voxel if inside is not None else 2 * frames.voxel,
+            device=frames.values.device,
         )
         self.points = _support(weight, affine)
         self.centre = self.points.mean(0)
 
     def from_starts(self, starts: Tensor) -> Descent:
-        """Search every frame from several starts, follow the motion from the best one, and keep what is better."""
+        """Search every frame from several starts (S, T, 4, 4), and follow the motion."""
         coarse, middle = self._level(COARSE), self._level(MIDDLE)
-        found = self._search(coarse, starts)
-        found = self._refine(middle, MIDDLE, found.static_from_frame)
-        return _best_of([found, self._followed(coarse, middle, found)])
+        found = self._descend_all(middle, self._search(coarse, starts).static_from_frame, MIDDLE)
+        return self._followed(coarse, middle, found)
 
     def fine(self, found: Descent) -> Descent:
         """Refine at the resolution of the frames."""
-        return self._refine(self._level(FINE), FINE, found.static_from_frame)
+        return self._descend_all(self._level(FINE), found.static_from_frame, FINE)
 
     def _level(self, level: Level) -> _Level:
-        voxel = max(self.frames.voxel, 0.4 * level.smoothing)
-        template = self.static.template(voxel, level.smoothing, self.frames.values.device)
+        template = self.static.template(max(self.frames.voxel, level.voxel), level.smoothing)
         return template, self.frames.smoothed(level.smoothing)
 
     def _search(self, level: _Level, starts: Tensor) -> Descent:
         """Look at all starts (S, T, 4, 4) of each frame, and go down from the best."""
-        looks = [self._descend(*level, start, COARSE, count=600, around=0.01, steps=0) for start in starts]
-        best = _scores(looks).topk(min(BEST_STARTS, len(starts)), dim=0, largest=False).indices
-        every = torch.arange(len(best[0]), device=best.device)
-        return _best_of([self._coarse(level, starts[choice, every]) for choice in best])
+        count = starts.shape[1]
+        frame = torch.arange(count, device=starts.device)
+        looks = self._descend(level, starts.flatten(0, 1), COARSE, frame.repeat(len(starts)), count=600, steps=0)
+        best = _scores(_parts(looks, count)).topk(min(BEST_STARTS, len(starts)), dim=0, largest=False).indices
+        return _best_of(_parts(self._coarse(level, starts[best, frame].flatten(0, 1), frame.repeat(len(best))), count))
 
     def _followed(self, coarse: _Level, middle: _Level, found: Descent) -> Descent:
-        """Go from the best frame to the next on both sides, and on; a frame is looked for where the one before is, and
-        where the motion was going."""
+        """Go from the best frame to the next on both sides, and on. A frame that lies where the motion was going stays;
+        else it is looked for there and where the frame before is. The best end is taken, the former among them, but one
+        far from both is held to be unlikely."""
+        count = len(found.fit.cost)
         anchor = int(found.fit.cost.argmin())
-        ends = {anchor: _some(found, slice(anchor, anchor + 1))}
-        for path in (range(anchor + 1, len(found.fit.cost)), range(anchor - 1, -1, -1)):
-            for frame in path:
-                last = ends[frame - path.step].static_from_frame[0]
-                before = ends.get(frame - 2 * path.step, ends[frame - path.step]).static_from_frame[0]
-                starts = torch.stack([last, last @ torch.linalg.inv(before) @ last])
-                both = torch.tensor([frame, frame], device=starts.device)
-                reached = self._coarse(coarse, starts, both).static_from_frame
-                tried = self._descend(*middle, reached, MIDDLE, MIDDLE.count, 0.0, MIDDLE.steps // 2, both)
-                ends[frame] = _best_of([_some(tried, slice(row, row + 1)) for row in (0, 1)])
-        parts = [ends[frame] for frame in sorted(ends)]
-        fit = Fit(*(torch.cat([getattr(part.fit, name) for part in parts]) for name in Fit.__dataclass_fields__))
-        return Descent(torch.cat([part.static_from_frame for part in parts]), fit)
+        for far in range(1, count):
+            for frame, side in ((anchor - far, 1), (anchor + far, -1)):
+                if not 0 <= frame < count:
+                    continue
+                starts = _starts_beside(found.static_from_frame, frame, side, far)
+                old = _rows(found, slice(frame, frame + 1))
+                if self._away(old.static_from_frame, starts) < NEAR:
+                    continue
+                rows = torch.full((len(starts),), frame, device=starts.device)
+                tried = self._descend(middle, self._coarse(coarse, starts, rows).static_from_frame, MIDDLE, rows)
+                ends = _joined([old, tried])
+                away = torch.tensor([self._away(pose, starts) for pose in ends.static_from_frame], device=starts.device)
+                best = int((_scores(_parts(ends, 1))[:, 0] + away / UNLIKELY).argmin())
+                ends = _rows(ends, slice(best, best + 1))
+                found = _joined([_rows(found, slice(0, frame)), ends, _rows(found, slice(frame + 1, None))])
+        return found
 
-    def _coarse(self, level: _Level, start: Tensor, frame: Tensor | None = None) -> Descent:
-        return self._descend(*level, start, COARSE, COARSE.count, AROUND, COARSE.steps, frame)
+    def _away(self, pose: Tensor, others: Tensor) -> float:
+        """Mean distance over the structure, in mm, from where a pose puts it to where the nearest of others does."""
+        first, second = (invert_pose(part.cpu().numpy()) for part in (pose.expand(len(others), 4, 4), others))
+        return float(displacement_of(first, second, self.points).mean(-1).min())
 
-    def _refine(self, level: _Level, settings: Level, start: Tensor) -> Descent:
-        """Go down twice, the voxels chosen anew halfway."""
-        half = self._descend(*level, start, settings, settings.count, 0.0, settings.steps // 2)
-        return self._descend(*level, half.static_from_frame, settings, settings.count, 0.0, settings.steps // 2)
+    def _coarse(self, level: _Level, start: Tensor, frame: Tensor) -> Descent:
+        return self._descend(level, start, COARSE, frame, around=AROUND)
+
+    def _descend_all(self, level: _Level, start: Tensor, settings: Level) -> Descent:
+        return self._descend(level, start, settings, torch.arange(len(start), device=start.device))
 
     def _descend(
         self,
-        template: Template,
-        frames: Frames,
+        level: _Level,
         start: Tensor,
         settings: Level,
-        count: int,
-        around: float,
-        steps: int,
-        frame: Tensor | None = None,
+        frame: Tensor,
+        *,
+        steps: int | None = None,
+        count: int | None = None,
+        around: float = 0.0,
     ) -> Descent:
-        frame = torch.arange(len(start), device=start.device) if frame is None else frame
-        voxels = choose_voxels(frames, template, frame, start, parts=settings.parts, count=count, around=around)
-        centre = torch.from_numpy(self.centre).to(start).expand(len(start), -1)
-        return descend(
-            template, voxels, start, centre, steps=steps, order=min(self.order, settings.order) if steps else 0
+        template, frames = level
+        voxels = choose_voxels(
+            frames, template, frame, start, parts=settings.parts, count=count or settings.count, around=around
         )
+        centre = torch.from_numpy(self.centre).to(start).expand(len(start), -1)
+        steps = settings.steps if steps is None else steps
+        order = min(self.order, settings.order) if steps else 0
+        return descend(template, voxels, start, centre, steps=steps, order=order)
 
     def describe(self, found: Descent) -> Registered:
         """Poses and their quality as arrays."""
@@ -274,18 +289,32 @@ class _Structure:
         return np.sqrt(np.einsum("bij,ij->b", covariance, moment)), np.degrees(np.sqrt(turn))
 
 
+def _starts_beside(poses: Tensor, frame: int, side: int, far: int) -> Tensor:
+    """The pose of the frame beside and, if it is not the first, that of going on from it, (S, 4, 4)."""
+    last = poses[frame + side]
+    if far == 1:
+        return last[None]
+    return torch.stack([last, last @ torch.linalg.inv(poses[frame + 2 * side]) @ last])
+
+
 def _best_of(ends: Sequence[Descent]) -> Descent:
+    """The best end of each frame."""
     best = _scores(ends).argmin(0)
-    rows = torch.arange(len(best), device=best.device)
-
-    def pick(parts: list[Tensor]) -> Tensor:
-        return torch.stack(parts)[best, rows]
-
-    fit = Fit(*(pick([getattr(end.fit, name) for end in ends]) for name in Fit.__dataclass_fields__))
-    return Descent(pick([end.static_from_frame for end in ends]), fit)
+    every = torch.arange(len(best), device=best.device)
+    return _rows(_joined(ends), best * len(best) + every)
 
 
-def _some(found: Descent, rows: slice) -> Descent:
+def _joined(parts: Sequence[Descent]) -> Descent:
+    fit = Fit(*(torch.cat([getattr(part.fit, name) for part in parts]) for name in Fit.__dataclass_fields__))
+    return Descent(torch.cat([part.static_from_frame for part in parts]), fit)
+
+
+def _parts(whole: Descent, count: int) -> list[Descent]:
+    """Cut into parts of so many items."""
+    return [_rows(whole, slice(first, first + count)) for first in range(0, len(whole.fit.cost), count)]
+
+
+def _rows(found: Descent, rows: slice | Tensor) -> Descent:
     fit = Fit(*(getattr(found.fit, name)[rows] for name in Fit.__dataclass_fields__))
     return Descent(found.static_from_frame[rows], fit)
 
@@ -299,6 +328,6 @@ def _scores(ends: Sequence[Descent]) -> Tensor:
 
 def _support(weight: np.ndarray, affine: np.ndarray, most: int = 2000) -> np.ndarray:
     """World points (n, 3) spread evenly over where a structure has weight."""
-    found = np.argwhere(weight > 0.5 * weight.max())
-    found = found[:: max(1, len(found) // most)]
+    found = np.flatnonzero(weight > 0.5 * weight.max())
+    found = np.stack(np.unravel_index(found[:: max(1, len(found) // most)], weight.shape), -1)
     return found @ affine[:3, :3].T + affine[:3, 3]

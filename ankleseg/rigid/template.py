@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Real
-from scipy.ndimage import gaussian_filter, uniform_filter1d
 from torch import Tensor
 from torch.nn import functional
 
+from ankleseg.rigid import filters
 from ankleseg.volumes.geometry import spacing
 
 KNOTS = 5
@@ -23,13 +24,13 @@ class Template:
     """A static scan on a grid, one row a voxel.
 
     Attributes:
-        table: (voxels, 4·tones + 1); each tone, the gradients of the tones in the world (1/mm, tone by tone), and
-            the weight of the structure.
+        table: (voxels, 4·tones + 1); each tone, the slopes of the tones along the world's axes (1/mm, axis by axis),
+            and the weight of the structure.
         weight: (voxels, 1) the weight alone.
         tones: how many functions of intensity and place are kept (see `StaticScan`).
         shape: of the grid.
         affine: (4, 4) float64, voxel to world.
-        box: (2, 3) float64, the corners in the world (mm) between which the structure has weight.
+        corners: (8, 3) float64, of the box on the grid in which the structure has weight, in the world (mm).
     """
 
     table: Float[Tensor, "voxels columns"]
@@ -37,7 +38,7 @@ class Template:
     tones: int
     shape: tuple[int, int, int]
     affine: Float[np.ndarray, "4 4"]
-    box: Float[np.ndarray, "2 3"]
+    corners: Float[np.ndarray, "8 3"]
 
     def sample(self, points: Float[Tensor, "*points 3"]) -> Float[Tensor, "*points columns"]:
         """Interpolate all columns linearly at world points in mm; beyond the grid every column is that of its border,
@@ -81,6 +82,7 @@ class StaticScan:
         normal: of the frames' slices in the static world; the array axis nearest to it is the through-slice axis.
         width: mm, of the box filter along the through-slice axis; a scan that is coarser already is not filtered.
         voxel: mm in the slice plane, to which a finer scan is averaged in whole steps.
+        device: where it is kept.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class StaticScan:
         normal: Float[np.ndarray, "3"],
         width: float,
         voxel: float,
+        device: torch.device | None = None,
     ) -> None:
         size = spacing(affine)
         through = int(np.argmax(np.abs((affine[:3, :3] / size).T @ normal)))
@@ -100,57 +103,69 @@ class StaticScan:
         margin[through] = int(np.ceil(width / size[through])) + 2
         box = _bounding_box(weight > 0, margin)
         factors = _factors(size, through, voxel)
-        values, self.weight = (_block_mean(part[box].astype(np.float32), factors) for part in (image, weight))
-        values = values / max(float(np.percentile(values[::2, ::2, ::2], 99)), 1e-6)
+        values, self.weight = (_coarser(_tensor(part[box], device), factors) for part in (image, weight))
+        values = values / max(float(np.percentile(values[::2, ::2, ::2].cpu().numpy(), 99)), 1e-6)
         # Tones come before the filter: a slice averages tissues, it does not show the tone of their mean.
         tones = _tones(values)
         if inside is not None:
-            mask = _block_mean(inside[box].astype(np.float32), factors)
+            mask = _coarser(_tensor(inside[box], device), factors)
             tones += [mask, mask * values]
-        width = width / size[through]
-        self.tones = [_box_filtered(tone, width, through) if width > 1.5 else tone for tone in tones]
-        self.affine = affine @ _shift([part.start for part in box]) @ _coarser(factors)
+        self.tones = torch.stack(tones, -1)
+        if width > 1.5 * size[through]:
+            profile = filters.box(values.shape[through], width / size[through])
+            self.tones = filters.along(self.tones, profile, through)
+        self.affine = affine @ _shift([part.start for part in box]) @ _coarser_affine(factors)
         self.through = through
 
-    def template(self, voxel: float, smoothing: float, device: torch.device) -> Template:
+    def template(self, voxel: float, smoothing: float) -> Template:
         """Lay the scan out for sampling; voxels of about ``voxel`` mm, smoothed by ``smoothing`` mm in the plane."""
         size = spacing(self.affine)
         factors = _factors(size, self.through, voxel)
-        tones, share = self.tones, self.weight.copy()
-        tones = [_block_mean(tone, factors) for tone in tones]
-        if smoothing:
-            blur = [0 if axis == self.through else smoothing / (size * factors)[axis] for axis in range(3)]
-            tones = [gaussian_filter(tone, blur, truncate=3) for tone in tones]
-        affine = self.affine @ _coarser(factors)
-        turned = np.linalg.inv(affine[:3, :3]).astype(np.float32)
+        tones = _coarser(self.tones, factors)
+        for axis in {0, 1, 2} - {self.through}:
+            if smoothing:
+                blur = filters.gaussian(tones.shape[axis], smoothing / (size[axis] * factors[axis]))
+                tones = filters.along(tones, blur, axis)
+        affine = self.affine @ _coarser_affine(factors)
+        shape, count = tones.shape[:3], tones.shape[3]
+        slopes = torch.stack([filters.along(tones, filters.slope(shape[axis]), axis) for axis in range(3)])
+        world_from_slope = torch.from_numpy(np.linalg.inv(affine[:3, :3]).T).to(tones)
+        gradients = (world_from_slope @ slopes.flatten(1)).reshape(3, -1, count)
+        share = self.weight.clone()
         for axis in range(3):  # beyond the grid the border is read: it must not have weight
-            share[(slice(None),) * axis + ([0, -1],)] = 0
-        share = _block_mean(share, factors)
-        count = len(tones)
-        table = np.empty((*share.shape, 4 * count + 1), np.float32)
-        for number, tone in enumerate(tones):
-            table[..., number] = tone
-            table[..., count + 3 * number : count + 3 * number + 3] = np.stack(np.gradient(tone), -1) @ turned
-        table[..., -1] = share
-        first, second, third = share.shape
-        flat = torch.from_numpy(table.reshape(-1, table.shape[-1])).to(device)
-        weight = torch.from_numpy(share.reshape(-1, 1).copy()).to(device)
-        return Template(flat, weight, count, (first, second, third), affine, _world_box(share, affine))
+            share.index_fill_(axis, torch.tensor([0, share.shape[axis] - 1], device=share.device), 0.0)
+        share = _coarser(share, factors)
+        table = tones.new_empty(share.numel(), 4 * count + 1)
+        table[:, :count] = tones.reshape(-1, count)
+        for axis, part in enumerate(gradients, 1):
+            table[:, axis * count : (axis + 1) * count] = part
+        table[:, -1] = share.flatten()
+        return Template(
+            table, share.reshape(-1, 1), count, (shape[0], shape[1], shape[2]), affine, _box_of(share, affine)
+        )
 
 
 def _factors(size: np.ndarray, through: int, voxel: float) -> list[int]:
     return [1 if axis == through else max(1, int(voxel / size[axis] + 0.3)) for axis in range(3)]
 
 
-def _coarser(factors: Sequence[int]) -> np.ndarray:
+def _coarser(values: Tensor, factors: Sequence[int]) -> Tensor:
+    """Means of blocks of voxels along the first three axes."""
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            values = filters.along(values, filters.averaging(values.shape[axis], factor), axis)
+    return values
+
+
+def _coarser_affine(factors: Sequence[int]) -> np.ndarray:
     """Affine of the means of blocks of voxels, relative to that of the voxels."""
     return _shift([(factor - 1) / 2 for factor in factors]) @ np.diag([*factors, 1.0])
 
 
-def _tones(values: np.ndarray) -> list[np.ndarray]:
+def _tones(values: Tensor) -> list[Tensor]:
     """The intensity (0 to about 1), and its hat functions but the first, which is one less their sum."""
-    scaled = np.clip(values, 0, 1) * (KNOTS - 1)
-    return [values, *(np.maximum(1 - np.abs(scaled - knot), 0) for knot in range(1, KNOTS - 1))]
+    scaled = values.clamp(0, 1) * (KNOTS - 1)
+    return [values, *((1 - (scaled - knot).abs()).clamp(min=0) for knot in range(1, KNOTS - 1))]
 
 
 def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
@@ -162,28 +177,15 @@ def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _box_filtered(values: np.ndarray, width: float, axis: int) -> np.ndarray:
-    """Mean over ``width`` voxels, which need not be a whole number: two odd boxes in proportion."""
-    odd = 2 * int((width - 1) // 2) + 1
-    share = (width - odd) / 2  # of the next larger odd box
-    narrow = uniform_filter1d(values, odd, axis, mode="nearest")
-    wide = uniform_filter1d(values, odd + 2, axis, mode="nearest")
-    return ((1 - share) * odd * narrow + share * (odd + 2) * wide) / ((1 - share) * odd + share * (odd + 2))
+def _tensor(values: np.ndarray, device: torch.device | None) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
 
 
-def _block_mean(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            whole = values.shape[axis] // factor * factor
-            cut = values[(slice(None),) * axis + (slice(0, whole),)]
-            shape = (*cut.shape[:axis], whole // factor, factor, *cut.shape[axis + 1 :])
-            values = cut.reshape(shape).mean(axis + 1)
-    return values
-
-
-def _world_box(weight: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    places = np.argwhere(weight > 0.05) @ affine[:3, :3].T + affine[:3, 3]
-    return np.stack([places.min(0), places.max(0)])
+def _box_of(weight: Tensor, affine: np.ndarray) -> np.ndarray:
+    """Corners (8, 3) in the world of the voxels that have weight."""
+    box = _bounding_box((weight > 0.05).cpu().numpy(), np.zeros(3, int))
+    corners = np.array(list(itertools.product(*([part.start, part.stop - 1] for part in box))))
+    return corners @ affine[:3, :3].T + affine[:3, 3]
 
 
 def _shift(voxels: Sequence[float]) -> np.ndarray:

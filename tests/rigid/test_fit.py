@@ -41,7 +41,7 @@ def template() -> Template:
     weight = np.ones(SHAPE, np.float32)
     normal = AFFINE[:3, 2] / np.linalg.norm(AFFINE[:3, 2])
     scan = StaticScan(image, AFFINE, weight, None, normal=normal, width=1.0, voxel=0.6)
-    return scan.template(0.6, 0.0, torch.device("cpu"))
+    return scan.template(0.6, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_a_structure_beyond_the_frames_is_told_as_unexplained() -> None:
     weight = np.zeros(image.shape, np.float32)
     weight[10:20, 10:20, 3:9] = 1
     scan = StaticScan(image, np.diag([1.0, 1, 2, 1]), weight, None, normal=np.array([0, 0, 1.0]), width=2, voxel=1)
-    template = scan.template(1.0, 0.0, CPU)
+    template = scan.template(1.0, 0.0)
     frames = as_frames(rng.uniform(0.5, 1, (20, 20, 4, 2)).astype(np.float32), AFFINE, SliceProfile(6), CPU)
     far = torch.from_numpy(np.stack([translation((500, 0, 0)), translation((0, -300, 0))]))
     voxels = choose_voxels(frames, template, torch.tensor([0, 1]), far, parts=2, count=100)

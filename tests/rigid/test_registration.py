@@ -32,10 +32,13 @@ def register(
     static_axes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     frame_axes: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     world: np.ndarray | None = None,
+    lying: np.ndarray | None = None,
     device: str = "cpu",
 ) -> dict[str, Registered]:
-    """Register the scene; arrays may be stored along other axes (order, mirrored axes), the world may be another."""
+    """Register the scene; arrays may be stored along other axes (order, mirrored axes), the world may be another, and
+    the leg may have lain elsewhere during the dynamic scan."""
     world = np.eye(4) if world is None else world
+    lying = np.eye(4) if lying is None else lying
 
     def stored(array: np.ndarray, axes: tuple | None) -> np.ndarray:
         return (
@@ -65,7 +68,7 @@ def register(
         {name: stored(weight, static_axes) for name, weight in weights.items()},
         stored(scene.foot, static_axes),
         stored(frames, frame_axes),
-        grid(FRAME_AFFINE, frames.shape, frame_axes),
+        grid(lying @ FRAME_AFFINE, frames.shape, frame_axes),
         PROFILE,
         device=device,
     )
@@ -133,6 +136,16 @@ def test_another_world_gives_the_poses_of_that_world(scene: Scene, found: dict[s
         back = np.linalg.inv(world) @ there[name].frame_from_static @ world
         assert displacement_of(back, found[name].frame_from_static, points_of(name)).max() < 0.1
         np.testing.assert_allclose(there[name].overlap, found[name].overlap, atol=0.02)
+
+
+@pytest.mark.parametrize("shift", [(14, -12, 9), (-15, 5, -10)])
+def test_a_leg_that_lay_elsewhere_is_found(scene: Scene, found: dict[str, Registered], shift: tuple) -> None:
+    normal = FRAME_AFFINE[:3, 2] / np.linalg.norm(FRAME_AFFINE[:3, 2])
+    lying = translation(shift) @ rotation_about(normal, 12)
+    there = register(scene, lying=lying)
+    for name in CENTRES:
+        back = np.linalg.inv(lying) @ there[name].frame_from_static
+        assert displacement_of(back, found[name].frame_from_static, points_of(name)).max() < 0.1
 
 
 def test_overlap_is_the_share_inside_the_field_of_view(scene: Scene, found: dict[str, Registered]) -> None:

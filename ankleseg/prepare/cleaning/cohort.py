@@ -15,6 +15,7 @@ from ankleseg.cohorts import Case, Cohort, read_sidecar
 from ankleseg.cohorts.sequences import KEYS, sidecar_of
 from ankleseg.prepare.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.prepare.cleaning.sequences import CleanedSequence
+from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, replace_file, write_volume
 
 COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
@@ -213,7 +214,7 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
     files += [sidecar_of(path) for path in case.sequences.values()]
     told = {
         "ankleseg": __version__,
-        "rules": repr(rules),
+        "rules": plain_settings(rules),
         "case": [case.name, case.subject, case.side, case.group, str(case.problem)],
         "images": [str(path) for path in case.images],
         "references": [[bone, str(reference.path), reference.value] for bone, reference in references],

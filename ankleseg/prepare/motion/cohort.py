@@ -20,6 +20,7 @@ from ankleseg.prepare.motion.files import QUALITY, write_table
 from ankleseg.prepare.motion.overrule import Overrules, read_overrules
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.prepare.motion.subject import SubjectResult, process_subject
+from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import replace_file
 
 
@@ -99,7 +100,7 @@ def write_cohort_tables(cohort: Cohort, out: Path, recipe: MotionRecipe, results
         "ankleseg": __version__,
         "python": platform.python_version(),
         "cohort": str(cohort.root.resolve()),
-        "recipe": repr(recipe),
+        "recipe": plain_settings(recipe),
         "subjects": {result.name: {"status": result.status, "problem": result.problem} for result in results},
     }
     with replace_file(out / "manifest.json") as part:

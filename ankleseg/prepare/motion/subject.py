@@ -20,6 +20,7 @@ from ankleseg.prepare.cleaning import Cleaned, clean_into, derivative_name, read
 from ankleseg.prepare.cleaning.cohort import RECORD
 from ankleseg.prepare.motion.overrule import Overrules
 from ankleseg.prepare.motion.recipe import MotionRecipe
+from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import replace_file, write_volume
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _write_report(
 def _key(inputs: str, recipe: MotionRecipe, sequence: str, overrules: Overrules) -> str:
     """Hash of all that the files of a sequence depend on."""
     said = sorted((key, value) for key, value in overrules.items() if key[0] == sequence)
-    told = json.dumps([__version__, inputs, repr(recipe), said])
+    told = json.dumps([__version__, inputs, plain_settings(recipe), said])
     return hashlib.sha256(told.encode()).hexdigest()
 
 
