@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.errors import GeometryError
-from ankleseg.volumes.geometry import Affine, spacing
+from ankleseg.volumes.geometry import Affine, bounding_box, spacing
 
 CELL_MM = 0.8  # voxels are averaged to about this size: finer ones only cost time
 ROUNDING_MM = 0.8  # standard deviation of the Gaussian that takes the steps of the voxels away
@@ -60,9 +60,8 @@ def bone_surface(mask: Bool[np.ndarray, "x y z"], affine: Affine) -> BoneSurface
 
     if not mask.any():
         raise GeometryError("holds no voxel of the bone", mend="leave the bone out, or give its mask")
-    found = [np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    low = np.array([places[0] for places in found])
-    box = tuple(slice(places[0], places[-1] + 1) for places in found)
+    box = bounding_box(mask)
+    low = np.array([part.start for part in box])
     factors = np.maximum(np.round(CELL_MM / spacing(affine)), 1).astype(int)
     sigma = ROUNDING_MM / (spacing(affine) * factors)
     # Cells never straddle the border of the image, so that the margin around the bone is empty.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.measures.overlap import require_one_shape
-from ankleseg.volumes import diagonal_mm
+from ankleseg.volumes.geometry import bounding_box, diagonal_mm
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def surface_distance(
     if not all(anywhere):
         diagonal = float(diagonal_mm(prediction.shape, np.diag([*size, 1.0])))
         return SurfaceDistance(diagonal, diagonal)
-    box = _bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference)
     predicted, true = _surface(prediction[box]), _surface(reference[box])
     to_reference = _distances(predicted, true, size)
     to_prediction = _distances(true, predicted, size)
@@ -60,15 +60,6 @@ def surface_distance(
         hd95_mm=float(max(np.percentile(to_reference, 95), np.percentile(to_prediction, 95))),
         assd_mm=float((to_reference.sum() + to_prediction.sum()) / (len(to_reference) + len(to_prediction))),
     )
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(inside[0], inside[-1] + 1))
-    return tuple(box)
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ankleseg.phantoms.noise import cubic_weights, interpolate, interpolation_weights
 from ankleseg.phantoms.shapes import Shape
+from ankleseg.volumes.geometry import bounding_box
 
 FAR = 30.0  # mm, distance given to points outside a shape's box
 
@@ -154,8 +155,5 @@ def trimmed(field: Field) -> Field:
     near = field.values < 0.3
     if not near.any():
         return Field(field.values[:0, :0, :0], field.start)
-    found = [np.flatnonzero(near.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    low = np.array([max(places[0] - 2, 0) for places in found])
-    high = [places[-1] + 3 for places in found]
-    box = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
-    return Field(field.values[box], field.start + low)
+    box = bounding_box(near, 2)
+    return Field(field.values[box], field.start + np.array([part.start for part in box]))

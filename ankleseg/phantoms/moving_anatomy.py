@@ -20,7 +20,7 @@ from ankleseg.phantoms.noise import LatticeNoise
 from ankleseg.phantoms.protocol import STRUCTURES
 from ankleseg.phantoms.scanner import SHEET, LabelSource
 from ankleseg.phantoms.tissues import bone_of
-from ankleseg.volumes.geometry import corners
+from ankleseg.volumes.geometry import bounding_box, corners
 from ankleseg.volumes.poses import exp_pose, invert_pose, log_pose, transform, translation
 
 # mm by which the anatomy goes beyond the static scan at the low and the high end of its axes (P, S, R): the frames show
@@ -170,9 +170,9 @@ def anatomy_grid(static: Grid, spacing: tuple[float, float, float]) -> Grid:
 
 def _box(mask: np.ndarray, grid: Grid, spacing: tuple[float, float, float]) -> Grid:
     """A grid of another spacing over the box of a mask on `grid`, a voxel of it wider on all sides."""
-    found = [np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    low = np.array([places[0] for places in found]) - 1.5
-    sides = (np.array([places[-1] for places in found]) + 1.5 - low) * grid.spacing
+    box = bounding_box(mask)
+    low = np.array([part.start for part in box]) - 1.5
+    sides = (np.array([part.stop for part in box]) + 0.5 - low) * grid.spacing
     shape = np.ceil(sides / spacing).astype(int)
     step = np.array(spacing) / grid.spacing
     affine = grid.affine @ translation(low) @ np.diag([*step, 1.0]) @ translation([0.5, 0.5, 0.5])

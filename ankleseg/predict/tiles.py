@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ankleseg.volumes.geometry import bounding_box
+
 
 def starts(length: int, window: int, step: int) -> list[int]:
     """First indices of windows that cover an axis; the last window is shifted back to end with the axis."""
@@ -48,10 +50,8 @@ def box_of(mask: np.ndarray, margin: int = 0, divisor: int = 1) -> tuple[slice, 
     if not mask.any():
         return None
     box = []
-    for axis in range(mask.ndim):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        low, high = max(int(hit[0]) - margin, 0), min(int(hit[-1]) + 1 + margin, mask.shape[axis])
-        high = min(low + -(-(high - low) // divisor) * divisor, mask.shape[axis])
-        low = max(high - -(-(high - low) // divisor) * divisor, 0)
+    for part, length in zip(bounding_box(mask, margin), mask.shape, strict=True):
+        high = min(part.start + -(-(part.stop - part.start) // divisor) * divisor, length)
+        low = max(high - -(-(high - part.start) // divisor) * divisor, 0)
         box.append(slice(low, high))
     return tuple(box)

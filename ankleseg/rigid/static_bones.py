@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.errors import GeometryError
-from ankleseg.volumes.geometry import Affine, spacing
+from ankleseg.volumes.geometry import Affine, bounding_box, spacing
 
 MAP_MM = 0.8  # cells of the distance maps
 ROUNDING_MM = 0.8  # standard deviation of the Gaussian that takes the steps of the cells away
@@ -48,7 +48,7 @@ def static_bones(masks: Mapping[str, Bool[np.ndarray, "x y z"]], affine: Affine)
         if not mask.any():
             raise GeometryError(f"the mask of the {bone} is empty", mend="leave the bone out")
         distances[bone] = _distance(_averaged(mask, factors), spacing(coarse))
-        box = _box(mask)
+        box = bounding_box(mask)
         place = np.eye(4)
         place[:3, 3] = [part.start for part in box]
         insides[bone] = (mask[box], affine @ place)
@@ -71,16 +71,7 @@ def _distance(filled: np.ndarray, size: np.ndarray) -> np.ndarray:
     inside = filled >= min(0.5, float(filled.max()))
     half = float(size.min()) / 2
     signed = distance_transform_edt(~inside, sampling=size).astype(np.float32) - half
-    box = _box(inside, margin=1)
+    box = bounding_box(inside, 1)
     depth = distance_transform_edt(inside[box], sampling=size) - half
     signed[box] = np.where(inside[box], -depth, signed[box])
     return np.maximum(gaussian_filter(signed, ROUNDING_MM / size), 0)
-
-
-def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
-    """The smallest box that holds a mask."""
-    box = []
-    for axis, length in enumerate(mask.shape):
-        found = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, length)))
-    return tuple(box)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ankleseg.rigid import filters
-from ankleseg.volumes.geometry import spacing
+from ankleseg.volumes.geometry import bounding_box, spacing
 
 KNOTS = 5
 MARGIN_MM = 8.0  # kept around a structure in the slice plane
@@ -101,7 +101,7 @@ class StaticScan:
         through = int(np.argmax(np.abs((affine[:3, :3] / size).T @ normal)))
         margin = np.ceil(MARGIN_MM / size).astype(int) + 2
         margin[through] = int(np.ceil(width / size[through])) + 2
-        box = _bounding_box(weight > 0, margin)
+        box = bounding_box(weight > 0, margin.tolist())
         factors = _factors(size, through, voxel)
         values, self.weight = (_coarser(_tensor(part[box], device), factors) for part in (image, weight))
         values = values / max(float(np.percentile(values[::2, ::2, ::2].cpu().numpy(), 99)), 1e-6)
@@ -168,22 +168,13 @@ def _tones(values: Tensor) -> list[Tensor]:
     return [values, *((1 - (scaled - knot).abs()).clamp(min=0) for knot in range(1, KNOTS - 1))]
 
 
-def _bounding_box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        low, high = max(found[0] - margin[axis], 0), min(found[-1] + 1 + margin[axis], mask.shape[axis])
-        box.append(slice(int(low), int(high)))
-    return tuple(box)
-
-
 def _tensor(values: np.ndarray, device: torch.device | None) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
 
 
 def _box_of(weight: Tensor, affine: np.ndarray) -> np.ndarray:
     """Corners (8, 3) in the world of the voxels that have weight."""
-    box = _bounding_box((weight > 0.05).cpu().numpy(), np.zeros(3, int))
+    box = bounding_box((weight > 0.05).cpu().numpy())
     corners = np.array(list(itertools.product(*([part.start, part.stop - 1] for part in box))))
     return corners @ affine[:3, :3].T + affine[:3, 3]
 

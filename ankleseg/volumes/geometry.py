@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -94,6 +94,22 @@ def box_corners(shape: Sequence[int], affine: Affine) -> Float[np.ndarray, "8 3"
 def _corners(first: float, beyond_last: float, shape: Sequence[int], affine: Affine) -> np.ndarray:
     indices = np.array(list(product(*((first, size + beyond_last) for size in shape[:3]))))
     return indices @ affine[:3, :3].T + affine[:3, 3]
+
+
+def bounding_box(mask: Bool[np.ndarray, "*shape"], margin: int | Sequence[int] = 0) -> tuple[slice, ...]:
+    """Return the smallest box that holds a mask, so many voxels wider on every side, but within the grid.
+
+    Raises:
+        GeometryError: the mask is empty.
+    """
+    margins = np.broadcast_to(np.asarray(margin, int), mask.ndim)
+    box = []
+    for axis, (length, beyond) in enumerate(zip(mask.shape, margins, strict=True)):
+        found = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(found):
+            raise GeometryError("the mask is empty")
+        box.append(slice(max(int(found[0] - beyond), 0), min(int(found[-1] + beyond) + 1, length)))
+    return tuple(box)
 
 
 def displacement_mm(affine_a: Affine, affine_b: Affine, shape: Sequence[int]) -> float:

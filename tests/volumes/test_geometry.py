@@ -20,7 +20,7 @@ from ankleseg.volumes import (
     spacing,
     voxel_distance,
 )
-from ankleseg.volumes.geometry import affine_problem, box_corners, displacement_mm
+from ankleseg.volumes.geometry import affine_problem, bounding_box, box_corners, displacement_mm
 
 
 def world_of(value: int, data: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -156,3 +156,13 @@ def test_what_cannot_be_an_affine_is_said():
     flat[:3, 1] = flat[:3, 0]
     assert "singular" in affine_problem(flat)
     assert "singular" in affine_problem(np.diag([1.0, 0.0, 1.0, 1.0]))
+
+
+def test_the_bounding_box_holds_the_mask_and_a_margin_within_the_grid() -> None:
+    mask = np.zeros((9, 8, 7), bool)
+    mask[2, 3:6, 1] = mask[4, 4, 6] = True
+    assert bounding_box(mask) == (slice(2, 5), slice(3, 6), slice(1, 7))
+    assert bounding_box(mask, 2) == (slice(0, 7), slice(1, 8), slice(0, 7))
+    assert bounding_box(mask, [0, 9, 1]) == (slice(2, 5), slice(0, 8), slice(0, 7))
+    with pytest.raises(GeometryError, match="empty"):
+        bounding_box(np.zeros((3, 3), bool))

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from ankleseg.prepare.cleaning.anatomy import bone_points
 from ankleseg.volumes import Finding, Verdict, Volume
-from ankleseg.volumes.geometry import Affine, spacing
+from ankleseg.volumes.geometry import Affine, bounding_box, spacing
 
 Masks = dict[str, Bool[np.ndarray, "x y z"]]
 Foreground = Bool[np.ndarray, "x y z"]
@@ -141,7 +141,7 @@ def edge_alignment(image: Shaped[np.ndarray, "x y z"], affine: Affine, mask: Boo
 
     size = spacing(affine)
     around = np.ceil(AROUND_MM / size).astype(int)
-    box = tuple(_reach(mask, axis, int(margin)) for axis, margin in enumerate(around))
+    box = bounding_box(mask, around.tolist())
     factors = np.maximum(np.rint(THIN_MM / size), 1).astype(int)
     size = size * factors
     part, whole = (averaged(array[box], factors) for array in (image, mask))
@@ -162,9 +162,3 @@ def averaged(data: Shaped[np.ndarray, "x y z"], factors: Shaped[np.ndarray, "3"]
     cut = data[tuple(slice(count * block) for count, block in zip(counts, blocks, strict=True))]
     shape = [side for pair in zip(counts, blocks, strict=True) for side in pair]
     return cut.reshape(shape).mean((1, 3, 5), dtype=np.float32)
-
-
-def _reach(mask: Bool[np.ndarray, "x y z"], axis: int, margin: int) -> slice:
-    """From where to where a mask reaches along an axis, with a margin within the array."""
-    places = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-    return slice(max(int(places[0]) - margin, 0), int(places[-1]) + 1 + margin)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ankleseg.volumes.geometry import Affine, slice_axis
+from ankleseg.volumes.geometry import Affine, bounding_box, slice_axis
 from ankleseg.volumes.poses import Pose, invert_pose, transform
 
 ACROSS = 8  # samples through a slice
@@ -32,7 +32,7 @@ def fractions_on_frame(
     """
     from scipy.ndimage import map_coordinates
 
-    box = tuple(_reach(mask, axis) for axis in range(3))
+    box = bounding_box(mask)
     part = np.pad(mask[box].astype(np.float32), 1)
     start = np.array([cut.start for cut in box]) - 1.0
     corners = start + np.array(np.meshgrid(*[(0.0, side) for side in part.shape], indexing="ij")).reshape(3, -1).T
@@ -60,8 +60,3 @@ def fractions_on_frame(
     cut = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
     result[cut] = total / np.prod(counts)
     return result
-
-
-def _reach(mask: np.ndarray, axis: int) -> slice:
-    found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-    return slice(int(found[0]), int(found[-1]) + 1)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.errors import ConfigError
-from ankleseg.volumes.geometry import Affine, spacing
+from ankleseg.volumes.geometry import Affine, bounding_box, spacing
 
 PUBLISHED_RADII = {"calcaneus": 1.0, "talus": 2.0, "tibia": 2.0}  # Coupeau 2020
 
@@ -45,18 +45,8 @@ class BoneWeights:
         size = spacing(affine) if self.unit == "mm" else np.ones(3)
         radius = self.radius.get(bone, 2.0)
         margin = np.ceil((radius + 4 * self.sigma) / size).astype(int) + 1
-        box = _box(mask, margin)
+        box = bounding_box(mask, margin.tolist())
         grown = distance_transform_edt(~mask[box], sampling=size) <= radius
         weight = np.zeros(mask.shape, np.float32)
         weight[box] = gaussian_filter(grown.astype(np.float32), self.sigma / size)
         return weight
-
-
-def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    box = []
-    for axis in range(3):
-        found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        box.append(
-            slice(max(int(found[0] - margin[axis]), 0), min(int(found[-1] + margin[axis]) + 1, mask.shape[axis]))
-        )
-    return tuple(box)
