@@ -32,7 +32,7 @@ from ankleseg.cohorts import load_cohort
 from ankleseg.config import compose
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.prepare.__main__ import main
-from ankleseg.prepare.motion import SubjectResult, describe, prepare_motion_cohort, sequence
+from ankleseg.prepare.motion import SubjectResult, describe, prepare_motion_cohort, registered, sequence
 from ankleseg.volumes import read_volume
 
 ACTIVE, PASSIVE = SEQUENCES[RIGHT]
@@ -87,7 +87,7 @@ def poses_by_frames() -> dict:
 @pytest.fixture
 def prepare(study: Path, poses_by_frames: dict, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Prepare the study; the same frames are registered only once in all tests."""
-    register = sequence.register_sequence
+    register = registered.register_sequence
 
     def remembered(*given, **named):
         key = repr((named, given[-1])) + "".join(
@@ -97,16 +97,17 @@ def prepare(study: Path, poses_by_frames: dict, monkeypatch: pytest.MonkeyPatch)
             poses_by_frames[key] = register(*given, **named)
         return poses_by_frames[key]
 
-    monkeypatch.setattr(sequence, "register_sequence", remembered)
+    monkeypatch.setattr(registered, "register_sequence", remembered)
     return lambda out, root=study, **named: prepare_motion_cohort(root, out, recipe(), bones=BONES, **named)
 
 
 def of(files: dict, *sequences: str) -> dict:
-    """Those of the files that belong to sequences, not counting what cleaning wrote."""
+    """Those of the files that belong to sequences, not counting what cleaning wrote and kept registrations."""
     return {
         name: value
         for name, value in files.items()
-        if any(sequence in name for sequence in sequences) and "_dynamic." not in name
+        if any(sequence in name for sequence in sequences)
+        and not any(kept in name for kept in ("_dynamic.", "_registered."))
     }
 
 
@@ -125,7 +126,7 @@ def command(study: Path, out: Path) -> list[str]:
 
 
 def test_a_second_run_repeats_nothing(out: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "register_sequence", None)
+    monkeypatch.setattr(registered, "register_sequence", None)
     before, written = tree(out), times(out)
     results = prepare_motion_cohort(load_cohort(study, strict=False), out, recipe(), bones=BONES)
     assert tree(out) == before
@@ -159,15 +160,19 @@ def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) ->
     assert tree(out) == before
 
 
-def test_a_person_has_the_last_word(out: Path, prepare: Prepare) -> None:
+def test_a_person_has_the_last_word(out: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    monkeypatch.setattr(registered, "register_sequence", None)  # a word does not move a bone
     before, written = tree(out), times(out)
     own = {int(row["frame"]): row["status"] for row in rows_of(out / "status.tsv") if row["sequence"] == PASSIVE}
     empty = (out / "overrule.tsv").read_bytes()
     with (out / "overrule.tsv").open("a") as table:
-        table.write(f"{RIGHT}\t{PASSIVE}\t1\ttalus\tfailed\tmoved\n")
+        table.write(f"{RIGHT}\t{PASSIVE}\t1\ttalus\tfailed\tmoved\n{RIGHT}\t{PASSIVE}\t70\ttalus\tok\t\n")
     prepare(out)
     row = next(row for row in rows_of(out / "status.tsv") if (row["sequence"], row["frame"]) == (PASSIVE, "1"))
     assert (row["status"], row["reason"]) == ("failed", f"overruled from {own[1]}: moved")
+    assert [line for line in caplog.messages if "overrule" in line] == [
+        f"{out / 'overrule.tsv'}: {PASSIVE} has no talus on frame 70; the row is ignored"
+    ]
     pose = next(row for row in poses_of(out, PASSIVE) if (row["frame"], row["bone"]) == (1, "talus"))
     assert (pose["status"], pose["correlation"], pose["frame_from_static"]) == ("failed", None, None)
     mask = read_volume(out / RIGHT / "dyn" / f"{PASSIVE}_label-talus_mask.nii.gz", dimensions=4).data

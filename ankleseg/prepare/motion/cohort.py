@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import platform
 from collections import Counter
@@ -17,11 +18,13 @@ from ankleseg.cohorts import Case, Cohort, load_cohort
 from ankleseg.errors import ConfigError
 from ankleseg.prepare.cleaning.cohort import write_descriptions, write_rows
 from ankleseg.prepare.motion.files import QUALITY, write_table
-from ankleseg.prepare.motion.overrule import Overrules, read_overrules
+from ankleseg.prepare.motion.overrule import TABLE, Overrules, read_overrules, without_registration
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.prepare.motion.subject import SubjectResult, process_subject
 from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import replace_file
+
+log = logging.getLogger(__name__)
 
 
 def prepare_motion_cohort(
@@ -72,6 +75,11 @@ def prepare_motion_cohort(
         found[result.case] = result
     results = [found[case.name] for case in cohort.cases]
     write_cohort_tables(cohort, out, recipe, results)
+    rows = [row for result in results for row in result.quality]
+    done = {row["sequence"] for row in rows}
+    for sequence, frame, bone in without_registration(overrules, rows):
+        if (subjects is None or sequence in done) and (bones is None or bone in bones):
+            log.warning("%s: %s has no %s on frame %d; the row is ignored", out / TABLE, sequence, bone, frame)
     return results
 
 

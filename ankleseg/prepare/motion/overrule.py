@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ankleseg.cohorts.table import read_rows
 from ankleseg.errors import CohortError
@@ -46,3 +47,9 @@ def read_overrules(out: Path) -> dict[tuple[str, int, str], tuple[str, str]]:
             )
         found[key] = (row["status"], row.get("note", ""))
     return found
+
+
+def without_registration(overrules: Overrules, rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    """Return what is overruled and none of the rows of quality tables: a name mistyped, or a frame counted from 1."""
+    known = {(row["sequence"], row["frame"], row["bone"]) for row in rows}
+    return [key for key in overrules if key not in known]

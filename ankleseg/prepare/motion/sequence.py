@@ -17,9 +17,8 @@ from ankleseg.prepare.cleaning import Cleaned, CleanedSequence
 from ankleseg.prepare.motion.masks import fractions_on_frame
 from ankleseg.prepare.motion.overrule import Overrules
 from ankleseg.prepare.motion.recipe import MotionRecipe
-from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.quality import Verdict, apart, judge
-from ankleseg.rigid.register import GLOBAL, Registered, register_sequence
+from ankleseg.rigid.register import GLOBAL, Registered
 from ankleseg.volumes.landmarks import read_landmarks
 from ankleseg.volumes.poses import invert_pose, transform
 
@@ -65,31 +64,23 @@ class MovedSequence:
 
 
 def move_sequence(
-    cleaned: Cleaned, sequence: CleanedSequence, recipe: MotionRecipe, overrules: Overrules
+    cleaned: Cleaned,
+    sequence: CleanedSequence,
+    registered: Mapping[str, Registered],
+    recipe: MotionRecipe,
+    overrules: Overrules,
 ) -> MovedSequence:
-    """Register every bone of a case on every frame of a sequence, judge the result and derive the motion of the joints.
+    """Judge the registration of every bone on every frame, and derive masks and the motion of the joints from it.
 
     Args:
         cleaned: the case; it has a static scan and at least one bone.
         sequence: of this case.
+        registered: the foot and every bone of the case on this sequence.
         recipe: settings.
         overrules: what a person said of single registrations; it goes before the program's own verdict.
     """
     static, volume = cleaned.static, sequence.volume
-    assert static is not None and cleaned.foot is not None
-    weights = {bone: recipe.weights(bone, mask, static.affine) for bone, mask in cleaned.masks.items()}
-    registered = register_sequence(
-        static.data,
-        static.affine,
-        cleaned.masks,
-        weights,
-        cleaned.foot.astype(np.float32),
-        volume.data,
-        volume.affine,
-        SliceProfile(recipe.thickness or sequence.thickness_mm, recipe.profile),
-        order=recipe.order,
-        device=recipe.device,
-    )
+    assert static is not None
     verdicts, shared, fractions = {}, {}, {}
     points = {bone: _points(mask, static.affine) for bone, mask in cleaned.masks.items()}
     gaps = apart({bone: registered[bone].frame_from_static for bone in points}, points)
@@ -114,7 +105,7 @@ def move_sequence(
                     mask, static.affine, pose, volume.data.shape[:3], volume.affine
                 )
     moved = MovedSequence(
-        name=sequence.name, source=sequence, registered=registered, verdicts=verdicts, shared=shared,
+        name=sequence.name, source=sequence, registered=dict(registered), verdicts=verdicts, shared=shared,
         fractions=fractions, motion={}, smooth_motion=None, axes="",
     )  # fmt: skip
     return _with_motion(moved, cleaned, recipe)

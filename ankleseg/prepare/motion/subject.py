@@ -77,7 +77,7 @@ def _process(case: Case, name: str, out: Path, recipe: MotionRecipe, overrules: 
     keys = {sequence: _key(inputs["inputs"], recipe, sequence, overrules) for sequence in sequences}
     records = {sequence: _read_record(folder / "dyn", sequence, key) for sequence, key in keys.items()}
     if status != "excluded" and not all(records.values()):
-        records |= _move(case, name, out, recipe, overrules, keys, records)
+        records |= _move(case, name, out, recipe, overrules, inputs["inputs"], keys, records)
     elif not (folder / "report.html").is_file():
         _write_report(case, name, out, recipe, {})
     done = {sequence: record for sequence, record in records.items() if record is not None}
@@ -101,6 +101,7 @@ def _move(
     out: Path,
     recipe: MotionRecipe,
     overrules: Overrules,
+    inputs: str,
     keys: Mapping[str, str],
     records: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, dict[str, Any]]:
@@ -108,6 +109,7 @@ def _move(
     import torch
 
     from ankleseg.prepare.motion.files import quality_rows, write_sequence
+    from ankleseg.prepare.motion.registered import registered
     from ankleseg.prepare.motion.sequence import move_sequence
 
     torch.set_num_threads(recipe.threads)
@@ -118,7 +120,9 @@ def _move(
     _write_weights(cleaned, name, folder / "anat", recipe)
     written, moved_sequences = {}, {}
     for sequence, key in keys.items():
-        moved = move_sequence(cleaned, cleaned.sequences[sequence], recipe, overrules)
+        source = cleaned.sequences[sequence]
+        found = registered(cleaned, source, recipe, folder / "dyn", inputs)
+        moved = move_sequence(cleaned, source, found, recipe, overrules)
         moved_sequences[sequence] = moved
         if records[sequence] is not None:
             continue
