@@ -15,6 +15,7 @@ normal equations (Kaufman 1975).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -90,12 +91,40 @@ def fit(
         centre: in the static world, about which the twist turns.
         order: of the polynomial by which the gain changes over the item, 0 to 2.
     """
-    step = max(1, CHUNK // (voxels.points.shape[1] * len(voxels.shares)))
-    parts = [
-        _fit_some(template, voxels, slice(start, start + step), static_from_frame, centre, order)
-        for start in range(0, len(voxels.points), step)
-    ]
+    parts = [_fit_some(template, voxels, items, static_from_frame, centre, order) for items in _chunks(voxels)]
     return Fit(*(torch.cat([getattr(part, name) for part in parts]) for name in Fit.__dataclass_fields__))
+
+
+def covariance(
+    template: Template,
+    voxels: Voxels,
+    static_from_frame: Float[Tensor, "b 4 4"],
+    centre: Float[Tensor, "b 3"],
+    *,
+    order: int,
+    block: float,
+) -> Float[Tensor, "2 b 6 6"]:
+    """Covariance of the twists (rad, mm, about the centre) by which poses at a minimum of the cost may be wrong.
+
+    What a model does not explain is alike in neighbouring voxels, so these are not independent. The first estimate
+    counts blocks of ``block`` mm as independent (sandwich with clusters; Liang and Zeger 1986), the second voxels.
+    In float64.
+    """
+    by_block, by_voxel = [], []
+    for items in _chunks(voxels):
+        found = _linearised(template, voxels, items, static_from_frame, centre, order)
+        free = found.moved.double() - found.linear.double() @ torch.linalg.solve(found.normal, found.cross)
+        pulls = free * (found.share * found.residual).double()[..., None]
+        cells = torch.floor((voxels.points[items] - voxels.points[items].amin(1, keepdim=True)) / block).long()
+        number = (cells * torch.tensor([10**6, 10**3, 1], device=cells.device)).sum(-1)
+        inverses = torch.linalg.inv(found.hessian + _ridge(found.hessian))
+        noise = (found.share * found.residual**2).sum(1).double() / found.total.clamp(min=1)
+        by_voxel.append(inverses * noise[:, None, None])
+        for pull, cell, inverse in zip(pulls, number, inverses, strict=True):
+            places, row = torch.unique(cell, return_inverse=True)
+            sums = pull.new_zeros(len(places), 6).index_add_(0, row, pull)
+            by_block.append(inverse @ (sums.mT @ sums) @ inverse)
+    return torch.stack([torch.stack(by_block), torch.cat(by_voxel)])
 
 
 def arms_of(
@@ -117,9 +146,46 @@ def weights_at(
     return (template.weight_at(places) @ voxels.shares) * voxels.valid[items]
 
 
+class _Linearised(NamedTuple):
+    """The model at a pose, and its change with the twist.
+
+    `share` weighs the voxels and sums to 1; `linear` are the columns with coefficients, `normal` their normal matrix;
+    `moved` the derivative of the model by the twist, `cross` its products with the columns.
+    """
+
+    share: Tensor
+    total: Tensor
+    variance: Tensor
+    correlation: Tensor
+    residual: Tensor
+    linear: Tensor
+    normal: Tensor
+    moved: Tensor
+    cross: Tensor
+    hessian: Tensor
+
+
+def _chunks(voxels: Voxels) -> list[slice]:
+    step = max(1, CHUNK // (voxels.points.shape[1] * len(voxels.shares)))
+    return [slice(start, start + step) for start in range(0, len(voxels.points), step)]
+
+
 def _fit_some(
     template: Template, voxels: Voxels, items: slice, static_from_frame: Tensor, centre: Tensor, order: int
 ) -> Fit:
+    found = _linearised(template, voxels, items, static_from_frame, centre, order)
+    noise = (found.share * found.residual**2).sum(1)
+    gradient = -((found.moved * found.share[..., None]).mT @ found.residual[..., None]).double()[..., 0]
+    # As many coefficients as voxels explain anything, and an empty frame most of all.
+    enough = ((found.share > 0).sum(1) > found.linear.shape[-1]) & (found.variance > LEAST_VARIANCE)
+    cost = torch.where(enough, noise / found.variance, torch.ones_like(noise))
+    coverage = found.total * voxels.thinning[items]
+    return Fit(cost, found.correlation, found.total, coverage, noise, found.hessian, gradient)
+
+
+def _linearised(
+    template: Template, voxels: Voxels, items: slice, static_from_frame: Tensor, centre: Tensor, order: int
+) -> _Linearised:
     arms = arms_of(voxels, items, static_from_frame, centre)
     found = template.sample(arms + centre[items, None, None].to(arms))
     kinds = template.tones
@@ -143,21 +209,20 @@ def _fit_some(
     linear = torch.cat([plain, seen[..., None] * position], -1)
     coefficients, normal = _solve(linear, observed, share, position.shape[-1], PRIOR)
     residual = observed - (linear @ coefficients[..., None].to(linear))[..., 0]
-    noise = mean(residual**2)[:, 0]
     bend = (position @ coefficients[:, kinds + 1 :, None].to(position))[..., 0]
     slopes = coefficients[:, None, :kinds].to(linear) + bend[..., None] * contrast[:, None, :kinds].to(linear)
     gradients = found[..., kinds : 4 * kinds].unflatten(-1, (3, kinds))
     pull = (gradients @ slopes[:, :, None, :, None])[..., 0] * voxels.shares[:, None]
     moved = torch.cat([torch.linalg.cross(arms, pull).sum(2), pull.sum(2)], -1)
-    weighted = linear * share[..., None]
-    cross = (weighted.mT @ moved).double()
-    moved_weighted = moved * share[..., None]
-    hessian = (moved_weighted.mT @ moved).double() - cross.mT @ torch.linalg.solve(normal, cross)
-    gradient = -(moved_weighted.mT @ residual[..., None]).double()[..., 0]
-    # As many coefficients as voxels explain anything, and an empty frame most of all.
-    enough = ((weight > 0).sum(1) > linear.shape[-1]) & (variance > LEAST_VARIANCE)
-    cost = torch.where(enough, noise / variance, torch.ones_like(noise))
-    return Fit(cost, correlation, total, total * voxels.thinning[items], noise, hessian, gradient)
+    cross = ((linear * share[..., None]).mT @ moved).double()
+    hessian = ((moved * share[..., None]).mT @ moved).double() - cross.mT @ torch.linalg.solve(normal, cross)
+    return _Linearised(share, total, variance, correlation, residual, linear, normal, moved, cross, hessian)
+
+
+def _ridge(hessian: Tensor) -> Tensor:
+    """What keeps a flat hessian (B, 6, 6) from being singular."""
+    size = 1e-9 * hessian.diagonal(dim1=1, dim2=2).sum(1) + 1e-15
+    return size[:, None, None] * torch.eye(6, dtype=hessian.dtype, device=hessian.device)
 
 
 def _solve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ankleseg.errors import GeometryError
 from ankleseg.rigid.descent import Descent, descend
-from ankleseg.rigid.fit import Fit
+from ankleseg.rigid.fit import Fit, Voxels, covariance
 from ankleseg.rigid.frames import Frames, as_frames, choose_voxels
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.template import StaticScan, Template
@@ -28,6 +29,7 @@ GLOBAL_DEPTHS = (-10.0, 0.0, 10.0)  # mm, across the slices
 BEST_STARTS = 3
 NEAR = 2.0  # mm, a frame found so near to where the motion was going is not looked for again
 UNLIKELY = 100.0  # mm, so far from where the motion was going weighs as much as explaining nothing
+BLOCK = 12.0  # mm, voxels so near to each other are not taken for independent
 AROUND = 12.0  # mm, how far the coarse search looks beyond a structure
 
 
@@ -70,7 +72,7 @@ class Registered:
             profile, without a fit of contrast or gain.
         explained: (T,) share of the frame's weighted variance that the posed scan explains, contrast and gain fitted.
         overlap: (T,) share of the structure's weight inside the frame's field of view.
-        error_mm: (T,) standard error of the pose from curvature and residual, root mean square over the structure.
+        error_mm: (T,) standard error of the pose, root mean square over the structure.
         error_degrees: (T,) standard error of the rotation.
     """
 
@@ -127,9 +129,9 @@ def register_sequence(
     bones = {name: _Structure(static, static_affine, weights[name], masks[name], sequence, order) for name in weights}
     joint = np.mean([bone.centre for bone in bones.values()], axis=0)
     starts = _bone_starts(found[GLOBAL].static_from_frame, sequence, joint)
-    result = {GLOBAL: whole.describe(found[GLOBAL])}
+    result = {GLOBAL: whole.describe(found[GLOBAL], MIDDLE)}
     for name, bone in bones.items():
-        result[name] = bone.describe(bone.fine(bone.from_starts(starts)))
+        result[name] = bone.describe(bone.fine(bone.from_starts(starts)), FINE)
     return result
 
 
@@ -190,6 +192,7 @@ class _Structure:
         """Refine at the resolution of the frames."""
         return self._descend_all(self._level(FINE), found.static_from_frame, FINE)
 
+    @functools.lru_cache(maxsize=1)  # noqa: B019 one, of the structure that is at work
     def _level(self, level: Level) -> _Level:
         template = self.static.template(max(self.frames.voxel, level.voxel), level.smoothing)
         return template, self.frames.smoothed(level.smoothing)
@@ -234,7 +237,7 @@ class _Structure:
         return self._descend(level, start, COARSE, frame, around=AROUND)
 
     def _descend_all(self, level: _Level, start: Tensor, settings: Level) -> Descent:
-        return self._descend(level, start, settings, torch.arange(len(start), device=start.device))
+        return self._descend(level, start, settings, _every(start))
 
     def _descend(
         self,
@@ -247,19 +250,30 @@ class _Structure:
         count: int | None = None,
         around: float = 0.0,
     ) -> Descent:
-        template, frames = level
-        voxels = choose_voxels(
-            frames, template, frame, start, parts=settings.parts, count=count or settings.count, around=around
-        )
-        centre = torch.from_numpy(self.centre).to(start).expand(len(start), -1)
+        template, voxels, centre = self._items(level, start, settings, frame, count, around)
         steps = settings.steps if steps is None else steps
         order = min(self.order, settings.order) if steps else 0
         return descend(template, voxels, start, centre, steps=steps, order=order)
 
-    def describe(self, found: Descent) -> Registered:
-        """Poses and their quality as arrays."""
+    def _items(
+        self,
+        level: _Level,
+        pose: Tensor,
+        settings: Level,
+        frame: Tensor,
+        count: int | None = None,
+        around: float = 0.0,
+    ) -> tuple[Template, Voxels, Tensor]:
+        """What `fit` compares for poses, each of a frame."""
+        template, frames = level
+        count = count or settings.count
+        voxels = choose_voxels(frames, template, frame, pose, parts=settings.parts, count=count, around=around)
+        return template, voxels, torch.from_numpy(self.centre).to(pose).expand(len(pose), -1)
+
+    def describe(self, found: Descent, level: Level) -> Registered:
+        """Poses, found at a level, and their quality as arrays."""
         poses = invert_pose(found.static_from_frame.cpu().numpy())
-        error_mm, error_degrees = self._errors(found.fit)
+        error_mm, error_degrees = self._errors(found.static_from_frame, level)
         return Registered(
             frame_from_static=poses,
             correlation=found.fit.correlation.double().cpu().numpy(),
@@ -276,17 +290,17 @@ class _Structure:
         shape = np.array(self.frames.values.shape[1:])
         return ((places >= -0.5) & (places <= shape - 0.5)).all(-1).mean(-1)
 
-    def _errors(self, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-        """Standard errors of pose (mm) and rotation (degrees) from curvature and residual, voxels independent."""
-        hessian = fit.hessian.cpu().numpy()
-        ridge = (1e-9 * np.trace(hessian, axis1=1, axis2=2) + 1e-15)[:, None, None] * np.eye(6)
-        variance = (fit.noise / fit.weight.clamp(min=1)).double().cpu().numpy()
-        covariance = np.linalg.inv(hessian + ridge) * variance[:, None, None]
+    def _errors(self, pose: Tensor, settings: Level) -> tuple[np.ndarray, np.ndarray]:
+        """Standard errors of poses (mm) and of their rotation (degrees): the larger of those of blocks and of voxels,
+        for few blocks tell little."""
+        template, voxels, centre = self._items(self._level(settings), pose, settings, _every(pose))
+        order = min(self.order, settings.order)
+        found = covariance(template, voxels, pose, centre, order=order, block=BLOCK).cpu().numpy()  # (2, T, 6, 6)
         arms = self.points - self.centre
         jacobian = np.concatenate([-skew(arms), np.broadcast_to(np.eye(3), (len(arms), 3, 3))], -1)
         moment = np.einsum("nij,nik->jk", jacobian, jacobian) / len(arms)
-        turn = np.trace(covariance[:, :3, :3], axis1=1, axis2=2)
-        return np.sqrt(np.einsum("bij,ij->b", covariance, moment)), np.degrees(np.sqrt(turn))
+        turn = np.trace(found[..., :3, :3], axis1=-2, axis2=-1).max(0)
+        return np.sqrt(np.einsum("...ij,ij", found, moment).max(0)), np.degrees(np.sqrt(turn))
 
 
 def _starts_beside(poses: Tensor, frame: int, side: int, far: int) -> Tensor:
@@ -295,6 +309,11 @@ def _starts_beside(poses: Tensor, frame: int, side: int, far: int) -> Tensor:
     if far == 1:
         return last[None]
     return torch.stack([last, last @ torch.linalg.inv(poses[frame + 2 * side]) @ last])
+
+
+def _every(poses: Tensor) -> Tensor:
+    """The numbers of the frames of one pose a frame."""
+    return torch.arange(len(poses), device=poses.device)
 
 
 def _best_of(ends: Sequence[Descent]) -> Descent:

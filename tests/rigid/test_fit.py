@@ -11,7 +11,7 @@ import torch
 
 from ankleseg.rigid import fit as module
 from ankleseg.rigid.descent import descend
-from ankleseg.rigid.fit import Fit, Voxels, fit
+from ankleseg.rigid.fit import Fit, Voxels, covariance, fit
 from ankleseg.rigid.template import StaticScan, Template
 from ankleseg.volumes.poses import displacement_of, invert_pose, rotation_about, translation
 
@@ -216,3 +216,29 @@ def test_items_are_fitted_alike_alone_and_in_parts(template: Template, voxels: V
     for name in Fit.__dataclass_fields__:
         first, second = getattr(whole, name), getattr(parts, name)
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4 * float(first.abs().max()))
+
+
+@pytest.mark.parametrize("grain", [0.0, 2.0])
+def test_errors_are_as_large_as_their_covariance_says(template: Template, voxels: Voxels, grain: float) -> None:
+    """Noise of its own in each voxel, or in each cell of ``grain`` mm: only blocks tell the latter."""
+    rng, count, size = np.random.default_rng(0), 150, 0.05
+    points = voxels.points[0].numpy()
+    cell = np.unique(np.floor(points / grain), axis=0, return_inverse=True)[1] if grain else np.arange(len(points))
+    noise = torch.from_numpy(rng.normal(0, size, (count, cell.max() + 1))[:, cell]).float()
+    many = Voxels(
+        voxels.points[:1].expand(count, -1, -1),
+        voxels.values[:1] + noise,
+        voxels.valid[:1].expand(count, -1),
+        voxels.offsets,
+        voxels.shares,
+        torch.ones(count),
+    )
+    start, centre = poses([TRUE[0]] * count), torch.from_numpy(CENTRE).expand(count, -1)
+    reached = descend(template, many, start, centre, steps=8, order=0).static_from_frame
+    by_block, by_voxel = covariance(template, many, reached, centre, order=0, block=6.0).numpy()
+    back = reached.numpy() @ invert_pose(TRUE[0])
+    shift = back[:, :3, :3] @ CENTRE + back[:, :3, 3] - CENTRE
+    true = np.sqrt((shift**2).sum(1).mean())
+    blocks, independent = (np.sqrt(np.trace(one[:, 3:, 3:], axis1=1, axis2=2).mean()) for one in (by_block, by_voxel))
+    assert blocks == pytest.approx(true, rel=0.25)
+    assert independent == pytest.approx(true, rel=0.15) if not grain else independent < 0.75 * true
