@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,14 +124,11 @@ def register_sequence(
             raise GeometryError(f"the weight of {name} is empty", mend="check its mask")
     sequence = as_frames(frames, frames_affine, profile, torch.device(device))
     whole = _Structure(static, static_affine, foot, None, sequence, order)
-    found = {GLOBAL: whole.from_starts(_global_starts(sequence, whole.centre))}
+    result = {GLOBAL: whole.register(_global_starts(sequence, whole.centre), MIDDLE)}
     bones = {name: _Structure(static, static_affine, weights[name], masks[name], sequence, order) for name in weights}
     joint = np.mean([bone.centre for bone in bones.values()], axis=0)
-    starts = _bone_starts(found[GLOBAL].static_from_frame, sequence, joint)
-    result = {GLOBAL: whole.describe(found[GLOBAL], MIDDLE)}
-    for name, bone in bones.items():
-        result[name] = bone.describe(bone.fine(bone.from_starts(starts)), FINE)
-    return result
+    starts = _bone_starts(invert_pose(result[GLOBAL].frame_from_static), sequence, joint)
+    return result | {name: bone.register(starts, FINE) for name, bone in bones.items()}
 
 
 def _global_starts(frames: Frames, centre: np.ndarray) -> Tensor:
@@ -147,13 +143,10 @@ def _global_starts(frames: Frames, centre: np.ndarray) -> Tensor:
     return stacked[:, None].expand(-1, len(frames.values), -1, -1)
 
 
-def _bone_starts(whole: Tensor, frames: Frames, joint: np.ndarray) -> Tensor:
-    """The pose of the whole foot, turned about the slice normal through the middle of the bones, (S, T, 4, 4)."""
-    turned = [
-        [rotation_about(pose[:3, :3] @ frames.normal, angle, joint) @ pose for pose in whole.cpu().numpy()]
-        for angle in TURNS
-    ]
-    return torch.from_numpy(np.array(turned)).to(whole)
+def _bone_starts(whole: np.ndarray, frames: Frames, joint: np.ndarray) -> Tensor:
+    """The poses of the whole foot, turned about the slice normal through the middle of the bones, (S, T, 4, 4)."""
+    turned = [[rotation_about(pose[:3, :3] @ frames.normal, angle, joint) @ pose for pose in whole] for angle in TURNS]
+    return torch.from_numpy(np.array(turned)).to(frames.values.device)
 
 
 class _Structure:
@@ -182,17 +175,16 @@ class _Structure:
         self.points = _support(weight, affine)
         self.centre = self.points.mean(0)
 
-    def from_starts(self, starts: Tensor) -> Descent:
-        """Search every frame from several starts (S, T, 4, 4), and follow the motion."""
+    def register(self, starts: Tensor, last: Level) -> Registered:
+        """Search every frame from several starts (S, T, 4, 4), follow the motion, and go down to the last level."""
         coarse, middle = self._level(COARSE), self._level(MIDDLE)
         found = self._descend_all(middle, self._search(coarse, starts).static_from_frame, MIDDLE)
-        return self._followed(coarse, middle, found)
+        found = self._followed(coarse, middle, found)
+        if last is MIDDLE:
+            return self._describe(found, middle, MIDDLE)
+        level = self._level(last)
+        return self._describe(self._descend_all(level, found.static_from_frame, last), level, last)
 
-    def fine(self, found: Descent) -> Descent:
-        """Refine at the resolution of the frames."""
-        return self._descend_all(self._level(FINE), found.static_from_frame, FINE)
-
-    @functools.lru_cache(maxsize=1)  # noqa: B019 one, of the structure that is at work
     def _level(self, level: Level) -> _Level:
         template = self.static.template(max(self.frames.voxel, level.voxel), level.smoothing)
         return template, self.frames.smoothed(level.smoothing)
@@ -270,10 +262,10 @@ class _Structure:
         voxels = choose_voxels(frames, template, frame, pose, parts=settings.parts, count=count, around=around)
         return template, voxels, torch.from_numpy(self.centre).to(pose).expand(len(pose), -1)
 
-    def describe(self, found: Descent, level: Level) -> Registered:
+    def _describe(self, found: Descent, level: _Level, settings: Level) -> Registered:
         """Poses, found at a level, and their quality as arrays."""
         poses = invert_pose(found.static_from_frame.cpu().numpy())
-        error_mm, error_degrees = self._errors(found.static_from_frame, level)
+        error_mm, error_degrees = self._errors(found.static_from_frame, level, settings)
         return Registered(
             frame_from_static=poses,
             correlation=found.fit.correlation.double().cpu().numpy(),
@@ -290,10 +282,10 @@ class _Structure:
         shape = np.array(self.frames.values.shape[1:])
         return ((places >= -0.5) & (places <= shape - 0.5)).all(-1).mean(-1)
 
-    def _errors(self, pose: Tensor, settings: Level) -> tuple[np.ndarray, np.ndarray]:
+    def _errors(self, pose: Tensor, level: _Level, settings: Level) -> tuple[np.ndarray, np.ndarray]:
         """Standard errors of poses (mm) and of their rotation (degrees): the larger of those of blocks and of voxels,
         for few blocks tell little."""
-        template, voxels, centre = self._items(self._level(settings), pose, settings, _every(pose))
+        template, voxels, centre = self._items(level, pose, settings, _every(pose))
         order = min(self.order, settings.order)
         found = covariance(template, voxels, pose, centre, order=order, block=BLOCK).cpu().numpy()  # (2, T, 6, 6)
         arms = self.points - self.centre
