@@ -34,6 +34,7 @@ from ankleseg.volumes import Volume, read_volume, same_grid
 from ankleseg.volumes.frames import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
+NAMED = 8  # of the cases that were not predicted
 NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted
 
 READING = (
@@ -94,7 +95,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
         said = ", ".join(f"{count} {name}" for name, count in unscored.items())
         notes.append(f"{sum(unscored.values())} of {len(statuses)} rows could not be scored: {said}.")
     if evaluation.not_predicted:
-        count, names = len(evaluation.not_predicted), ", ".join(evaluation.not_predicted)
+        count, names = len(evaluation.not_predicted), ", ".join(evaluation.not_predicted[:NAMED])
+        names += f" and {count - NAMED} others" if count > NAMED else ""
         notes.append(f"The references hold {count} more cases that were not predicted: {names}.")
     return notes
 

@@ -25,7 +25,7 @@ LEAST_SHARED = 0.3  # of the smaller field of view; correlations over less say n
 # less than with the right one, with left and right exchanged 0.02 to 0.17 less.
 GOOD, FAIR, BAD = 0.80, 0.60, 0.50
 BETTER = 0.05  # by which another header has to fit to be believed
-MIRRORED_BETTER = 0.02
+MIRRORED_BETTER = 0.04  # no phantom of 28 that is not mirrored gains more than 0.024
 ALIKE = 0.85  # cosine of 32°: a frame that is more oblique than that is compared with its foot lying as the scan does
 
 
