@@ -21,6 +21,8 @@ from ankleseg.volumes import read_mask, read_volume
 from ankleseg.volumes.poses import displacement_of, is_rigid
 from ankleseg.volumes.transforms import read_itk_transform
 
+pytestmark = pytest.mark.xdist_group("motion_accuracy")  # what they share is made once
+
 SUBJECT, FRAMES = "sub-C01", 3
 NAME = f"{SUBJECT}_task-active"
 BONES = ("calcaneus", "talus", "tibia")
@@ -137,7 +139,7 @@ def test_every_file_that_was_promised_is_there(run: Run) -> None:
     assert files == {
         *("dataset_description.json", "participants.tsv", "cleaning.tsv", "status.tsv", "overrule.tsv"),
         *("manifest.json", "report.html", f"{SUBJECT}/report.html"),
-        *(f"{SUBJECT}/.clean.json", f"{dyn}/.{NAME}.json"),
+        *(f"{SUBJECT}/.clean.json", f"{dyn}/.{NAME}.json", f"{dyn}/.{NAME}_registered.json"),
         *(f"{anat}_T1w.nii.gz", f"{anat}_label-foot_mask.nii.gz"),
         *(f"{anat}_label-{bone}_{kind}.nii.gz" for bone in BONES for kind in ("mask", "weights")),
         *(f"{dyn}/{NAME}_{end}" for end in ("dynamic.nii.gz", "dynamic.json", "poses.json", "quality.tsv")),
