@@ -28,8 +28,9 @@ demo: $(VENV)/core.done
 	$(RUN) ankleseg.evaluate predictions=$(DEMO)/predictions references=$(DEMO)/cohort out=$(DEMO)/evaluation
 	@echo "The report: $(CURDIR)/$(DEMO)/evaluation/report.html"
 
+# two workers with a thread each get in each other's way least
 test: $(VENV)/dev.done
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
