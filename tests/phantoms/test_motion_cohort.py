@@ -26,7 +26,6 @@ from ankleseg.phantoms.exam import subject_generators
 from ankleseg.phantoms.protocol import PROTOCOLS, Protocol
 from ankleseg.volumes import read_volume
 
-
 BONES = ("calcaneus", "talus", "tibia")
 TASKS = ("active", "passive")
 

@@ -15,7 +15,6 @@ from ankleseg.cohorts import Case, load_cohort
 from ankleseg.prepare.cleaning import Cleaned, CleaningRules, clean_case, clean_cohort
 from ankleseg.volumes import Verdict, Volume, anatomical_axis, read_mask, reorient
 
-
 # What was broken, the status of the case, the verdict on the file, and what is said of it.
 VERDICTS = {
     "missing_mask": ("partly", "missing", "has no mask of the talus"),

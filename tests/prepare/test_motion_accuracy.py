@@ -21,7 +21,6 @@ from ankleseg.volumes import read_mask, read_volume
 from ankleseg.volumes.poses import displacement_of, is_rigid
 from ankleseg.volumes.transforms import read_itk_transform
 
-
 SUBJECT, FRAMES = "sub-C01", 3
 NAME = f"{SUBJECT}_task-active"
 BONES = ("calcaneus", "talus", "tibia")
