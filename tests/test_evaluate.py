@@ -257,6 +257,16 @@ def test_cases_nobody_asked_to_predict_are_named_and_have_no_rows(folder: Folder
     assert "2 more cases that were not predicted: sub-C01, sub-C02" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_long_list_of_what_nobody_asked_for_is_cut(
+    folder: Folder, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ankleseg.evaluate.page.NAMED", 1)
+    folder.content["cases"] = [row for row in folder.content["cases"] if row["group"] == "equinus"]
+    evaluate(folder.done(), references, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "2 more cases that were not predicted: sub-C01 and 1 more." in page
+
+
 def test_masks_without_a_list_are_found_by_name_and_missing_ones_noticed(
     folder: Folder, references: Path, tmp_path: Path
 ):

@@ -96,7 +96,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
         notes.append(f"{sum(unscored.values())} of {len(statuses)} rows could not be scored: {said}.")
     if evaluation.not_predicted:
         count, names = len(evaluation.not_predicted), ", ".join(evaluation.not_predicted[:NAMED])
-        names += f" and {count - NAMED} others" if count > NAMED else ""
+        names += f" and {count - NAMED} more" if count > NAMED else ""
         notes.append(f"The references hold {count} more cases that were not predicted: {names}.")
     return notes
 
