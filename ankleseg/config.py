@@ -66,14 +66,19 @@ def require_run(folder: Path) -> None:
         )
 
 
-def outputs(structures: Sequence[str]) -> int:
-    """Output channels of a network: a sigmoid for one structure, a softmax with background for several."""
-    return 1 if len(structures) == 1 else len(structures) + 1
+def outputs(structures: Sequence[str], images: Sequence[str] = ()) -> int:
+    """Output channels of a network: its images, then a sigmoid for one structure or a softmax with background."""
+    return len(images) + (len(structures) if len(structures) < 2 else len(structures) + 1)
+
+
+def count(*groups: Sequence[str]) -> int:
+    """How many names there are in some lists."""
+    return sum(map(len, groups))
 
 
 def register_resolvers() -> None:
-    """Make ``${run_folder:…}`` and ``${outputs:…}`` known to OmegaConf."""
-    for resolver in (run_folder, outputs):
+    """Make ``${run_folder:…}``, ``${outputs:…}`` and ``${count:…}`` known to OmegaConf."""
+    for resolver in (run_folder, outputs, count):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 

@@ -1,6 +1,6 @@
-"""Named loss terms on the logits of a network, and a penalty on its weights.
+"""Named loss terms on the logits of a network, on restored images, and a penalty on weights.
 
-Every loss is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output (K = 1) is the
+Every loss of a segmentation is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output (K = 1) is the
 sigmoid of a single structure, label 0 or 1; more outputs are a softmax over background and structures, label 0 … K − 1.
 
 Where the references of some structures are not to be believed, a loss is also called with known (B, structures). A
@@ -8,11 +8,14 @@ voxel labelled 0 is then background *or* one of the unknown structures, and its 
 marginal losses of Fang and Yan 2020 and Shi et al. 2021. So an unknown structure is neither taught nor taught to be
 absent; what is known to be another structure is still taught not to be it. With one output, a sample whose structure
 is unknown has loss 0.
+
+Every loss of a restoration is called with output and target (B, C, *spatial) and, where it is known, the correlation
+(B,) of image and target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,7 +26,10 @@ Logits = Float[Tensor, "batch outputs *spatial"]
 Label = Int[Tensor, "..."]  # (batch, 1, *spatial), checked when called
 Known = Bool[Tensor, "batch structures"]
 Scalar = Float[Tensor, ""]
+Images = Float[Tensor, "batch channels *spatial"]
+Correlation = Float[Tensor, "batch"]
 
+CHARBONNIER = 1e-3  # where the distance turns from square to absolute
 NEVER = -1e4  # a logit whose exponential is 0; an infinite one has no gradient
 
 
@@ -129,6 +135,125 @@ class DiceCrossEntropy(nn.Module):
         return self.dice(logits, label, known) + cross_entropy(logits, label, known)
 
 
+class MeanSquaredError(nn.Module):
+    """Mean squared difference of output and target: what Noise2Noise learns the mean of (Lehtinen 2018).
+
+    Raises (when called):
+        ValueError: output and target have different shapes.
+    """
+
+    def forward(self, output: Images, target: Images, correlation: Correlation | None = None) -> Scalar:
+        _check_shapes(output, target)
+        return (output.float() - target).square().mean()
+
+
+class CorrelationWeighted(nn.Module):
+    """Mean over the batch of g(c) · d, for patches of correlation c and distance d of output and target.
+
+    Coupeau 2020 weighs by g(c) = 1 / (1 + exp(−10 (c − 0.5))), so that badly registered patches teach less. (The
+    document sums over the batch; the published code, as here, divides by its size.)
+
+    A learnt g has a trainable slope and centre in place of 10 and 0.5. Trained as it is, it would go to 0, where the
+    loss is least. So the weights of a batch are divided by their geometric mean: with it fixed, g is best where the
+    weight of a patch is inversely proportional to the distance that its correlation lets expect (the profile
+    likelihood of a Laplace distribution, its scale a function of c, as in Kendall and Gal 2017). The arithmetic mean
+    would not do: all weight on the easiest patch would be best.
+
+    Args:
+        distance: ``l1``, the sum of absolute differences in the patch, or ``l2``, the Euclidean norm.
+        weight: ``published``, ``learnt``, or ``none``, which weighs all patches alike.
+        gradient: factor of the same distance of the differences between neighbouring voxels, which is added.
+
+    Raises:
+        ValueError: another distance or weight, or a negative factor; when called: output and target have different
+            shapes, or no correlation is given.
+    """
+
+    def __init__(self, distance: str = "l1", weight: str = "published", gradient: float = 0.0) -> None:
+        super().__init__()
+        for value, known in ((distance, ("l1", "l2")), (weight, ("published", "learnt", "none"))):
+            if value not in known:
+                raise ValueError(f"{value!r} is none of {', '.join(known)}")
+        if gradient < 0:
+            raise ValueError(f"the factor of the gradients is not negative, but is {gradient}")
+        self.order = {"l1": 1, "l2": 2}[distance]
+        self.weight = weight
+        self.gradient = gradient
+        # of about the same size, so that an optimiser moves both alike
+        self.tenth_of_slope = nn.Parameter(torch.tensor(1.0), requires_grad=weight == "learnt")
+        self.centre = nn.Parameter(torch.tensor(0.5), requires_grad=weight == "learnt")
+
+    def forward(self, output: Images, target: Images, correlation: Correlation | None = None) -> Scalar:
+        _check_shapes(output, target)
+        difference = output.float() - target
+        distance = self._norm(difference)
+        if self.gradient:
+            for axis in range(2, difference.ndim):
+                distance = distance + self.gradient * self._norm(difference.diff(dim=axis))
+        if self.weight == "none":
+            return distance.mean()
+        if correlation is None:
+            raise ValueError("the weight of a patch needs the correlation of its image and target")
+        return (self.weights(correlation) * distance).mean()
+
+    def weights(self, correlation: Correlation) -> Correlation:
+        """Weights of the patches of a batch."""
+        exponent = functional.logsigmoid(10 * self.tenth_of_slope * (correlation - self.centre))
+        if self.weight == "learnt":
+            exponent = exponent - exponent.mean()
+        return exponent.exp()
+
+    def _norm(self, difference: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(difference.flatten(1), self.order, dim=1)
+
+
+class SharpSegmentation(nn.Module):
+    """How far a sharp image and its segmentation are from the true ones (Delannoy 2020, SegSRGAN).
+
+    Called with values and target (B, 1 + K, *spatial): the image, then a probability, or 0 and 1, for each structure.
+
+    The Charbonnier distance √(e² + 10⁻⁶) is averaged over all voxels and channels, so that image and probabilities
+    weigh the same.
+
+    Args:
+        segmentation: ``charbonnier``, or ``dice``: the distance of the image alone, plus one minus the soft Dice
+            (2 Σ p·y + 1) / (Σ p + Σ y + 1) of each structure, sums over the batch, averaged over the structures.
+
+    Raises:
+        ValueError: another word; when called: values and target have different shapes.
+    """
+
+    def __init__(self, segmentation: str = "charbonnier") -> None:
+        super().__init__()
+        if segmentation not in ("charbonnier", "dice"):
+            raise ValueError(f"{segmentation!r} is none of charbonnier, dice")
+        self.segmentation = segmentation
+
+    def forward(self, values: Images, target: Images) -> Scalar:
+        _check_shapes(values, target)
+        full = torch.promote_types(values.dtype, torch.float32)
+        values, target = values.to(full), target.to(full)
+        if self.segmentation == "charbonnier":
+            return _charbonnier(values - target)
+        others = [0, *range(2, values.ndim)]
+        probabilities, structures = values[:, 1:], target[:, 1:]
+        shared = (probabilities * structures).sum(others)
+        dice = (2 * shared + 1) / (probabilities.sum(others) + structures.sum(others) + 1)
+        return _charbonnier(values[:, :1] - target[:, :1]) + (1 - dice).mean()
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], points: Images) -> Scalar:
+    """Mean over the samples of (‖∇ critic‖ − 1)², the gradient that of a sample's score (Gulrajani 2017).
+
+    Args:
+        critic: from samples (B, C, *spatial) to scores (B,).
+        points: where its slope shall be 1, between real and made-up samples.
+    """
+    points = points.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
+
+
 class WeightPenalty:
     """Elastic net l1 · Σ|w| + l2 · Σw² over the weights of a network (Zou and Hastie 2005).
 
@@ -182,6 +307,15 @@ def _marginal(logits: Tensor, label: Tensor, known: Tensor | None) -> Tensor:
     background, rest = logits[:, :1], logits[:, 1:]
     merged = torch.cat([background, rest.masked_fill(~unknown, NEVER)], dim=1).logsumexp(dim=1, keepdim=True)
     return torch.cat([merged, rest.masked_fill(unknown, NEVER)], dim=1)
+
+
+def _charbonnier(difference: Tensor) -> Tensor:
+    return (difference.square() + CHARBONNIER**2).sqrt().mean()
+
+
+def _check_shapes(output: Tensor, target: Tensor) -> None:
+    if output.shape != target.shape:
+        raise ValueError(f"a target of shape {tuple(target.shape)} does not fit an output of {tuple(output.shape)}")
 
 
 def _check_fit(logits: Tensor, label: Tensor) -> None:

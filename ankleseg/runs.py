@@ -113,7 +113,7 @@ def _sha256(path: Path) -> str:
 def test(run: Path, cohort: Cohort) -> None:
     """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``."""
     from ankleseg.evaluate import evaluate
-    from ankleseg.predict import Postprocessing, WholeVolume, load_model, predict_cases
+    from ankleseg.predict import WholeVolume, load_model, predict_cases
 
     out = run / "test"
     model = load_model(run)
@@ -122,7 +122,7 @@ def test(run: Path, cohort: Cohort) -> None:
         [model],
         out / "predictions",
         whole_volume=WholeVolume(window=model.window),
-        postprocessing=Postprocessing(),
+        postprocessing=model.postprocessing,
     )
     print(evaluate(out / "predictions", cohort, out).describe())
 

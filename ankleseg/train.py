@@ -34,7 +34,14 @@ def main(config: DictConfig) -> float:
         preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
     data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
     node = to_plain(config.network)
-    described = recipe(network=node, preparation=preparation, structures=cohort.structures, window=config.window)
+    described = recipe(
+        network=node,
+        preparation=preparation,
+        structures=config.structures,
+        window=config.window,
+        images=config.images,
+        postprocessing=to_plain(config.postprocessing),
+    )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
     trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)

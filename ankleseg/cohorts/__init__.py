@@ -2,6 +2,7 @@
 
 from ankleseg.cohorts.case import Case, Cohort, Reference
 from ankleseg.cohorts.dynamic import is_dynamic, load_dynamic
+from ankleseg.cohorts.repeats import load_repeats
 from ankleseg.cohorts.sequences import SequenceHeader, read_sidecar
 from ankleseg.cohorts.sources import load_cohort
 from ankleseg.cohorts.splits import Explicit, HoldOutGroup, KFold, LeaveOneOut, Split
@@ -19,5 +20,6 @@ __all__ = [
     "is_dynamic",
     "load_cohort",
     "load_dynamic",
+    "load_repeats",
     "read_sidecar",
 ]

@@ -9,6 +9,7 @@ values in the columns ``index`` and ``name``.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side
@@ -20,13 +21,15 @@ MANUAL = "manual"  # the pipeline that is believed where several name one struct
 PREFERRED_SUFFIX = "T1w"
 
 
-def load_bids(root: Path, *, suffix: str | None = None, strict: bool = True) -> Cohort:
+def load_bids(root: Path, *, suffix: str | None = None, acquisition: str | None = None, strict: bool = True) -> Cohort:
     """List the cases of a BIDS folder, one a session.
 
     ``participants.tsv`` may give a ``group`` and a ``side``.
 
     Args:
         suffix: of the images, such as ``T2w``; None takes the only image of a session, or its only ``T1w``.
+        acquisition: label of the images, ``thick`` for ``*_acq-thick_*``; None takes the image without one where there
+            is such an image.
         strict: refuse the folder for what is wrong with one session; else the session keeps it as its problem, and
             so does a participant without a folder.
 
@@ -41,7 +44,7 @@ def load_bids(root: Path, *, suffix: str | None = None, strict: bool = True) -> 
         sessions = sorted(folder for folder in subject.glob("ses-*") if folder.is_dir()) or [subject]
         for session in sessions:
             try:
-                cases.append(_case(root, subject.name, session, row, suffix))
+                cases.append(_case(root, subject.name, session, row, suffix, acquisition))
             except CohortError as problem:
                 if strict:
                     raise
@@ -55,11 +58,13 @@ def load_bids(root: Path, *, suffix: str | None = None, strict: bool = True) -> 
     return Cohort(root, tuple(cases), tuple(structures))
 
 
-def _case(root: Path, subject: str, session: Path, row: dict[str, str], suffix: str | None) -> Case:
+def _case(
+    root: Path, subject: str, session: Path, row: dict[str, str], suffix: str | None, acquisition: str | None
+) -> Case:
     return Case(
         name="_".join(session.relative_to(root).parts),
         subject=subject,
-        images=(_image(session / "anat", suffix),),
+        images=(_image(session / "anat", suffix, acquisition),),
         references=_references(root, session.relative_to(root)),
         group=known_text(row.get("group")),
         side=parse_side(row.get("side"), root / "participants.tsv", subject),
@@ -92,25 +97,30 @@ def _suffix(file: Path) -> str:
 
 
 def _entity(file: Path, key: str) -> str | None:
-    parts = (part.partition("-") for part in stem(file).split("_"))
-    return next((value for name, _, value in parts if name == key), None)
+    """Value of an entity in a file's name; it ends at the next entity or the suffix, and may hold underscores."""
+    found = re.search(rf"(?:^|_){key}-(.+?)(?=_[a-zA-Z0-9]+-|_[^_]*$)", stem(file))
+    return None if found is None else found[1]
 
 
-def _image(folder: Path, suffix: str | None) -> Path:
+def _image(folder: Path, suffix: str | None, acquisition: str | None) -> Path:
     images = [file for file in _images(folder) if _suffix(file) not in ("mask", "dseg")]
-    if suffix is None and len(images) > 1:
+    found = {_suffix(file) for file in images}
+    if suffix is None and PREFERRED_SUFFIX in found:
         suffix = PREFERRED_SUFFIX
-    fitting = [file for file in images if suffix is None or _suffix(file) == suffix]
+    kinds = [file for file in images if suffix is None or _suffix(file) == suffix]
+    fitting = [file for file in kinds if _entity(file, "acq") == acquisition]
+    if not fitting and acquisition is None:
+        fitting = kinds
     if len(fitting) == 1:
         return fitting[0]
-    kind = "" if suffix is None else f"{suffix} "
+    asked = " ".join(word for word in (acquisition and f"acq-{acquisition}", suffix) if word)
     if not images:
         raise CohortError("holds no image", file=folder, mend="add the scan, or remove the subject's folder")
     names = ", ".join(file.name for file in images)
     raise CohortError(
-        f"holds {len(fitting)} {kind}images where one is needed: {names}",
+        f"holds {len(fitting)} {asked + ' ' if asked else ''}images where one is needed: {names}",
         file=folder,
-        mend="choose one by its suffix, or list the scans in a table",
+        mend="choose one by its suffix and acquisition, or list the scans in a table",
     )
 
 

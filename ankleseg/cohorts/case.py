@@ -39,6 +39,9 @@ class Case:
         frame: that the case is, from 0, where its images and references are 4-D files.
         unknown: structures that are there but whose references are not to be believed, such as bones whose
             registration failed; they are neither taught nor scored.
+        static: of a frame, the scan of the same foot lying still.
+        registrations: of a frame, the file that says how the bones of `static` lie in it.
+        clean: the same scan without noise, which only a phantom has.
         problem: what keeps the case from being used, where a cohort was loaded without being strict; it has no images
             then.
     """
@@ -52,6 +55,9 @@ class Case:
     sequences: Mapping[str, Path] = field(default_factory=dict)
     frame: int | None = None
     unknown: tuple[str, ...] = ()
+    static: Path | None = None
+    registrations: Path | None = None
+    clean: Path | None = None
     problem: CohortError | None = field(default=None, compare=False)
 
     @property

@@ -29,7 +29,7 @@ def load_dynamic(
     Args:
         root: folder written by ``ankleseg.prepare recipe=ankle_dynamic``, with ``sub-*/[ses-*/]dyn/*_poses.json`` and
             the 4-D masks ``*_label-<bone>_mask`` beside.
-        structures: those of interest, in the order of their labels; None takes all bones that were registered.
+        structures: those of interest, in the order of their labels; None or none takes all bones that were registered.
         with_static: list the static scans too.
         with_suspect: believe the masks of suspect registrations; else they are unknown too.
 
@@ -47,20 +47,20 @@ def load_dynamic(
         )
     registered = {file: read_registrations(file) for file in files}
     bones = {bone for poses in registered.values() for _, bone in poses if bone != GLOBAL}
-    chosen = tuple(sorted(bones) if structures is None else structures)
+    chosen = tuple(structures or sorted(bones))
     for structure in chosen:
         if structure not in bones:
             raise CohortError(
                 f"has no registrations of {structure}", file=root, mend=f"choose among {', '.join(sorted(bones))}"
             )
-    people = _participants(root)
+    people = people_of(root)
     cases: list[Case] = []
     for file, poses in registered.items():
-        about = _about(root, file, people)
+        about = about_file(root, file, people)
         cases += _frames(file, poses, about, chosen, with_suspect)
     if with_static:
         for folder in dict.fromkeys(file.parents[1] for file in files):
-            cases += _static(folder, _about(root, folder / "dyn" / "x", people), chosen)
+            cases += _static(folder, about_file(root, folder / "dyn" / "x", people), chosen)
     if not cases:
         raise CohortError("has no frame on which a bone is known", file=root, mend="look at its status.tsv")
     return Cohort(root, tuple(cases), chosen)
@@ -74,6 +74,7 @@ def _frames(
     masks = {bone: file.with_name(f"{name}_label-{bone}_mask.nii.gz") for bone in structures}
     references = {bone: Reference(mask) for bone, mask in masks.items() if mask.is_file()}
     believed = ("ok", "suspect") if with_suspect else ("ok",)
+    static = next(iter(_scans(file.parents[1])), None)
     cases = []
     for frame in sorted({frame for frame, _ in poses}):
         found = {bone: poses.get((frame, bone)) for bone in structures}
@@ -88,6 +89,8 @@ def _frames(
                     references=references,
                     frame=frame,
                     unknown=tuple(bone for bone in structures if bone not in known),
+                    static=static,
+                    registrations=file,
                     **about,
                 )
             )
@@ -96,9 +99,8 @@ def _frames(
 
 def _static(folder: Path, about: dict, structures: Sequence[str]) -> list[Case]:
     """The static scan of a subject or session, where it lies there with its masks."""
-    found = sorted((folder / "anat").glob("*_T1w.nii.gz"))
     cases = []
-    for image in found[:1]:
+    for image in _scans(folder)[:1]:
         name = image.name.removesuffix("_T1w.nii.gz")
         masks = {bone: image.with_name(f"{name}_label-{bone}_mask.nii.gz") for bone in structures}
         references = {bone: Reference(mask) for bone, mask in masks.items() if mask.is_file()}
@@ -108,7 +110,11 @@ def _static(folder: Path, about: dict, structures: Sequence[str]) -> list[Case]:
     return cases
 
 
-def _about(root: Path, file: Path, people: dict[str, dict[str, str]]) -> dict:
+def _scans(folder: Path) -> list[Path]:
+    return sorted((folder / "anat").glob("*_T1w.nii.gz"))
+
+
+def about_file(root: Path, file: Path, people: dict[str, dict[str, str]]) -> dict:
     """Subject, group and side of a file below ``sub-*``."""
     subject = file.relative_to(root).parts[0]
     row = people.get(subject, {})
@@ -116,7 +122,7 @@ def _about(root: Path, file: Path, people: dict[str, dict[str, str]]) -> dict:
     return {"subject": subject, "group": known_text(row.get("group")), "side": side}
 
 
-def _participants(root: Path) -> dict[str, dict[str, str]]:
+def people_of(root: Path) -> dict[str, dict[str, str]]:
     """The table of the folder, or of the dataset it is a derivative of."""
     for folder in (root, *((root.parents[1],) if root.parent.name == "derivatives" else ())):
         if (folder / TABLE).is_file():

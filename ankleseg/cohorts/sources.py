@@ -16,7 +16,12 @@ DATASET_FILE = "dataset.json"
 
 
 def load_cohort(
-    root: str | Path, *, structures: Sequence[str] | None = None, suffix: str | None = None, strict: bool = True
+    root: str | Path,
+    *,
+    structures: Sequence[str] | None = None,
+    suffix: str | None = None,
+    acquisition: str | None = None,
+    strict: bool = True,
 ) -> Cohort:
     """List the cases of a cohort.
 
@@ -26,6 +31,8 @@ def load_cohort(
         structures: those of interest, in the order of their labels; every case must have them all. None takes what
             there is, which may be nothing.
         suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``.
+        acquisition: of the images in a BIDS folder that has several of one kind, such as ``thick`` for
+            ``*_acq-thick_T2w``; None takes those without one.
         strict: refuse the cohort for a file or a structure that one case lacks. A command that judges every case sets
             it to False: the case then names files that do not exist, or has a ``problem``.
 
@@ -35,13 +42,13 @@ def load_cohort(
     root = Path(root)
     if not root.exists():
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
-    cohort = _found(root, suffix, strict)
+    cohort = _found(root, suffix, acquisition, strict)
     if strict:
         _require_files(cohort)
     return cohort if structures is None else _with_structures(cohort, tuple(structures), strict)
 
 
-def _found(root: Path, suffix: str | None, strict: bool) -> Cohort:
+def _found(root: Path, suffix: str | None, acquisition: str | None, strict: bool) -> Cohort:
     if root.suffix.lower() in (".csv", ".tsv"):
         return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
@@ -49,7 +56,7 @@ def _found(root: Path, suffix: str | None, strict: bool) -> Cohort:
     if (root / DATASET_FILE).is_file():
         return load_decathlon(root / DATASET_FILE)
     if root.is_dir() and any(root.glob("sub-*/")):
-        return load_bids(root, suffix=suffix, strict=strict)
+        return load_bids(root, suffix=suffix, acquisition=acquisition, strict=strict)
     raise CohortError(
         "is no cohort", file=root, mend="give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
     )

@@ -1,4 +1,4 @@
-"""``python -m ankleseg.evaluate [recipe=motion] predictions=DIR references=DIR out=DIR``."""
+"""``python -m ankleseg.evaluate [recipe=motion|quality|volumetry] predictions=DIR references=DIR out=DIR``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def segmentation(config: DictConfig) -> None:
     from ankleseg.evaluate import evaluate
 
     result = evaluate(
-        to_plain(config.predictions), config.references, config.out, structures=to_plain(config.structures)
+        to_plain(config.predictions), _references(config), config.out, structures=to_plain(config.structures)
     )
     print(result.describe())
     if not result.scored:
@@ -44,9 +44,7 @@ def motion(config: DictConfig) -> None:
     """Score registered bones against the truth of a phantom."""
     from ankleseg.evaluate.motion import evaluate_motion
 
-    if not isinstance(config.predictions, str):
-        raise ConfigError("recipe=motion takes one folder of predictions", mend="give the out= of prepare")
-    result = evaluate_motion(config.predictions, config.references, config.out)
+    result = evaluate_motion(_one_folder(config, "prepare"), _references(config), config.out)
     print(result.describe())
     if not result.scored:
         raise AnklesegError(
@@ -54,7 +52,54 @@ def motion(config: DictConfig) -> None:
         )
 
 
-RECIPES = {"segmentation": segmentation, "motion": motion}
+def quality(config: DictConfig) -> None:
+    """Score predicted images against references, beside interpolations of the input."""
+    from ankleseg.evaluate.quality import evaluate_quality
+
+    result = evaluate_quality(
+        _one_folder(config, "ankleseg.predict"), _references(config), config.out, suffix=config.suffix
+    )
+    print(result.describe())
+    if not result.scored:
+        first = result.images[0].message if result.images else "no case was predicted"
+        raise AnklesegError(
+            f"nothing could be scored: {first}", file=result.out / "quality.csv", mend="see its column message"
+        )
+
+
+def volumetry(config: DictConfig) -> None:
+    """Compare predicted volumes over subjects and acquisitions."""
+    from ankleseg.evaluate.volumetry import evaluate_volumetry
+
+    result = evaluate_volumetry(
+        to_plain(config.predictions),
+        config.out,
+        references=config.references,
+        intracranial=config.evaluate.intracranial,
+        structures=to_plain(config.structures),
+        suffix=config.suffix,
+    )
+    print(result.describe())
+    if not result.measured:
+        first = result.volumes[0].message if result.volumes else "no case was predicted"
+        raise AnklesegError(
+            f"nothing could be measured: {first}", file=result.out / "volumetry.csv", mend="see its column message"
+        )
+
+
+def _references(config: DictConfig) -> str:
+    if config.references is None:
+        raise ConfigError("references is missing", mend="add references=…")
+    return config.references
+
+
+def _one_folder(config: DictConfig, command: str) -> str:
+    if not isinstance(config.predictions, str):
+        raise ConfigError(f"recipe={config.recipe} takes one folder of predictions", mend=f"give the out= of {command}")
+    return config.predictions
+
+
+RECIPES = {"segmentation": segmentation, "motion": motion, "quality": quality, "volumetry": volumetry}
 
 
 if __name__ == "__main__":

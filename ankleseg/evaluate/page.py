@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ankleseg import __version__
 from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError
 from ankleseg.evaluate.evaluation import Evaluation
+from ankleseg.evaluate.page_facts import checkpoint_facts, versions
+from ankleseg.evaluate.page_facts import without_folders as _without_folders
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import SCORED, Score, read_pair
 from ankleseg.evaluate.tables import DESCRIBED, NO_GROUP, compare_protocols, summarise
@@ -76,15 +74,7 @@ def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("References", evaluation.references.root.name),
         ("Protocol", " × ".join(map(str, main.window)).join((f"{main.mode} of ", "")) if main.window else main.mode),
     ]
-    facts += [("Checkpoint", _place(path)) for path in main.checkpoints]
-    versions = [f"{name} {version(name)}" for name in ("numpy", "scipy")]
-    facts.append(("Versions", ", ".join([f"ankleseg {__version__}", f"Python {platform.python_version()}", *versions])))
-    return facts
-
-
-def _place(path: str) -> str:
-    """The end of the path of a checkpoint, enough to tell runs apart: experiment, time and file."""
-    return "/".join([part for part in Path(path).parts if part not in ("/", "checkpoints")][-3:])
+    return [*facts, *checkpoint_facts(main.checkpoints), ("Versions", versions("numpy", "scipy"))]
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
@@ -233,11 +223,6 @@ def _case_blocks(evaluation: Evaluation, names: Sequence[str]) -> list[CaseBlock
             )
         )
     return blocks
-
-
-def _without_folders(message: str) -> str:
-    """Leave only the names of the files in a message: a report is passed on, and folders may tell who and where."""
-    return re.sub(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=[^\s/\\])", "", message)
 
 
 def _picture(predicted: PredictedCase | None, case: Case | None, structures: Sequence[str]) -> Picture | None:

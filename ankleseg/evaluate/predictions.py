@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ class MaskFile:
 class PredictedCase:
     """One predicted case.
 
-    ``status`` and ``message`` are those of the prediction, ``ok`` or not; ``patches`` holds the boxes, in voxels and
-    half open (x0, y0, z0, x1, y1, z1), that the patch protocol scores.
+    ``image`` is the scan it was predicted from, ``images`` holds the files of predicted images by name. ``status`` and
+    ``message`` are those of the prediction, ``ok`` or not; ``patches`` holds the boxes, in voxels and half open
+    (x0, y0, z0, x1, y1, z1), that the patch protocol scores.
     """
 
     name: str
@@ -42,11 +43,16 @@ class PredictedCase:
     status: str = "ok"
     message: str = ""
     patches: tuple[Box, ...] = ()
+    subject: str | None = None
+    images: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A folder of predictions; a ``complete`` one lists all cases that were asked for, also those that failed."""
+    """A folder of predictions: masks of ``structures``, and ``images`` by name.
+
+    A ``complete`` one lists all cases that were asked for, also those that failed.
+    """
 
     folder: Path
     structures: tuple[str, ...]
@@ -55,6 +61,7 @@ class Predictions:
     window: tuple[int, ...] = ()
     checkpoints: tuple[str, ...] = ()
     complete: bool = False
+    images: tuple[str, ...] = ()
 
 
 def find_protocols(predictions: str | Path | Mapping[str, str | Path]) -> dict[str, Path]:
@@ -99,6 +106,7 @@ def read_predictions(folder: str | Path) -> Predictions:
             window=tuple(content.get("window") or ()),
             checkpoints=(checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
             complete=True,
+            images=tuple(content.get("images") or ()),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be understood ({error})"
@@ -119,6 +127,8 @@ def _case(folder: Path, row: Mapping[str, Any], structures: Sequence[str]) -> Pr
         status=row["status"],
         message=row.get("message", ""),
         patches=tuple(_box(row["case"], box) for box in row.get("patches") or ()),
+        subject=row.get("subject"),
+        images={name: folder / file for name, file in (row.get("images") or {}).items()},
     )
 
 

@@ -9,10 +9,11 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
-from ankleseg.volumes import Volume, read_mask, same_grid, voxel_distance
+from ankleseg.volumes import Volume, on_grid_of, read_mask, same_grid, voxel_distance
 from ankleseg.volumes.frames import read_structure
 
 SCORED = "ok"
+RESAMPLED = "the prediction lies on another grid; each voxel of the reference took its nearest value"
 FINDINGS = {"ok": "found", "both empty": "both empty", "missed": "missed", "invented": "invented"}
 
 
@@ -54,8 +55,12 @@ class MaskPair:
     reference: Volume | None = None
 
 
-def read_pair(predicted: PredictedCase, case: Case | None, structure: str) -> MaskPair:
-    """Read the predicted mask of a structure and its reference; problems become a status, never an exception."""
+def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, resampled: bool = False) -> MaskPair:
+    """Read the predicted mask of a structure and its reference; problems become a status, never an exception.
+
+    Masks on different grids are not compared, unless ``resampled``: the predicted one then takes the grid of the
+    reference, each voxel the nearest value, and the message says so.
+    """
     if predicted.status != SCORED:
         return MaskPair(predicted.status, predicted.message)
     file = predicted.masks.get(structure)
@@ -72,6 +77,8 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str) -> Ma
         return MaskPair("unreadable", str(error) or "does not fit into memory")
     shapes = prediction.data.shape, reference.data.shape
     if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
+        if resampled and reference.header is not None:
+            return MaskPair(SCORED, RESAMPLED, on_grid_of(prediction, reference.header), reference)
         return MaskPair("different grid", _grids_differ(prediction, reference))
     return MaskPair(SCORED, "", prediction, reference)
 

@@ -79,7 +79,7 @@ def summarise(scores: Sequence[Score]) -> list[dict[str, Any]]:
                 "invented": findings.count("invented"),
                 "both_empty": findings.count("both empty"),
                 "not_scored": sum(row.status != SCORED for row in rows),
-                **{name: _describe([getattr(r, name) for r in rows if r.status == SCORED]) for name in MEASURES},
+                **{name: describe_values([getattr(r, name) for r in rows if r.status == SCORED]) for name in MEASURES},
             }
         )
     return summary
@@ -96,7 +96,7 @@ def compare_protocols(scores: Sequence[ProtocolScore]) -> list[dict[str, Any]]:
         of_protocol = [score for score in scores if score.protocol == protocol]
         for group, structure, rows in _by_group_and_structure(of_protocol):
             findings = [finding for row in rows for finding in row.findings]
-            described = _describe([dice for row in rows for dice in row.dice])
+            described = describe_values([dice for row in rows for dice in row.dice])
             cells = (
                 protocol,
                 rows[0].mode,
@@ -160,7 +160,8 @@ def _by_group_and_structure(rows: Sequence[Any]) -> list[tuple[str, str, list[An
     return [part for part in parts if part[2]]
 
 
-def _describe(values: Sequence[float | None]) -> dict[str, float | int | None]:
+def describe_values(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    """Describe the values that are known by ``n``, ``mean``, ``std`` (of the sample), ``median``, ``min``, ``max``."""
     known = np.array([value for value in values if value is not None], dtype=float)
     if not len(known):
         return {"n": 0, **dict.fromkeys(DESCRIBED)}

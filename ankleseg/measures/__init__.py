@@ -1,7 +1,14 @@
-"""Pure functions on arrays: overlap, surface distance, morphometry, motion of the joints."""
+"""Pure functions on arrays: overlap, surface distance, image quality, volumetry, motion of the joints."""
 
 from ankleseg.measures.anatomical_frames import anatomical_frames, common_axes
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
+from ankleseg.measures.image_quality import (
+    GradientSimilarity,
+    correlation,
+    gradient_magnitude_similarity,
+    psnr,
+    ssim,
+)
 from ankleseg.measures.kinematics import joint_angles, joint_motion, motion_rows, ranges_of_motion
 from ankleseg.measures.landmark_frames import frames_from_landmarks
 from ankleseg.measures.morphometry import volume_ml
@@ -9,23 +16,40 @@ from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.measures.overlap import Overlap, overlap
 from ankleseg.measures.pose_smoothing import smooth_poses
 from ankleseg.measures.surface import SurfaceDistance, surface_distance
+from ankleseg.measures.volumetry import (
+    Variation,
+    variation,
+    variation_of_acquisitions,
+    variation_within_subjects,
+    volume_ratios,
+)
 
 __all__ = [
+    "GradientSimilarity",
     "Overlap",
     "SurfaceDistance",
+    "Variation",
     "anatomical_frames",
     "common_axes",
     "compare_groups",
+    "correlation",
     "finite_helical_axes",
     "frames_from_landmarks",
+    "gradient_magnitude_similarity",
     "helical_axis",
     "joint_angles",
     "joint_motion",
     "mean_helical_axis",
     "motion_rows",
     "overlap",
+    "psnr",
     "ranges_of_motion",
     "smooth_poses",
+    "ssim",
     "surface_distance",
+    "variation",
+    "variation_of_acquisitions",
+    "variation_within_subjects",
     "volume_ml",
+    "volume_ratios",
 ]

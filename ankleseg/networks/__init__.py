@@ -7,9 +7,18 @@ from torch import nn
 from ankleseg.networks.fcn import FCN
 from ankleseg.networks.inference import for_inference
 from ankleseg.networks.resnet import ResNet
+from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
 from ankleseg.networks.unet import UNet
 
-__all__ = ["FCN", "ResNet", "UNet", "for_inference", "required_divisor"]
+__all__ = [
+    "FCN",
+    "ResNet",
+    "SegSRGANDiscriminator",
+    "SegSRGANGenerator",
+    "UNet",
+    "for_inference",
+    "required_divisor",
+]
 
 MONAI_DIVISOR = 16
 

@@ -3,20 +3,33 @@
 from ankleseg.patches.augmentation import Augmentation, AugmentationDraw
 from ankleseg.patches.datamodule import SegmentationData
 from ankleseg.patches.dataset import EpochSampler, PatchDataset, VolumeDataset
+from ankleseg.patches.pairs import PairData, PairDataset, PairVolumes
 from ankleseg.patches.sampling import PatchSampler, PatchWindows, Window
 from ankleseg.patches.schedule import PatchSchedule
 from ankleseg.patches.source import PatchSource
+from ankleseg.patches.super_resolution import SuperResolutionData, ThickPatches, ThickVolumes
+from ankleseg.patches.thick import ThickDraw, ThickScans, thick_pair, thick_volume
 
 __all__ = [
     "Augmentation",
     "AugmentationDraw",
     "EpochSampler",
+    "PairData",
+    "PairDataset",
+    "PairVolumes",
     "PatchDataset",
     "PatchSampler",
     "PatchSchedule",
     "PatchSource",
     "PatchWindows",
     "SegmentationData",
+    "SuperResolutionData",
+    "ThickDraw",
+    "ThickPatches",
+    "ThickScans",
+    "ThickVolumes",
     "VolumeDataset",
     "Window",
+    "thick_pair",
+    "thick_volume",
 ]

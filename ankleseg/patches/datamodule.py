@@ -86,15 +86,23 @@ class SegmentationData(LightningDataModule):
             AnklesegError: a case cannot be prepared, or has no patch with enough foreground.
         """
         if stage == "fit" and self._patches is None:
-            self._patches = PatchDataset(
+            self._patches = self.patches(
                 self._prepared("training", self.split.train),
-                self._sampler,
-                self._augmentation,
+                sampler=self._sampler,
+                augmentation=self._augmentation,
                 length=self.patches_per_epoch,
                 **self._drawing,
             )
         if stage in ("fit", "validate") and self._volumes is None:
-            self._volumes = VolumeDataset(self._prepared("validation", self.split.validation))
+            self._volumes = self.volumes(self._prepared("validation", self.split.validation))
+
+    def patches(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
+        """The patches of an epoch; ``drawing`` is as in `PatchDataset`."""
+        return PatchDataset(cases, **drawing)
+
+    def volumes(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
+        """The whole volumes of validation."""
+        return VolumeDataset(cases)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of patches: image (B, C, *patch) float32, label (B, 1, *patch) int64, known (B, K) bool."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
 from ankleseg import keys
-from ankleseg.patches.augmentation import Augmentation
-from ankleseg.patches.sampling import PatchSampler, PatchWindows
+from ankleseg.patches.augmentation import Augmentation, AugmentationDraw
+from ankleseg.patches.sampling import PatchSampler, PatchWindows, Window
 from ankleseg.patches.schedule import PatchSchedule
 from ankleseg.patches.source import UNCHANGED, PatchSource
 from ankleseg.prepare import PreparedCase
@@ -59,22 +60,30 @@ class PatchDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), label (1, *patch), known (K,)."""
-        epoch, number = divmod(int(index), self._length)
-        rng = np.random.default_rng((self._seed, epoch, number))
-        step = self._schedule.step(epoch)
-        frames = self._scans[int(rng.integers(len(self._scans)))]
-        chosen = frames[int(rng.integers(len(frames)))] if len(frames) > 1 else frames[0]
-        window = self._windows[step][chosen].draw(rng)
-        draw = self._augmentation.draw(rng, window.dimensions) if self._augmentation else UNCHANGED
+        _, chosen, window, draw = self._drawn(index)
         image, label = self._sources[chosen].cut(window, draw)
         sample = {keys.IMAGE: image, keys.LABEL: label}
         if self._known is not None:
             sample[keys.KNOWN] = _swapped(self._known[chosen], draw.swap)
         return sample
 
+    def _drawn(self, index: int) -> tuple[np.random.Generator, int, Window, AugmentationDraw]:
+        """Generator, case, window and changes of a patch."""
+        epoch, number = divmod(int(index), self._length)
+        rng = np.random.default_rng((self._seed, epoch, number))
+        step = self._schedule.step(epoch)
+        frames = self._scans[int(rng.integers(len(self._scans)))]
+        chosen = frames[int(rng.integers(len(frames)))] if len(frames) > 1 else frames[0]
+        window = self._windows[step][chosen].draw(rng)
+        return rng, chosen, window, self._augmentation.draw(rng, window.dimensions) if self._augmentation else UNCHANGED
+
 
 class EpochSampler(Sampler[int]):
-    """Indices ``epoch * length + i``; the trainer tells the epoch by `set_epoch`."""
+    """Indices ``epoch * length + i``; the trainer tells the epoch by `set_epoch`.
+
+    Of several processes each takes every so-manieth index, so that their batches together are those of a single
+    process with a batch as large as theirs together.
+    """
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -85,11 +94,18 @@ class EpochSampler(Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._length
+        return self._length // _place()[1]
 
     def __iter__(self) -> Iterator[int]:
         first = self._epoch * self._length
-        return iter(range(first, first + self._length))
+        rank, processes = _place()
+        return iter(range(first + rank, first + len(self) * processes, processes))
+
+
+def _place() -> tuple[int, int]:
+    """Number of this process and of all that train together."""
+    together = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
 
 
 class VolumeDataset(Dataset):

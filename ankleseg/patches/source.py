@@ -27,6 +27,11 @@ class PatchSource:
 
     Where a patch leaves the volume it holds the darkest intensity of the scan and no structure. A rotated patch takes
     what lies around it, so that it has no empty corners inside the volume.
+
+    Attributes:
+        case: what patches are cut from.
+        background: (C,) darkest intensity of each channel.
+        intensity_range: (C,) from there to the bright end of the foreground.
     """
 
     def __init__(self, case: PreparedCase) -> None:
@@ -34,11 +39,11 @@ class PatchSource:
         self._image = torch.from_numpy(case.image)
         self._label = torch.from_numpy(case.label)
         self._spacing = spacing(case.affine)
-        self._background = self._image.amin((1, 2, 3))
+        self.background = self._image.amin((1, 2, 3))
         step = max(1, case.foreground.size // INTENSITY_VOXELS)
         inside = case.foreground.ravel(order="F")[::step]
         bright = [np.percentile(channel.ravel(order="F")[::step][inside], BRIGHT_PERCENTILE) for channel in case.image]
-        self._range = torch.tensor(bright, dtype=torch.float32) - self._background
+        self.intensity_range = torch.tensor(bright, dtype=torch.float32) - self.background
 
     def cut(
         self, window: Window, draw: AugmentationDraw = UNCHANGED
@@ -59,11 +64,11 @@ class PatchSource:
         else:
             image, label = self._plain(image, label, window)
         if draw.flips:
-            axes = self._flip_axes(draw.flips, window.dimensions)
+            axes = self.flipped_axes(draw, window.dimensions)
             image, label = image.flip([axis + 1 for axis in axes]), label.flip(axes)
         if draw.swap:
             label = _swapped(label, draw.swap)
-        image = altered(image, draw, self._background, self._range, self._spacing[: window.dimensions].tolist())
+        image = altered(image, draw, self.background, self.intensity_range, self._spacing[: window.dimensions].tolist())
         return image, label[None].long()
 
     def _plain(
@@ -105,13 +110,18 @@ class PatchSource:
         return moved_image, moved_label
 
     def _empty(self, dimensions: int) -> Float[Tensor, "c *ones"]:
-        return self._background.reshape(-1, *[1] * dimensions)
+        return self.background.reshape(-1, *[1] * dimensions)
 
-    def _flip_axes(self, flips: Sequence[str], dimensions: int) -> list[int]:
-        axes = [anatomical_axis(self.case.affine, flip) for flip in flips]
-        if max(axes) >= dimensions:
+    def flipped_axes(self, draw: AugmentationDraw, dimensions: int = 3) -> list[int]:
+        """Array axes that a draw reverses.
+
+        Raises:
+            ConfigError: one goes across the slices of a two-dimensional patch.
+        """
+        axes = [anatomical_axis(self.case.affine, flip) for flip in draw.flips]
+        if axes and max(axes) >= dimensions:
             raise ConfigError(
-                f"a flip along {flips[axes.index(max(axes))]} goes across the slices",
+                f"a flip along {draw.flips[axes.index(max(axes))]} goes across the slices",
                 mend="leave it out of patches.augmentation.flips, or draw blocks instead of slices",
             )
         return axes

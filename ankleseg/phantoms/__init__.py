@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from ankleseg.phantoms.ankle_labels import AnkleLabels
     from ankleseg.phantoms.bone_cohort import bone_mask_sequence, image_bone_masks, moving_bones, write_bone_mask_cohort
     from ankleseg.phantoms.bones import Bone
+    from ankleseg.phantoms.brain import Brain, draw_brain
+    from ankleseg.phantoms.brain_cohort import brain_scans, write_brain_cohort
+    from ankleseg.phantoms.brain_labels import BrainLabels
+    from ankleseg.phantoms.brain_protocol import ThickSlices
+    from ankleseg.phantoms.brain_tissues import BrainTissue
     from ankleseg.phantoms.cohort import ankle_scan, write_ankle_cohort
     from ankleseg.phantoms.contrast import SignalTable, ffe_contrast, random_contrast, t1_contrast
     from ankleseg.phantoms.dynamic_protocol import DynamicSettings
@@ -28,6 +33,11 @@ _HOMES = {
     "ankle_labels": ("AnkleLabels",),
     "bone_cohort": ("bone_mask_sequence", "image_bone_masks", "moving_bones", "write_bone_mask_cohort"),
     "bones": ("Bone",),
+    "brain": ("Brain", "draw_brain"),
+    "brain_cohort": ("brain_scans", "write_brain_cohort"),
+    "brain_labels": ("BrainLabels",),
+    "brain_protocol": ("ThickSlices",),
+    "brain_tissues": ("BrainTissue",),
     "cohort": ("ankle_scan", "write_ankle_cohort"),
     "contrast": ("SignalTable", "ffe_contrast", "random_contrast", "t1_contrast"),
     "dynamic_protocol": ("DynamicSettings",),
@@ -43,6 +53,9 @@ __all__ = [
     "Ankle",
     "AnkleLabels",
     "Bone",
+    "Brain",
+    "BrainLabels",
+    "BrainTissue",
     "DynamicScan",
     "DynamicSettings",
     "Grid",
@@ -52,11 +65,14 @@ __all__ = [
     "Scan",
     "Scanner",
     "SignalTable",
+    "ThickSlices",
     "Tissue",
     "ankle_scan",
     "ankle_sequence",
     "bone_mask_sequence",
+    "brain_scans",
     "draw_ankle",
+    "draw_brain",
     "dynamic_phantom",
     "ffe_contrast",
     "image_bone_masks",
@@ -67,6 +83,7 @@ __all__ = [
     "t1_contrast",
     "write_ankle_cohort",
     "write_bone_mask_cohort",
+    "write_brain_cohort",
 ]
 
 

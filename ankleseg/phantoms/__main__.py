@@ -1,17 +1,22 @@
-"""``python -m ankleseg.phantoms cohort=ankle size=demo subjects=14 seed=0 out=DIR``."""
+"""``python -m ankleseg.phantoms cohort=ankle|brain size=demo seed=0 out=DIR``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ankleseg.config import build, run_command
+from ankleseg.config import build, run_command, to_plain
+
+WORDS = (
+    "out", "size", "subjects", "seed", "contrast", "workers", "side", "dynamic", "age", "thick", "echoes",
+)  # fmt: skip
 
 
 def main(config: Any) -> None:
-    """Write the cohort that the configuration's ``cohort.phantom`` node describes."""
-    words = ("out", "size", "subjects", "seed", "contrast", "side", "dynamic", "workers")
-    asked = {key: config[key] for key in words}
-    print(build(config.cohort.phantom, **asked, motion=build(config.motion)))
+    """Write the cohort that the configuration's ``cohort.phantom`` node describes; what is null is as it says there."""
+    asked = {key: to_plain(config[key]) for key in WORDS if config[key] is not None}
+    if config.dynamic:
+        asked["motion"] = build(config.motion)
+    print(build(config.cohort.phantom, **asked))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ankleseg.errors import AnklesegError
+from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.phantoms.ankle import Ankle, Side
 from ankleseg.phantoms.dynamic_protocol import TASKS, DynamicSettings, Task
 from ankleseg.phantoms.dynamic_scan import DynamicScan
@@ -39,6 +39,26 @@ class Subject:
     row: Mapping[str, Any]
     sequences: Mapping[Task, DynamicScan] = field(default_factory=dict)
 
+    def write(self, root: Path, name: str) -> None:
+        """Write the scan and the sequences into a BIDS folder."""
+        write_scan(root, name, self.scan)
+        for task, sequence in self.sequences.items():
+            write_sequence(root, name, task, sequence)
+
+
+class Writable(Protocol):
+    """A subject that can write its files into a BIDS folder.
+
+    Attributes:
+        row: of ``participants.tsv``.
+    """
+
+    @property
+    def row(self) -> Mapping[str, Any]: ...
+
+    def write(self, root: Path, name: str) -> None:
+        """Write everything there is of subject `name`."""
+
 
 def write_ankle_cohort(
     out: str | Path,
@@ -50,6 +70,8 @@ def write_ankle_cohort(
     contrast: Contrast = "t1",
     dynamic: bool = False,
     motion: DynamicSettings | None = None,
+    repeats: int = 1,
+    snr: float | None = None,
     workers: int | None = None,
 ) -> Path:
     """Write a cohort of digital children's ankles, half controls (sub-C01…) and half with equinus (sub-E01…).
@@ -63,21 +85,25 @@ def write_ankle_cohort(
         contrast: ``t1``, or ``random`` for a different, made-up contrast in every scan.
         dynamic: write an active and a passive dynamic sequence of each subject too; the static scans are the same.
         motion: how the ankles move and how the sequences are taken.
+        repeats: scans of each foot lying still, the same but for their noise: ``anat/sub-*_run-<number>_T1w``, with
+            the scan without noise under ``derivatives/truth``.
+        snr: signal-to-noise ratio of the static scans; None draws it for each, 24 to 40.
         workers: subjects made at once; None: one for each core.
 
     Returns:
         `out`.
 
     Raises:
-        ConfigError: an unknown size, side or contrast, or no subject.
+        ConfigError: an unknown size, side or contrast, no subject, or repeats of a foot in motion.
         AnklesegError: `out` holds something else.
     """
     check_settings(size, side, contrast, subjects)
+    static = _static_settings(repeats, snr, dynamic)
     settings = {
         "cohort": "ankle", "recipe": RECIPE, "size": size, "subjects": subjects, "seed": seed, "side": side,
         "contrast": contrast,
     }  # fmt: skip
-    settings |= dynamic_settings(dynamic, motion)
+    settings |= dynamic_settings(dynamic, motion) | static
     drawn: dict[str, Any] = {"size": size, "seed": seed, "side": side, "contrast": contrast}
 
     def make(name: str) -> Subject:
@@ -87,7 +113,8 @@ def write_ankle_cohort(
             ankle, scan = subject.ankle, subject.scan
             sequences = {task: subject.sequence(task, motion) for task in TASKS}
         else:
-            ankle, scan = ankle_scan(name, **drawn)
+            exam = ankle_exam(name, **drawn)
+            ankle, scan = exam.ankle, exam.take(**static)
         return Subject(scan, {"group": ankle.group, "side": ankle.side, "age": f"{ankle.age:.1f}"}, sequences)
 
     return write_cohort(out, settings, ankle_names(subjects), make, workers)
@@ -96,6 +123,21 @@ def write_ankle_cohort(
 def dynamic_settings(dynamic: bool, motion: DynamicSettings | None) -> dict[str, Any]:
     """What ``phantom.json`` says of dynamic sequences: nothing where there are none."""
     return {"dynamic": asdict(motion or DynamicSettings())} if dynamic else {}
+
+
+def _static_settings(repeats: int, snr: float | None, dynamic: bool) -> dict[str, Any]:
+    """What is asked of the static scans beyond one of a drawn SNR, as ``phantom.json`` says it."""
+    if repeats < 1:
+        raise ConfigError(f"{repeats} repeats are no scan", mend="ask for at least 1")
+    if snr is not None and not snr > 0:
+        raise ConfigError(f"an SNR of {snr:g} is none", mend="choose it above 0")
+    asked = {"repeats": (repeats, 1), "snr": (snr, None)}
+    settings = {name: value for name, (value, usual) in asked.items() if value != usual}
+    if settings and dynamic:
+        raise ConfigError(
+            f"{' and '.join(settings)} can be set of static scans only", mend="write the cohort in motion without"
+        )
+    return settings
 
 
 def ankle_names(subjects: int) -> list[str]:
@@ -118,7 +160,7 @@ def write_cohort(
     out: str | Path,
     settings: Mapping[str, Any],
     names: Sequence[str],
-    make: Callable[[str], Subject],
+    make: Callable[[str], Writable],
     workers: int | None = None,
 ) -> Path:
     """Write subjects as a BIDS cohort, all of it or nothing.
@@ -135,13 +177,20 @@ def write_cohort(
         return out
     with _whole_folder(out) as part:
         rows = _write_subjects(part, names, make, workers)
-        _write_descriptions(part, names, rows, dynamic="dynamic" in settings)
+        _write_descriptions(part, names, rows, truth=_truth_in(settings))
         _write_json(part / SETTINGS_FILE, dict(settings))
     return out
 
 
+def _truth_in(settings: Mapping[str, Any]) -> str | None:
+    """What ``derivatives/truth`` of a cohort holds, None where there is none."""
+    if "dynamic" in settings:
+        return "Exact poses, masks and joint angles of the dynamic sequences"
+    return "Scans without noise" if "repeats" in settings else None
+
+
 def _write_descriptions(
-    folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, dynamic: bool
+    folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]], *, truth: str | None
 ) -> None:
     """The table of subjects and the descriptions that BIDS asks for."""
     lines = [["participant_id", *rows[0]]]
@@ -150,8 +199,8 @@ def _write_descriptions(
     common = {"BIDSVersion": "1.9.0", "GeneratedBy": [{"Name": "ankleseg.phantoms"}]}
     _write_json(folder / "dataset_description.json", {"Name": "ankleseg phantom", "DatasetType": "raw", **common})
     derived = {"manual": "Exact masks of the phantom"}
-    if dynamic:
-        derived["truth"] = "Exact poses, masks and joint angles of the dynamic sequences"
+    if truth:
+        derived["truth"] = truth
     for kind, title in derived.items():
         _write_json(
             folder / "derivatives" / kind / "dataset_description.json",
@@ -160,15 +209,13 @@ def _write_descriptions(
 
 
 def _write_subjects(
-    folder: Path, names: Sequence[str], make: Callable[[str], Subject], workers: int | None
+    folder: Path, names: Sequence[str], make: Callable[[str], Writable], workers: int | None
 ) -> list[Mapping[str, Any]]:
     from tqdm import tqdm
 
     def write(name: str) -> Mapping[str, Any]:
         subject = make(name)
-        write_scan(folder, name, subject.scan)
-        for task, sequence in subject.sequences.items():
-            write_sequence(folder, name, task, sequence)
+        subject.write(folder, name)
         return subject.row
 
     count = min(workers or os.cpu_count() or 1, len(names))
@@ -192,7 +239,12 @@ def write_scan(root: Path, name: str, scan: Scan) -> None:
     masks = root / "derivatives" / "manual" / name / "anat"
     for folder in (anat, masks):
         folder.mkdir(parents=True, exist_ok=True)
-    write_volume(anat / f"{name}_T1w.nii.gz", scan.image, scan.affine)
+    if scan.clean is None:
+        write_volume(anat / f"{name}_T1w.nii.gz", scan.image, scan.affine)
+    else:
+        for run, image in enumerate((scan.image, *scan.repeats), start=1):
+            write_volume(anat / f"{name}_run-{run}_T1w.nii.gz", image, scan.affine)
+        write_volume(root / "derivatives" / "truth" / name / "anat" / f"{name}_T1w.nii.gz", scan.clean, scan.affine)
     for structure, mask in scan.masks.items():
         write_volume(masks / f"{name}_label-{structure}_mask.nii.gz", mask, scan.affine)
 

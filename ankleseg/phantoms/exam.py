@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,9 +42,15 @@ class Exam:
             else AnkleLabels(self.ankle, grid, self.field_spacing)
         )
 
-    def take(self) -> Scan:
-        """Take the static scan."""
-        return scan_bones(self.labels(self.grid), self.table, self.grid, self.scanner, self.scanning)
+    def take(self, repeats: int = 1, snr: float | None = None) -> Scan:
+        """Take the static scan.
+
+        Args:
+            repeats: how often, with independent noise; the first time is the same whatever their number.
+            snr: signal-to-noise ratio; None keeps the drawn one.
+        """
+        scanner = self.scanner if snr is None else replace(self.scanner, snr=snr)
+        return scan_bones(self.labels(self.grid), self.table, self.grid, scanner, self.scanning, repeats)
 
 
 def ankle_exam(name: str, *, size: Size, seed: int, side: Side | None, contrast: Contrast) -> Exam:

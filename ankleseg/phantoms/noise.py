@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,12 @@ class LatticeNoise:
         self.values = rng.standard_normal((planes, rows, columns), dtype=np.float32)
         # The cubic B-spline lowers the variance of white noise to 0.48 in each direction.
         self.values *= np.float32(0.479365**-1.5)
+
+    def turned(self, order: Sequence[int]) -> LatticeNoise:
+        """The same noise seen on a grid whose axes are those of the field of view in another order."""
+        other = copy(self)
+        other.values = np.ascontiguousarray(self.values.transpose(1, 2, 0).transpose(order).transpose(2, 0, 1))
+        return other
 
     def across(self, rows: np.ndarray, columns: np.ndarray) -> Callable[[float], np.ndarray]:
         """A function from a depth (along axis 2) to the values on that plane at rows × columns (along axes 0 and 1).

@@ -13,7 +13,7 @@ from ankleseg.phantoms.ankle import SIDES
 from ankleseg.phantoms.bones import Bone
 from ankleseg.phantoms.contrast import SignalTable, random_contrast, t1_contrast
 from ankleseg.phantoms.grid import Grid
-from ankleseg.phantoms.scanner import LabelSource, Scanner, scan
+from ankleseg.phantoms.scanner import LabelSource, Scanner, listen
 from ankleseg.phantoms.tissues import bone_of
 from ankleseg.volumes.poses import rotation_about
 
@@ -48,11 +48,15 @@ class Scan:
         image: int16, axes P, S, R.
         affine: voxel to RAS+ mm.
         masks: uint8 0/1 by structure.
+        repeats: further images of the same, with noise of their own, int16.
+        clean: the image without noise, float32; None where nobody asked for repeats.
     """
 
     image: np.ndarray
     affine: np.ndarray
     masks: Mapping[str, np.ndarray]
+    repeats: tuple[np.ndarray, ...] = ()
+    clean: np.ndarray | None = None
 
 
 def check_settings(size: str, side: str | None, contrast: str, subjects: int) -> None:
@@ -108,12 +112,27 @@ def draw_scanner(protocol: Protocol, contrast: Contrast, rng: np.random.Generato
     )
 
 
-def scan_bones(source: LabelSource, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator) -> Scan:
-    """Image labels as whole numbers, with the exact masks of calcaneus, talus and tibia."""
+def scan_bones(
+    source: LabelSource, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator, repeats: int = 1
+) -> Scan:
+    """Image labels as whole numbers, with the exact masks of calcaneus, talus and tibia.
+
+    Args:
+        source, table, grid, scanner, rng: as in `ankleseg.phantoms.scan`.
+        repeats: images taken; the first is the same whatever their number.
+    """
     members = [bone_of(np.arange(256)) == bone for bone in STRUCTURES.values()]
-    image, masks = scan(source, table, grid, scanner, rng, members)
+    heard, masks = listen(source, table, grid, scanner, rng, members)
+    image, *others = (as_stored(heard.with_noise(rng)) for _ in range(repeats))
     return Scan(
-        np.clip(np.rint(image), 0, 32767).astype(np.int16),
+        image,
         grid.affine,
         {name: mask.astype(np.uint8) for name, mask in zip(STRUCTURES, masks, strict=True)},
+        tuple(others),
+        heard.image if others else None,
     )
+
+
+def as_stored(image: np.ndarray) -> np.ndarray:
+    """An image as it is written: whole numbers of 16 bits, none below 0."""
+    return np.clip(np.rint(image), 0, 32767).astype(np.int16)

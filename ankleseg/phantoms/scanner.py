@@ -92,6 +92,7 @@ def scan(
     scanner: Scanner,
     rng: np.random.Generator,
     structures: Sequence[Bool[np.ndarray, "256"]] = (),
+    textures: Sequence[LatticeNoise] | None = None,
 ) -> tuple[Float[np.ndarray, "x y z"], list[Bool[np.ndarray, "x y z"]]]:
     """Image labels on a grid, and cut the exact masks of structures on it.
 
@@ -102,20 +103,62 @@ def scan(
         scanner: how the scan is taken.
         rng: draws texture, coil and noise.
         structures: for each structure, which labels belong to it.
+        textures: grain, patches and septa in mm from the corner of `grid`, along its axes, so that several scans with
+            that corner show the same tissue; None draws them.
 
     Returns:
         the magnitude image, float32, with Rician noise (Gudbjartsson and Patz 1995); and for each structure the voxels
         of which it fills at least half, the voxel being a box whatever the slice profile.
     """
+    heard, masks = listen(source, table, grid, scanner, rng, structures, textures)
+    return heard.with_noise(rng), masks
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a scanner hears of an anatomy before noise: the same however often the scan is repeated.
+
+    Attributes:
+        image: magnitude with the coil's sensitivity, without noise.
+        deviation: standard deviation of the noise in each of the two channels.
+        axis: along which the slices lie.
+    """
+
+    image: Float[np.ndarray, "x y z"]
+    deviation: float
+    axis: int
+
+    def with_noise(self, rng: np.random.Generator) -> Float[np.ndarray, "x y z"]:
+        """Take the scan, with noise drawn slice by slice; taken again, it has noise of its own."""
+        result = np.empty_like(self.image)
+        planes = (np.moveaxis(image, self.axis, 0) for image in (result, self.image))
+        for noisy, plane in zip(*planes, strict=True):
+            real, imaginary = rng.standard_normal((2, *plane.shape), dtype=np.float32) * np.float32(self.deviation)
+            noisy[...] = np.hypot(plane + real, imaginary)
+        return result
+
+
+def listen(
+    source: LabelSource,
+    table: SignalTable,
+    grid: Grid,
+    scanner: Scanner,
+    rng: np.random.Generator,
+    structures: Sequence[Bool[np.ndarray, "256"]] = (),
+    textures: Sequence[LatticeNoise] | None = None,
+) -> tuple[Heard, list[Bool[np.ndarray, "x y z"]]]:
+    """Do all of `scan` but the noise; `rng` draws texture and coil, and is then ready to draw noise."""
     axis = slice_axis(grid.affine)
     order = [other for other in range(3) if other != axis] + [axis]
     back = np.argsort(order)
     shape = tuple(grid.shape[other] for other in order)
     sliced = Grid((shape[0], shape[1], shape[2]), grid.affine[:, [*order, 3]])
     samples = _sample(source, sliced, scanner)
-    image = _image(samples, table, sliced, scanner, rng)
+    lying = draw_textures(sliced, scanner, rng) if textures is None else [noise.turned(order) for noise in textures]
+    heard = _image(samples, table, sliced, scanner, lying, rng)
     masks = _majority(samples, structures, scanner)
-    return np.transpose(image, back), [np.transpose(mask, back) for mask in masks]
+    image = np.transpose(heard.image, back)
+    return Heard(image, heard.deviation, axis), [np.transpose(mask, back) for mask in masks]
 
 
 def slice_weights(scanner: Scanner, slices: int) -> Float[np.ndarray, "slices planes"]:
@@ -166,9 +209,13 @@ def _occupied(samples: np.ndarray) -> tuple[slice, slice]:
 
 
 def _image(
-    samples: np.ndarray, table: SignalTable, grid: Grid, scanner: Scanner, rng: np.random.Generator
-) -> np.ndarray:
-    textures = draw_textures(grid, scanner, rng)
+    samples: np.ndarray,
+    table: SignalTable,
+    grid: Grid,
+    scanner: Scanner,
+    textures: Sequence[LatticeNoise],
+    rng: np.random.Generator,
+) -> Heard:
     coil = LatticeNoise(rng, grid.extent, COIL_MM)
     columns = np.ascontiguousarray(table.columns.T)
     background = columns[0, 0]
@@ -187,13 +234,18 @@ def _image(
         mean -= background
         for number in np.flatnonzero(weights[:, index]):
             image[(number, *part)] += weights[number, index] * mean
-    return receive(np.moveaxis(image, 0, 2), coil, grid, scanner, rng, float(background))
+    return hear(np.moveaxis(image, 0, 2), coil, grid, scanner, float(background))
 
 
 def receive(
     image: np.ndarray, coil: LatticeNoise, grid: Grid, scanner: Scanner, rng: np.random.Generator, background: float
 ) -> np.ndarray:
     """Apply blur, gamma, coil sensitivity and, last as in a scanner, noise to an image (slices along axis 2)."""
+    return hear(image, coil, grid, scanner, background).with_noise(rng)
+
+
+def hear(image: np.ndarray, coil: LatticeNoise, grid: Grid, scanner: Scanner, background: float) -> Heard:
+    """Apply blur, gamma and coil sensitivity to an image (slices along axis 2)."""
     if scanner.blur_mm:
         from scipy.ndimage import gaussian_filter
 
@@ -203,16 +255,12 @@ def receive(
         image = top * (image / top) ** scanner.gamma
         background = top * (background / top) ** scanner.gamma
     body = np.abs(image - background) > 1.0
-    deviation = np.float32(image[body].mean() / scanner.snr) if body.any() else np.float32(0)
+    deviation = float(image[body].mean() / scanner.snr) if body.any() else 0.0
     sensitivity = coil.across(*_voxel_centres(grid))
-    result = np.empty(image.shape, np.float32)
-    for index in range(grid.shape[2]):
-        plane = image[:, :, index]
-        if scanner.bias:
-            plane = plane * np.exp(scanner.bias * sensitivity((index + 0.5) * float(grid.spacing[2])))
-        real, imaginary = rng.standard_normal((2, *plane.shape), dtype=np.float32) * deviation
-        result[:, :, index] = np.hypot(plane + real, imaginary)
-    return result
+    result = np.array(image, np.float32)
+    for index in range(grid.shape[2] if scanner.bias else 0):
+        result[:, :, index] *= np.exp(scanner.bias * sensitivity((index + 0.5) * float(grid.spacing[2])))
+    return Heard(result, deviation, 2)
 
 
 def _majority(samples: np.ndarray, structures: Sequence[np.ndarray], scanner: Scanner) -> list[np.ndarray]:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ankleseg.predict.inputs import cases_of
     from ankleseg.predict.postprocessing import Postprocessing, label_map
     from ankleseg.predict.run import predict_case, predict_cases
-    from ankleseg.predict.volume import WholeVolume, probabilities_of
+    from ankleseg.predict.volume import WholeVolume, probabilities_of, values_of
 
 _HOMES = {
     "checkpoint": ("Model", "build_network", "find_checkpoint", "load_model", "read_checkpoint", "recipe"),
     "inputs": ("cases_of",),
     "postprocessing": ("Postprocessing", "label_map"),
     "run": ("predict_case", "predict_cases"),
-    "volume": ("WholeVolume", "probabilities_of"),
+    "volume": ("WholeVolume", "probabilities_of", "values_of"),
 }
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "probabilities_of",
     "read_checkpoint",
     "recipe",
+    "values_of",
 ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ankleseg.config import build, run_command, to_plain
+from ankleseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,9 +29,10 @@ def main(config: DictConfig) -> None:
         load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
     ]
     settings = to_plain(config.predict)
-    modes = settings.pop("mode")
-    settings["window"] = settings["window"] or models[0].window
-    first = WholeVolume(**settings)
+    modes, finer = settings.pop("mode"), settings.pop("spacing")
+    first = WholeVolume(**_tiles(settings, models[0].window))
+    trained = config.postprocessing == "trained"
+    postprocessing = models[0].postprocessing if trained else build(config.postprocessing)
     failed = 0
     for mode in [modes] if isinstance(modes, str) else modes:
         out = Path(config.out) if isinstance(modes, str) else Path(config.out) / mode
@@ -38,13 +41,28 @@ def main(config: DictConfig) -> None:
             models,
             out,
             whole_volume=replace(first, mode=mode),
-            postprocessing=build(config.postprocessing),
+            postprocessing=postprocessing,
             save_probabilities=config.save_probabilities,
+            spacing=finer,
         )
         failed += sum(row["status"] != "ok" for row in rows)
         print(f"{len(rows)} cases ({mode}), {sum(row['status'] != 'ok' for row in rows)} failed: {out}")
     if failed:
         raise SystemExit(1)
+
+
+def _tiles(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
+    """Window and overlap: as given, by the side of a patch and its step, or as in training."""
+    patch, step = settings.pop("patch"), settings.pop("step")
+    window = settings["window"] or ([patch] * len(trained) if patch else list(trained))
+    if step is not None:
+        if not 0 < step <= min(window):
+            raise ConfigError(
+                f"predict.step {step} does not suit a patch of {min(window)} voxels",
+                mend=f"choose a step from 1 to {min(window)}",
+            )
+        settings["overlap"] = 1 - step / min(window)
+    return settings | {"window": window}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import nn
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
 from ankleseg.networks import for_inference
+from ankleseg.predict.postprocessing import Postprocessing
 from ankleseg.prepare import Preparation
 
 RECIPE = "ankleseg"  # key of the recipe in a checkpoint
@@ -23,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and all that its use needs."""
+    """A trained network and all that its use needs; its first outputs are ``images``, the others are of structures."""
 
     network: nn.Module
     preparation: Preparation
@@ -31,6 +32,8 @@ class Model:
     window: tuple[int, ...]
     channels: int
     path: Path
+    images: tuple[str, ...] = ()
+    postprocessing: Postprocessing | None = None
 
 
 def recipe(
@@ -39,14 +42,27 @@ def recipe(
     preparation: Preparation,
     structures: Sequence[str],
     window: Sequence[int],
+    images: Sequence[str] = (),
+    postprocessing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint."""
+    """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint.
+
+    Args:
+        network: its configuration node.
+        preparation: of the scans it was trained on.
+        structures: that its outputs are probabilities of.
+        window: sides of its training patches.
+        images: names of its leading outputs that are intensities, such as ``sharp``.
+        postprocessing: node of what is done to its masks, None for nothing.
+    """
     return {
         "format": FORMAT,
         "network": dict(network),
         "preparation": preparation.to_node(),
         "structures": list(structures),
         "window": list(window),
+        "images": list(images),
+        "postprocessing": None if postprocessing is None else dict(postprocessing),
     }
 
 
@@ -117,6 +133,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
     try:
         network = build_network(described["network"])
         preparation = Preparation.from_node(described["preparation"])
+        postprocessing = _postprocessing(described)
     except AnklesegError as error:
         raise CheckpointError(error.problem, file=path, mend=error.mend) from error
     weights = {
@@ -135,7 +152,19 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
         window=tuple(described["window"]),
         channels=int(described["network"]["in_channels"]),
         path=path,
+        images=tuple(described.get("images", ())),
+        postprocessing=postprocessing,
     )
+
+
+def _postprocessing(described: Mapping[str, Any]) -> Postprocessing | None:
+    """That of the recipe; checkpoints from before it was kept there were made for the default one."""
+    if "postprocessing" not in described:
+        return Postprocessing()
+    found = build(described["postprocessing"])
+    if found is not None and not isinstance(found, Postprocessing):
+        raise CheckpointError("its postprocessing is none", mend="train it again")
+    return found
 
 
 def build_network(node: Mapping[str, Any]) -> nn.Module:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,30 @@ from ankleseg.predict.checkpoint import Model
 from ankleseg.predict.postprocessing import Postprocessing, label_map
 from ankleseg.predict.tiles import tile_corners
 from ankleseg.predict.volume import WholeVolume
-from ankleseg.prepare import Prepared
-from ankleseg.volumes import Header, read_header, replace_file, slice_axis, spacing, write_volume
+from ankleseg.prepare import Preparation, Prepared
+from ankleseg.volumes import Header, read_header, replace_file, slice_axis, write_volume
+from ankleseg.volumes import spacing as voxel_sides
 
 MANIFEST = "predictions.json"
 
 
 @dataclass(frozen=True)
 class CasePrediction:
-    """Labels and probabilities of a case on the grid of its input.
+    """What was predicted of a case, on one grid: that of its input, or one of another spacing in the same place.
 
-    ``labels``: (X, Y, Z) uint8; ``probabilities``: (K, X, Y, Z) float32; ``patches``: boxes in input voxels, half
-    open, of the single patches with enough foreground (mode ``patches`` only). Of a 4-D sequence, (X, Y, Z, T) and
-    (K, X, Y, Z, T), without patches.
+    Attributes:
+        labels: (X, Y, Z) uint8; of a 4-D sequence (X, Y, Z, T), as all arrays have a last axis of frames then.
+        probabilities: (K, X, Y, Z) float32.
+        images: (N, X, Y, Z) float32, in the intensities of the input.
+        affine: voxel to world.
+        patches: boxes in input voxels, half open, of the single patches with enough foreground (mode ``patches`` only,
+            and not of a sequence).
     """
 
     labels: np.ndarray
     probabilities: np.ndarray
+    images: np.ndarray
+    affine: np.ndarray
     patches: list[list[int]]
 
 
@@ -45,22 +53,42 @@ def predict_case(
     models: Sequence[Model],
     whole_volume: WholeVolume,
     postprocessing: Postprocessing | None = None,
+    *,
+    spacing: Sequence[float | None] | None = None,
     progress: Any = None,
+    announce: Any = None,
 ) -> CasePrediction:
-    """Predict one case; the probabilities of several models are averaged on the grid of the input.
+    """Predict one case; what several models give is averaged.
 
-    A 4-D sequence is predicted frame by frame.
+    Masks alone are brought back to the grid of the input. With images among the outputs, or with a ``spacing``, the
+    result stays at the spacing that the network works at, turned as the input was stored. A 4-D sequence is predicted
+    frame by frame.
+
+    Args:
+        case: a scan or a sequence.
+        models: one, or several that give the same.
+        whole_volume: how patches make a volume.
+        postprocessing: what is done to masks.
+        spacing: mm along the prepared axes, instead of that of training.
+        progress: called with the fraction done since the last call.
+        announce: called with a line that says how long it will take.
 
     Raises:
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
     """
-    if len({model.structures for model in models}) != 1:
+    if len({(model.structures, model.images) for model in models}) != 1:
         raise CheckpointError("the checkpoints predict different structures", mend="average runs of one experiment")
-    shape = read_header(case.images[0]).shape
-    if case.frame is None and len(shape) == 4:
-        return _predict_sequence(case, shape[3], models, whole_volume, postprocessing, progress)
-    mean: np.ndarray | None = None
+    header = read_header(case.images[0])
+    if case.frame is None and len(header.shape) == 4:
+        part = None if progress is None else lambda done: progress(done / header.shape[3])
+        frames = (replace(case, frame=frame) for frame in range(header.shape[3]))
+        return _as_sequence(
+            [predict_case(f, models, whole_volume, postprocessing, spacing=spacing, progress=part) for f in frames]
+        )
+    images = len(models[0].images)
+    whole_volume = replace(whole_volume, images=images)
+    total: np.ndarray | None = None
     patches: list[list[int]] = []
     prepared: Prepared | None = None
     for number, model in enumerate(models):
@@ -71,36 +99,47 @@ def predict_case(
                 mend="give the same channels as in training",
             )
         if prepared is None or model.preparation != models[number - 1].preparation:
-            prepared = model.preparation(case)
-        probabilities = whole_volume(
+            prepared = _at_spacing(model, spacing)(case)
+        values = whole_volume(
             model.network,
             torch.from_numpy(prepared.image),
             prepared.foreground,
+            slice_thickness=float(header.spacing.max()) if getattr(model.network, "conditional", False) else None,
             progress=None if progress is None else lambda part: progress(part / len(models)),
-        )
-        restored = prepared.placement.restore(probabilities.numpy(), order=1)
-        mean = restored / len(models) if mean is None else mean + restored / len(models)
+            announce=announce if number == 0 else None,
+        ).numpy()
+        for image in values[:images]:
+            image[...] = np.maximum(prepared.scales[0].undone(image), prepared.lowest)
+        placed, affine = _placed(values, prepared, finer=images > 0 or spacing is not None)
+        if total is not None and placed.shape != total.shape:
+            raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
+        total = placed if total is None else total + placed
         if whole_volume.mode == "patches":
             patches = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground)
-    assert mean is not None
-    return CasePrediction(label_map(mean, postprocessing), mean, patches)
+    assert total is not None
+    mean = total / len(models)
+    labels = label_map(mean[images:], postprocessing) if models[0].structures else np.zeros(mean.shape[1:], np.uint8)
+    return CasePrediction(labels, mean[images:], mean[:images], affine, patches)
 
 
-def _predict_sequence(
-    case: Case,
-    frames: int,
-    models: Sequence[Model],
-    whole_volume: WholeVolume,
-    postprocessing: Postprocessing | None,
-    progress: Any,
-) -> CasePrediction:
-    """Predict every frame of a 4-D sequence."""
-    part = None if progress is None else lambda done: progress(done / frames)
-    found = [
-        predict_case(replace(case, frame=frame), models, whole_volume, postprocessing, part) for frame in range(frames)
-    ]
-    labels = np.stack([prediction.labels for prediction in found], axis=-1)
-    return CasePrediction(labels, np.stack([prediction.probabilities for prediction in found], axis=-1), [])
+def _at_spacing(model: Model, asked: Sequence[float | None] | None) -> Preparation:
+    return model.preparation if asked is None else replace(model.preparation, spacing=tuple(asked))
+
+
+def _placed(values: np.ndarray, prepared: Prepared, finer: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Bring values to the grid of the input, or only turn them as the input was stored; with the affine."""
+    placement = prepared.placement
+    if not finer:
+        return placement.restore(values, order=1), placement.input_affine
+    turned = [placement.oriented_as_input(value) for value in values]
+    return np.stack([value for value, _ in turned]), turned[0][1]
+
+
+def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:
+    labels, probabilities, images = (
+        np.stack([getattr(frame, name) for frame in frames], axis=-1) for name in ("labels", "probabilities", "images")
+    )
+    return CasePrediction(labels, probabilities, images, frames[0].affine, [])
 
 
 def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float) -> list[list[int]]:
@@ -127,6 +166,7 @@ def predict_cases(
     whole_volume: WholeVolume,
     postprocessing: Postprocessing | None = None,
     save_probabilities: bool = False,
+    spacing: Sequence[float | None] | None = None,
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -137,17 +177,18 @@ def predict_cases(
         whole_volume: how patches make a volume.
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
+        spacing: mm along the prepared axes at which results are written, see `predict_case`.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    structures = models[0].structures
     content: dict[str, Any] = {
         "mode": whole_volume.mode,
         "window": list(whole_volume.window),
-        "structures": list(structures),
+        "structures": list(models[0].structures),
+        "images": list(models[0].images),
         "checkpoint": [str(model.path) for model in models],
         "cases": [],
     }
@@ -160,11 +201,14 @@ def predict_cases(
             _forget(out / case.name, case.name)
             row = _row(case)
             began = time.perf_counter()
+            announce = partial(_announce, case.name)
             try:
-                prediction = _with_less_memory(case, models, whole_volume, postprocessing, bar.update)
+                prediction = _with_less_memory(
+                    case, models, whole_volume, postprocessing, spacing, progress=bar.update, announce=announce
+                )
                 header = read_header(case.images[0])
                 row["message"] = _other_plane(header, models[0])
-                row.update(_write(out, case, prediction, header, structures, save_probabilities))
+                row.update(_write(out, case, prediction, header, models[0], save_probabilities))
                 row["patches"] = prediction.patches
             except AnklesegError as error:
                 row.update(status="failed", message=str(error))
@@ -178,22 +222,27 @@ def predict_cases(
     return content["cases"]
 
 
+def _announce(case: str, line: str) -> None:
+    tqdm.write(f"{case}: {line}")
+
+
 def _with_less_memory(
     case: Case,
     models: Sequence[Model],
     whole_volume: WholeVolume,
     postprocessing: Postprocessing | None,
-    progress: Any,
+    spacing: Sequence[float | None] | None,
+    **told: Any,
 ) -> CasePrediction:
     """Predict; when memory runs out, try once more tile by tile, one at a time."""
     try:
-        return predict_case(case, models, whole_volume, postprocessing, progress)
+        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **told)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
         smaller = replace(whole_volume, mode="tiles", batch=1, window=models[0].window)
         try:
-            return predict_case(case, models, smaller, postprocessing)
+            return predict_case(case, models, smaller, postprocessing, spacing=spacing)
         except (MemoryError, RuntimeError) as again:
             raise AnklesegError(
                 "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window"
@@ -203,10 +252,10 @@ def _with_less_memory(
 def _other_plane(header: Header, model: Model) -> str:
     """Say when thick slices of a scan lie in another plane than those the network was trained on."""
     placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
-    mm = spacing(placement.affine)
+    mm = voxel_sides(placement.affine)
     if slice_axis(placement.affine) == 2 or mm.max() < 1.5 * mm.min():
         return ""
-    message = "its slices lie in another plane than those of the training scans: do not trust the masks"
+    message = "its slices lie in another plane than those of the training scans: do not trust the result"
     tqdm.write(f"ankleseg: {header.path}: {message}")
     return message
 
@@ -221,6 +270,7 @@ def _row(case: Case) -> dict[str, Any]:
         "status": "ok",
         "message": "",
         "labels": None,
+        "images": {},
         "masks": {},
         "probabilities": {},
         "patches": [],
@@ -228,32 +278,30 @@ def _row(case: Case) -> dict[str, Any]:
 
 
 def _forget(folder: Path, name: str) -> None:
-    """Remove what an earlier run wrote for this case: a failure must not leave masks that look new."""
-    for old in folder.glob(f"{name}_label*.nii.gz"):
+    """Remove what an earlier run wrote for this case: a failure must not leave results that look new."""
+    for old in folder.glob(f"{name}_*.nii.gz"):
         old.unlink()
 
 
 def _write(
-    out: Path,
-    case: Case,
-    prediction: CasePrediction,
-    header: Header,
-    structures: Sequence[str],
-    save_probabilities: bool,
+    out: Path, case: Case, prediction: CasePrediction, header: Header, model: Model, save_probabilities: bool
 ) -> dict[str, Any]:
     folder = out / case.name
     folder.mkdir(exist_ok=True)
 
     def save(name: str, data: np.ndarray) -> str:
-        write_volume(folder / name, data, header.affine, like=header)
+        write_volume(folder / name, data, prediction.affine, like=header)
         return f"{case.name}/{name}"
 
-    row: dict[str, Any] = {"masks": {}, "probabilities": {}}
-    for k, structure in enumerate(structures):
+    row: dict[str, Any] = {"images": {}, "masks": {}, "probabilities": {}}
+    for name, image in zip(model.images, prediction.images, strict=True):
+        row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
+    for k, structure in enumerate(model.structures):
         mask = (prediction.labels == k + 1).astype(np.uint8)
         row["masks"][structure] = save(f"{case.name}_label-{structure}_mask.nii.gz", mask)
         if save_probabilities:
             name = f"{case.name}_label-{structure}_probability.nii.gz"
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
-    row["labels"] = save(f"{case.name}_labels.nii.gz", prediction.labels)
+    if model.structures:
+        row["labels"] = save(f"{case.name}_labels.nii.gz", prediction.labels)
     return row

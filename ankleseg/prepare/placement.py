@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, reorient, resample, resampled_grid, spacing
+from ankleseg.prepare.splines import along, nearest, spline_matrix
+from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, reorient, resampled_grid, spacing
 
 SPACING_TOLERANCE = 0.02  # relative; a smaller difference is not worth the blur of resampling
 
@@ -22,6 +23,7 @@ class Placement:
         reoriented_shape, reoriented_affine: the same voxels after axes were permuted and flipped.
         shape, affine: prepared grid. A mirrored array fills the same grid as one that is not.
         mirrored: whether the left–right axis was reversed, so that a left foot looks like a right one.
+        order: of the spline that brings an image to the prepared grid.
     """
 
     input_shape: tuple[int, ...]
@@ -31,6 +33,7 @@ class Placement:
     shape: tuple[int, ...]
     affine: Affine
     mirrored: bool = False
+    order: int = 1
 
     @property
     def resampled(self) -> bool:
@@ -38,8 +41,8 @@ class Placement:
         return not np.array_equal(self.reoriented_affine, self.affine)
 
     def image_to_prepared(self, image: Shaped[np.ndarray, "x y z"]) -> Float[np.ndarray, "u v w"]:
-        """Bring an image from the input grid to the prepared one: linear, and averaged where voxels become larger."""
-        return self._to_prepared(image.astype(np.float32, copy=False), order=1)
+        """Bring an image from the input grid to the prepared one by a spline; averaged where voxels become larger."""
+        return self._to_prepared(image.astype(np.float32, copy=False), self.order)
 
     def label_to_prepared(self, labels: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, "u v w"]:
         """Bring labels from the input grid to the prepared one: each voxel takes the nearest, the type is kept."""
@@ -53,6 +56,10 @@ class Placement:
             order: 1 for probabilities and images, 0 for labels.
         """
         return np.stack([self._restored(array, order) for array in arrays])
+
+    def oriented_as_input(self, array: Shaped[np.ndarray, "u v w"]) -> tuple[Shaped[np.ndarray, "x y z"], Affine]:
+        """Turn an array on the prepared grid as the input was stored, at the prepared spacing, with its affine."""
+        return reorient(self._mirrored(array), self.affine, axis_codes(self.input_affine))
 
     def _to_prepared(self, array: np.ndarray, order: int) -> np.ndarray:
         array, _ = reorient(array, self.input_affine, axis_codes(self.reoriented_affine))
@@ -80,6 +87,7 @@ def place(
     orientation: str,
     new_spacing: Sequence[float | None] | None = None,
     mirrored: bool = False,
+    order: int = 1,
 ) -> Placement:
     """Plan the way from an input grid to the prepared one.
 
@@ -88,6 +96,7 @@ def place(
         orientation: what the axes of the prepared array shall point to, e.g. ``PSR``.
         new_spacing: mm along each prepared axis, None keeps the spacing of the input.
         mirrored: reverse the left–right axis.
+        order: of the spline that brings an image to the prepared grid, 0 to 5.
     """
     voxels_without_memory = np.broadcast_to(np.uint8(0), tuple(shape))
     reoriented, reoriented_affine = reorient(voxels_without_memory, affine, orientation)
@@ -105,6 +114,7 @@ def place(
         shape=prepared_shape,
         affine=prepared_affine,
         mirrored=mirrored,
+        order=order,
     )
 
 
@@ -117,7 +127,16 @@ def _averaged(image: np.ndarray, ratio: np.ndarray) -> np.ndarray:
 
 
 def _sampled(array: np.ndarray, affine: Affine, shape: Sequence[int], target: Affine, order: int) -> np.ndarray:
-    """Resample with one more voxel at every face: the centres of smaller voxels lie beyond those of the last ones."""
-    with_rim = affine.copy()
-    with_rim[:3, 3] -= affine[:3, :3].sum(axis=1)
-    return resample(np.pad(array, 1, mode="edge"), with_rim, shape, target, order=order)
+    """Resample to a grid whose axes are parallel, one axis after the other."""
+    source_from_target = np.linalg.inv(affine) @ target
+    for axis, length in enumerate(shape):
+        places = source_from_target[axis, axis] * np.arange(length) + source_from_target[axis, 3]
+        size = array.shape[axis]
+        if length == size and np.allclose(places, np.arange(size), atol=1e-6):
+            continue
+        if order == 0:
+            array = array.take(nearest(size, places), axis)
+        else:
+            floating = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float32)
+            array = along(floating, spline_matrix(size, places, order), axis)
+    return array

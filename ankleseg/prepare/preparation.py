@@ -17,6 +17,7 @@ from ankleseg.cohorts import Case
 from ankleseg.config import build
 from ankleseg.errors import AnklesegError, ConfigError, GeometryError
 from ankleseg.prepare.placement import Placement, place
+from ankleseg.prepare.scaling import Scale, Scaling
 from ankleseg.volumes import Volume, read_volume
 from ankleseg.volumes.frames import read_frame
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine, anatomical_axis, same_grid, slice_axis
@@ -36,12 +37,16 @@ class Prepared:
         foreground: (X, Y, Z), where the body is.
         affine: voxel to world of the prepared grid.
         placement: the way back to the input grid.
+        scales: of each channel, the way back to the input's intensities.
+        lowest: raw intensity of the first channel.
     """
 
     image: Float[np.ndarray, "c x y z"]
     foreground: Bool[np.ndarray, "x y z"]
     affine: Affine
     placement: Placement
+    scales: tuple[Scale, ...]
+    lowest: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,7 @@ class Preparation:
             are left alone.
         foreground: rule that finds the body in the raw intensities of the first channel.
         scaling: rule that scales each channel by its statistics in the foreground.
+        order: of the spline by which images are brought to the spacing: 1 is linear, 3 cubic, up to 5.
         bring_to_side: ``right`` or ``left``; feet of the other side are mirrored, and back afterwards. A case of
             unknown side is left as it is.
     """
@@ -62,8 +68,9 @@ class Preparation:
     orientation: str = "PSR"
     spacing: Sequence[float | None] | None = None
     foreground: Callable[..., Any]
-    scaling: Callable[..., Any]
+    scaling: Scaling
     bring_to_side: str | None = None
+    order: int = 1
 
     def __post_init__(self) -> None:
         axes = sorted(next((axis for axis in ANATOMICAL_AXES if code in axis), code) for code in self.orientation)
@@ -82,6 +89,8 @@ class Preparation:
                     f"prepare.spacing {list(spacing)} is no spacing", mend="give three positive numbers in mm, or null"
                 )
             object.__setattr__(self, "spacing", spacing)
+        if self.order not in range(1, 6):
+            raise ConfigError(f"prepare.order {self.order} is no order of a spline", mend="choose 1 (linear) to 5")
 
     def __call__(self, scan: Case | Sequence[Volume], side: str | None = None) -> Prepared:
         """Prepare a scan.
@@ -109,13 +118,16 @@ class Preparation:
         placement = self.place(first.data.shape, first.affine, side)
         image = np.empty((len(volumes), *placement.shape), dtype=np.float32, order="F")
         foreground = None
+        scales: list[Scale] = []
         for channel, volume in enumerate(volumes):
             raw = np.asfortranarray(placement.image_to_prepared(volume.data))
             with _naming(volume.path):
                 if foreground is None:
                     foreground = self.foreground(raw)
-                image[channel] = self.scaling(raw, foreground)
-        return Prepared(image, np.asfortranarray(foreground), placement.affine, placement)
+                scales.append(self.scaling.scale(raw, foreground))
+            image[channel] = scales[-1](raw)
+        lowest = float(first.data.min())
+        return Prepared(image, np.asfortranarray(foreground), placement.affine, placement, tuple(scales), lowest)
 
     def place(self, shape: Sequence[int], affine: Affine, side: str | None = None) -> Placement:
         """Plan where a scan of this grid and side goes, without its voxels."""
@@ -124,7 +136,9 @@ class Preparation:
             across = next(axis for axis in ANATOMICAL_AXES if anatomical_axis(affine, axis) == slice_axis(affine))
             orientation = SLICE_ORIENTATIONS[across]
         mirrored = self.bring_to_side is not None and side is not None and side != self.bring_to_side
-        return place(shape, affine, orientation=orientation, new_spacing=self.spacing, mirrored=mirrored)
+        return place(
+            shape, affine, orientation=orientation, new_spacing=self.spacing, mirrored=mirrored, order=self.order
+        )
 
     def to_node(self) -> dict[str, Any]:
         """Describe the preparation in plain types: a configuration node that travels in a checkpoint.

@@ -184,12 +184,12 @@ def _score_limits(axes: Axes, value: Sequence[float]) -> None:
     axes.set_ylim(bottom - 0.02 * (1 - bottom), 1 + 0.02 * (1 - bottom))
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, panels: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of so many inches with its panels; the object interface touches no global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    all_axes = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
+    all_axes = [figure.add_subplot(rows, panels, index + 1) for index in range(rows * panels)]
     for axes in all_axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(FAINT)

@@ -283,14 +283,15 @@ def _render(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
-def _png_within(figure: Figure, limit: int) -> bytes:
-    """PNG of at most ``limit`` bytes: few colours first, then fewer pixels."""
+def _png_within(figure: Figure, limit: int, *, faithful: bool = False) -> bytes:
+    """PNG of at most ``limit`` bytes: few colours first, then fewer pixels; ``faithful`` keeps the shades of grey."""
     from PIL import Image
 
+    count, method = (256, Image.Quantize.MEDIANCUT) if faithful else (128, Image.Quantize.FASTOCTREE)
     while True:
         buffer = io.BytesIO()
         picture = Image.fromarray(_render(figure))
-        picture.quantize(128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="png")
+        picture.quantize(count, method=method, dither=Image.Dither.NONE).save(buffer, format="png")
         data = buffer.getvalue()
         if len(data) <= limit or figure.dpi < 20:
             return data

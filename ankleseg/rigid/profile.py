@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erf, log, sqrt
+from math import log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -49,12 +49,17 @@ class SliceProfile:
             the middle of each part in mm from the middle of the slice, and the share of the profile in it.
         """
         edges = np.linspace(-0.5, 0.5, parts + 1) * self.extent
-        if self.shape == "box":
-            share = np.full(parts, 1 / parts)
-        else:
-            below = np.array([0.5 * (1 + erf(edge / (sqrt(2) * self._deviation))) for edge in edges])
-            share = np.diff(below) / (below[-1] - below[0])
+        share = np.diff(self.below(edges))
+        share = share / share.sum()
         return (edges[1:] + edges[:-1]) / 2, share
+
+    def below(self, places: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Share of the profile below some places, in mm from the middle of the slice; nothing is cut off."""
+        from scipy.special import ndtr
+
+        if self.shape == "box":
+            return np.clip(places / self.thickness + 0.5, 0, 1)
+        return ndtr(places / self._deviation)
 
     @property
     def _deviation(self) -> float:

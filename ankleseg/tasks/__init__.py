@@ -1,13 +1,18 @@
 """One final Lightning module a task; network, loss and optimiser are injected."""
 
 from ankleseg.tasks.base import Task
+from ankleseg.tasks.restoration import Restoration, RestoredCase
 from ankleseg.tasks.schedules import polynomial_decay
 from ankleseg.tasks.segmentation import Segmentation, ValidatedCase
+from ankleseg.tasks.segsrgan import SegSRGAN
 from ankleseg.tasks.watching import CrashCheckpoint, History, ValidationOverlays
 
 __all__ = [
     "CrashCheckpoint",
     "History",
+    "Restoration",
+    "RestoredCase",
+    "SegSRGAN",
     "Segmentation",
     "Task",
     "ValidatedCase",

@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from ankleseg.report import overlay, training_curves
+from ankleseg.report import overlay, side_by_side, training_curves
+from ankleseg.tasks.restoration import RestoredCase
 from ankleseg.tasks.segmentation import ValidatedCase
 from ankleseg.volumes import replace_file
 
@@ -60,7 +62,10 @@ class CrashCheckpoint(Callback):
 
 
 class ValidationOverlays(Callback):
-    """Show a slice of every validation volume, with prediction and reference, in TensorBoard."""
+    """Show a slice of every validation volume in TensorBoard.
+
+    Of a segmentation with prediction and reference, of a restoration beside what it became and was to become.
+    """
 
     def on_validation_batch_end(
         self,
@@ -72,11 +77,19 @@ class ValidationOverlays(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         case = outputs.get("case") if isinstance(outputs, dict) else None
-        if not isinstance(case, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
+        if not isinstance(trainer.logger, TensorBoardLogger):
             return
-        index = int((case.label > 0).sum(axis=(0, 1)).argmax())
-        image, prediction, reference = (
-            volume[:, ::-1, index].T for volume in (case.image, case.prediction, case.label)
-        )
-        picture = overlay(image, prediction, reference, structures=case.structures)
+        if isinstance(case, ValidatedCase):
+            shown = _slices_of(case.label > 0, case.image, case.prediction, case.label)
+            picture = overlay(*shown, structures=case.structures)
+        elif isinstance(case, RestoredCase):
+            picture = side_by_side(*_slices_of(case.scored, case.image, case.restored, case.target))
+        else:
+            return
         trainer.logger.experiment.add_image(f"validation/{case.case}", picture, trainer.global_step, dataformats="HWC")
+
+
+def _slices_of(inside: np.ndarray, *volumes: np.ndarray) -> list[np.ndarray]:
+    """The slice of each volume that holds most of a mask, as it is looked at."""
+    index = int(inside.sum(axis=(0, 1)).argmax())
+    return [volume[:, ::-1, index].T for volume in volumes]

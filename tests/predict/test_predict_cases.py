@@ -129,7 +129,7 @@ def test_memory_that_runs_out_is_met_with_smaller_pieces(tmp_path: Path):
 
 def test_slices_in_another_plane_are_told(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
-    for orientation, expected in (("PSR", ""), ("SRP", "do not trust the masks")):
+    for orientation, expected in (("PSR", ""), ("SRP", "do not trust the result")):
         settings = {"whole_volume": WholeVolume(window=(8, 8))}
         (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [model(orientation=orientation)], tmp_path, **settings)
         assert row["status"] == "ok" and expected in row["message"] and bool(row["message"]) == bool(expected)

@@ -76,7 +76,7 @@ def test_progress_ends_at_one(scan):
 def test_memory_bound_lowers_the_batch_and_is_told_when_it_cannot_hold():
     network = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.Conv2d(64, 1, 1))
     found = probe(network, 1, 2)
-    assert found.structures == 1 and found.bytes_a_voxel == 4 * 65
+    assert found.values == 1 and found.bytes_a_voxel == 4 * 65
     one = found.bytes_a_voxel * 128 * 128
     settings = {"window": (128, 128), "batch": 16}
     shape = (1, 1, 128, 128)

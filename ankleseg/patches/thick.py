@@ -1,0 +1,174 @@
+"""Pairs of a sharp patch and the same patch as a thick-slice scan would show it, interpolated to the same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ankleseg.errors import ConfigError
+from ankleseg.patches.augmentation import AugmentationDraw
+from ankleseg.patches.sampling import Window
+from ankleseg.patches.source import PatchSource
+from ankleseg.prepare import LowResolution, ThickAxis
+from ankleseg.volumes.geometry import spacing
+
+Spacing = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class ThickDraw:
+    """How one thick scan is taken: its resolution, the standard deviation of its noise as a fraction of the intensity
+    range, and the seed of the noise."""
+
+    low: LowResolution
+    noise: float
+    noise_seed: int
+
+    @property
+    def slice_thickness(self) -> float:
+        """Largest spacing, mm; 0 where nothing is made thick."""
+        return max((value for value in self.low.spacing if value is not None), default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThickScans:
+    """Ranges from which thick scans are drawn.
+
+    Args:
+        finest, coarsest: mm between slices along each prepared axis; None leaves an axis as it is.
+        thickness: full width at half maximum of the slice profile, as a multiple of that distance.
+        profile: ``gaussian`` or ``box``.
+        noise: standard deviation of the noise added to the thick scan, as a fraction of the intensity range: drawn
+            between half of it and all of it.
+        order: of the interpolating spline; as in the preparation, so that prediction sees what training saw.
+        published: repeat the published code, see `LowResolution`; the noise is then always all of it.
+
+    Raises:
+        ConfigError: one axis has a finest but no coarsest spacing, or they are in the wrong order.
+    """
+
+    finest: Spacing
+    coarsest: Spacing
+    thickness: float = 1.0
+    profile: str = "gaussian"
+    noise: float = 0.03
+    order: int = 3
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        for low, high in zip(self.finest, self.coarsest, strict=True):
+            if (low is None) != (high is None) or (low is not None and high is not None and low > high):
+                raise ConfigError(
+                    f"spacings from {list(self.finest)} to {list(self.coarsest)} mm are no range",
+                    mend="give the finer one first, and null for the same axes",
+                )
+
+    def draw(self, rng: np.random.Generator) -> ThickDraw:
+        """Draw a thick scan; the random numbers taken do not depend on the ranges."""
+        where, phase, noise, seed = rng.random(), rng.random(), rng.random(), int(rng.integers(2**62))
+        return self._taken(where, 0.0 if self.published else phase, noise, seed)
+
+    def typical(self, seed: int = 0) -> ThickDraw:
+        """The scan in the middle of the ranges, with slices from the edge of the field of view."""
+        return self._taken(0.5, 0.0, 0.5, seed)
+
+    def _taken(self, where: float, phase: float, noise: float, seed: int) -> ThickDraw:
+        mm = [
+            None if low is None or high is None else low + where * (high - low)
+            for low, high in zip(self.finest, self.coarsest, strict=True)
+        ]
+        low = LowResolution(
+            spacing=mm,
+            thickness=self.thickness,
+            profile=self.profile,
+            phase=phase,
+            order=self.order,
+            published=self.published,
+        )
+        return ThickDraw(low, self.noise * (1 if self.published else 0.5 + 0.5 * noise), seed)
+
+
+def thick_pair(
+    source: PatchSource, window: Window, draw: AugmentationDraw, thick: ThickDraw
+) -> tuple[Float[Tensor, "c *patch"], Float[Tensor, "c *patch"], Tensor]:
+    """Cut a patch, sharp and thick.
+
+    Only the part of the volume that the patch depends on is made thick. What was drawn to change the anatomy and the
+    contrast changes both; noise is of the thick scan alone.
+
+    Args:
+        source: the sharp scan.
+        window: a block.
+        draw: changes of the patch; its own noise and blur are left out.
+        thick: how the thick scan is taken.
+
+    Returns:
+        the interpolated thick patch, the sharp patch, and its label (1, *patch).
+    """
+    shape, mm = source.case.foreground.shape, spacing(source.case.affine)
+    corner, size, axes, inner = [], [], [], []
+    for axis in range(3):
+        first, side = window.corner[axis], window.size[axis]
+        beyond = first < 0 or first + side > shape[axis]  # a patch longer than the volume is an axis of its own
+        start, length = (first, side) if beyond else (0, shape[axis])
+        whole = thick.low.axis(axis, length, float(mm[axis]))
+        if whole is None:
+            seen, part = slice(first - start, first - start + side), None
+        else:
+            seen, part = whole.around(slice(first - start, first - start + side))
+        corner.append(start + seen.start)
+        size.append(seen.stop - seen.start)
+        axes.append(part)
+        inner.append(slice(first - corner[axis], first - corner[axis] + side))
+    larger = Window((corner[0], corner[1], corner[2]), (size[0], size[1], size[2]))
+    flipped = [axis for axis in source.flipped_axes(draw)]
+    for axis in flipped:
+        inner[axis] = slice(size[axis] - inner[axis].stop, size[axis] - inner[axis].start)
+    sharp, label = source.cut(larger, replace(draw, noise=0.0, blur=0.0))
+    patch = _thick(sharp, [_flipped(part) if n in flipped else part for n, part in enumerate(axes)], thick, source)
+    for axis, part in enumerate(axes):
+        if part is None:
+            patch = patch.narrow(axis + 1, inner[axis].start, window.size[axis])
+    here = tuple(inner)
+    return patch.contiguous(), sharp[(slice(None), *here)].contiguous(), label[(slice(None), *here)].contiguous()
+
+
+def thick_volume(source: PatchSource, thick: ThickDraw) -> Float[Tensor, "c x y z"]:
+    """A whole prepared scan as a thick scan shows it, interpolated to the same grid."""
+    shape, mm = source.case.foreground.shape, spacing(source.case.affine)
+    axes = [thick.low.axis(axis, shape[axis], float(mm[axis])) for axis in range(3)]
+    return _thick(torch.from_numpy(source.case.image), axes, thick, source)
+
+
+def _thick(
+    sharp: Float[Tensor, "c x y z"], axes: Sequence[ThickAxis | None], thick: ThickDraw, source: PatchSource
+) -> Float[Tensor, "c u v w"]:
+    image = sharp
+    for axis, part in enumerate(axes, start=1):
+        if part is not None:
+            image = _along(image, part.thick_from_fine, axis)
+    if thick.noise:
+        generator = torch.Generator().manual_seed(thick.noise_seed)
+        dark, extent = (values.reshape(-1, 1, 1, 1) for values in (source.background, source.intensity_range))
+        noise = torch.randn(image.shape, generator=generator)
+        image = torch.maximum(image + thick.noise * extent * noise, dark)
+    for axis, part in enumerate(axes, start=1):
+        if part is not None:
+            image = _along(image, part.fine_from_thick, axis)
+    return image
+
+
+def _along(image: Tensor, matrix: np.ndarray, axis: int) -> Tensor:
+    return torch.tensordot(torch.from_numpy(np.ascontiguousarray(matrix)), image, ([1], [axis])).movedim(0, axis)
+
+
+def _flipped(part: ThickAxis | None) -> ThickAxis | None:
+    """The same axis, seen from the other end."""
+    if part is None:
+        return None
+    return ThickAxis(part.thick_from_fine[::-1, ::-1], part.fine_from_thick[::-1, ::-1], part.centres)

@@ -1,0 +1,117 @@
+"""From a head to labels on a grid: layers of smooth fields, painted one over the other."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ankleseg.phantoms import brain_template as template
+from ankleseg.phantoms.brain import Brain
+from ankleseg.phantoms.brain_fields import (
+    CORTEX_SPACING,
+    NUCLEI_SPACING,
+    OUTLINE_SPACING,
+    HeadGrid,
+    cerebellum,
+    cortex,
+    outlines,
+    small_part,
+)
+from ankleseg.phantoms.brain_tissues import TISSUES_A_SIDE, BrainTissue, Hemisphere
+from ankleseg.phantoms.grid import Field, FieldReader, Grid, trimmed
+
+PLANES_AT_ONCE = 16  # painted together, to bound the memory
+SIDED = tuple(
+    BrainTissue[name]
+    for name in "CORTEX WHITE_MATTER MYELINATED VENTRICLE THALAMUS CAUDATE LENTIFORM HIPPOCAMPUS".split()
+)
+
+
+class BrainLabels:
+    """Labels of a head at the voxel centres of any grid that lies along `grid` (a `LabelSource` of the scanner).
+
+    Args:
+        brain: the subject.
+        grid: field of view.
+    """
+
+    def __init__(self, brain: Brain, grid: Grid) -> None:
+        self._layers, self._midline = _layers(brain, grid)
+
+    def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
+        readers = [(np.uint8(tissue), FieldReader(field, own, grid)) for tissue, field, own in self._layers]
+        middle = FieldReader(self._midline[0], self._midline[1], grid)
+        rows, columns, count = grid.shape
+        labels = np.zeros((rows, count, columns), np.uint8)
+        sides = np.zeros(TISSUES_A_SIDE, np.uint8)
+        sides[list(SIDED)] = TISSUES_A_SIDE
+        for start in range(0, count, PLANES_AT_ONCE):
+            planes = range(start, min(start + PLANES_AT_ONCE, count))
+            slab = labels[:, planes.start : planes.stop]
+            for tissue, reader in readers:
+                found = reader.block(planes)
+                if found is not None:
+                    part, distances = found
+                    np.copyto(slab[part], tissue, where=distances < 0)
+            found = middle.block(planes)
+            if found is not None:
+                part, distances = found
+                slab[part] += sides[slab[part]] * np.where(
+                    distances < 0, np.uint8(Hemisphere.LEFT), np.uint8(Hemisphere.RIGHT)
+                )
+        return np.moveaxis(labels, 1, 2)
+
+
+def _whole(values: np.ndarray) -> Field:
+    return Field(np.ascontiguousarray(values, np.float32), np.zeros(3, int))
+
+
+def _layers(brain: Brain, grid: Grid) -> tuple[list[tuple[int, Field, Grid]], tuple[Field, Grid]]:
+    """Fields in the order they are painted, each with its tissue and grid, and the distance from the midplane."""
+    coarse = HeadGrid(brain, grid, OUTLINE_SPACING)
+    nuclei = HeadGrid(brain, grid, NUCLEI_SPACING, coarse)
+    fine = HeadGrid(brain, grid, CORTEX_SPACING, coarse)
+    outline = outlines(brain, coarse)
+    layers: list[tuple[int, Field, Grid]] = []
+    midline = _whole(coarse.points[0])
+
+    def paint(tissue: BrainTissue, field: Field, own: HeadGrid = coarse) -> None:
+        layers.append((tissue, trimmed(field), own.grid))
+
+    def paint_small(tissue: BrainTissue, function, grow: float = 0.0) -> None:
+        paint(tissue, small_part(function, coarse, nuclei, grow), nuclei)
+
+    skin, bone, cavity = outline.skin, outline.bone, outline.cavity
+    paint(BrainTissue.SKIN, _whole(skin))
+    paint(BrainTissue.FAT, _whole(skin + 1.0))
+    muscles = brain.depth_variation(coarse.points.reshape(3, -1)).reshape(skin.shape)
+    paint(BrainTissue.MUSCLE, _whole(np.maximum(skin + 3.6, -1.6 - muscles)))
+    paint_small(BrainTissue.FAT, template.orbits)
+    paint_small(BrainTissue.EYE, template.eyes)
+    paint_small(BrainTissue.LENS, template.lenses)
+    paint(BrainTissue.BONE, _whole(bone))
+    paint(BrainTissue.CSF, _whole(cavity))
+    falx = np.maximum(cavity, -4.0 - coarse.points[2])
+    paint(BrainTissue.DURA, _whole(np.maximum(falx, coarse.points[0] - 0.3)))
+    paint(BrainTissue.CSF, _whole(np.maximum(falx, coarse.points[0] + 0.3)))
+    outer, inner = cortex(brain, outline, coarse, fine)
+    paint(BrainTissue.CORTEX, _whole(outer), fine)
+    paint(BrainTissue.WHITE_MATTER, _whole(inner), fine)
+    paint(BrainTissue.WHITE_MATTER, _whole(outline.core))
+    paint_small(BrainTissue.MYELINATED, template.internal_capsule)
+    for tissue, function in (
+        (BrainTissue.LENTIFORM, template.lentiform),
+        (BrainTissue.CAUDATE, template.caudate),
+        (BrainTissue.THALAMUS, template.thalamus),
+        (BrainTissue.HIPPOCAMPUS, template.hippocampus),
+    ):
+        paint_small(tissue, function)
+    paint_small(BrainTissue.VENTRICLE, template.lateral_ventricle, brain.ventricles)
+    folia, arbor = cerebellum(brain, nuclei, fine)
+    paint(BrainTissue.CEREBELLAR_CORTEX, folia, fine)
+    paint(BrainTissue.CEREBELLAR_WHITE_MATTER, arbor, fine)
+    paint_small(BrainTissue.CEREBELLAR_WHITE_MATTER, template.middle_peduncle)
+    paint_small(BrainTissue.BRAINSTEM, template.brainstem)
+    paint_small(BrainTissue.VENTRICLE, template.third_ventricle)
+    paint_small(BrainTissue.VENTRICLE, template.fourth_ventricle)
+    return layers, (midline, coarse.grid)
