@@ -1,7 +1,8 @@
 """Named loss terms on the logits of a network, on restored images, and a penalty on weights.
 
-Every loss of a segmentation is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output (K = 1) is the
-sigmoid of a single structure, label 0 or 1; more outputs are a softmax over background and structures, label 0 … K − 1.
+Every loss of a segmentation is called with logits (B, K, *spatial) and labels (B, 1, *spatial) of integers. One output
+(K = 1) is the sigmoid of a single structure, label 0 or 1; more outputs are a softmax over background and structures,
+label 0 … K − 1.
 
 Where the references of some structures are not to be believed, a loss is also called with known (B, structures). A
 voxel labelled 0 is then background *or* one of the unknown structures, and its probability is the sum of theirs: the
@@ -27,6 +28,7 @@ Label = Int[Tensor, "..."]  # (batch, 1, *spatial), checked when called
 Known = Bool[Tensor, "batch structures"]
 Scalar = Float[Tensor, ""]
 Images = Float[Tensor, "batch channels *spatial"]
+Target = Float[Tensor, "..."]  # (batch, channels, *spatial), checked when called
 Correlation = Float[Tensor, "batch"]
 
 CHARBONNIER = 1e-3  # where the distance turns from square to absolute
@@ -142,7 +144,7 @@ class MeanSquaredError(nn.Module):
         ValueError: output and target have different shapes.
     """
 
-    def forward(self, output: Images, target: Images, correlation: Correlation | None = None) -> Scalar:
+    def forward(self, output: Images, target: Target, correlation: Correlation | None = None) -> Scalar:
         _check_shapes(output, target)
         return (output.float() - target).square().mean()
 
@@ -183,7 +185,7 @@ class CorrelationWeighted(nn.Module):
         self.tenth_of_slope = nn.Parameter(torch.tensor(1.0), requires_grad=weight == "learnt")
         self.centre = nn.Parameter(torch.tensor(0.5), requires_grad=weight == "learnt")
 
-    def forward(self, output: Images, target: Images, correlation: Correlation | None = None) -> Scalar:
+    def forward(self, output: Images, target: Target, correlation: Correlation | None = None) -> Scalar:
         _check_shapes(output, target)
         difference = output.float() - target
         distance = self._norm(difference)

@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
 
 from ankleseg import __version__
-from ankleseg.cohorts import Cohort, Split
+from ankleseg.cohorts import Case, Cohort, Split, load_cohort
 from ankleseg.config import build, require_run, to_plain
 from ankleseg.errors import ConfigError
+from ankleseg.patches import ThickScans
 from ankleseg.volumes import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
@@ -101,6 +102,7 @@ def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, 
 
 def _hashes(cohort: Cohort) -> dict[str, str]:
     files = {Path(image) for case in cohort.cases for image in case.images}
+    files |= {Path(other) for case in cohort.cases for other in (case.static, case.registrations, case.clean) if other}
     files |= {Path(reference.path) for case in cohort.cases for reference in case.references.values()}
     return {str(path): _sha256(path) for path in sorted(files) if path.is_file()}
 
@@ -110,21 +112,38 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test(run: Path, cohort: Cohort) -> None:
-    """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``."""
+def test(run: Path, cohort: Cohort, config: DictConfig) -> None:
+    """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``.
+
+    Where the network was trained on thick scans made of sharp ones, such scans are made of the test cases too, and
+    what comes out is compared with the sharp ones.
+    """
     from ankleseg.evaluate import evaluate
+    from ankleseg.evaluate.quality import evaluate_quality
     from ankleseg.predict import WholeVolume, load_model, predict_cases
 
     out = run / "test"
     model = load_model(run)
+    thick = build(config.patches.thick) if "thick" in config.patches else None
     predict_cases(
-        cohort.cases,
+        cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, model.preparation.orientation),
         [model],
         out / "predictions",
         whole_volume=WholeVolume(window=model.window),
         postprocessing=model.postprocessing,
+        spacing=None if thick is None else model.preparation.spacing,
     )
-    print(evaluate(out / "predictions", cohort, out).describe())
+    found = evaluate_quality if model.images else evaluate
+    print(found(out / "predictions", cohort, out).describe())
+
+
+def _thick_cases(cohort: Cohort, out: Path, thick: ThickScans, orientation: str) -> tuple[Case, ...]:
+    """Make the typical thick scan of each case."""
+    from ankleseg.prepare.thick_cohort import TABLE, write_thick_cohort
+
+    typical = thick.typical()
+    write_thick_cohort(cohort.cases, out, typical.low, orientation=orientation, noise=typical.noise)
+    return load_cohort(out / TABLE).cases
 
 
 def quiet_libraries() -> None:

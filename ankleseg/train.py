@@ -51,7 +51,7 @@ def main(config: DictConfig) -> float:
     score = trainer.checkpoint_callback.best_model_score
     best = float("nan") if score is None else float(score)
     if config.test and split.test:
-        test(run, cohort.select(split.test))
+        test(run, cohort.select(split.test), config)
     write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best

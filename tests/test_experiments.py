@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from registered_sequences import write_registered
+from repeated_scans import write_repeats
 
 from ankleseg.config import compose, conf_dir
 from ankleseg.predict import cases_of, load_model
@@ -35,20 +36,35 @@ def registered(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -
     return write_registered(phantom_cohort, tmp_path_factory.mktemp("registered") / "out", status, subjects)
 
 
+@pytest.fixture(scope="module")
+def repeated(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scans of two controls, taken twice."""
+    subjects = ("sub-C01", "sub-C02", "sub-E01")
+    return write_repeats(phantom_cohort, tmp_path_factory.mktemp("repeated") / "out", subjects)
+
+
+FRAMES = ("ankle_dynamic", "ankle_any", "ankle_reconstruction")
+# small enough for a bone at half the resolution
+SMALL_PATCHES = ["patches.sampler.size=[16,16]", "patches.min_correlation=0.2", "patches.validation_frames=1"]
+
+
 def test_experiments_were_found():
     published = {"fcn", "unet", "resnet", "resnet_bottleneck", "monai_unet", "segresnet", "basicunet"}
     assert {f"ankle_static_{name}" for name in published} <= set(EXPERIMENTS)
-    assert {"ankle_dynamic_unet", "ankle_any_unet"} <= set(EXPERIMENTS)
+    assert {"ankle_dynamic_unet", "ankle_any_unet", "ankle_noise2noise"} <= set(EXPERIMENTS)
+    assert {f"ankle_reconstruction_{name}" for name in ("resnet", "unet", "fcn")} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, tmp_path: Path):
-    ankle, frames = experiment.startswith("ankle"), experiment.startswith(("ankle_dynamic", "ankle_any"))
+def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, repeated: Path, tmp_path: Path):
+    ankle, frames = experiment.startswith("ankle"), experiment.startswith(FRAMES)
+    root = registered if frames else repeated if experiment == "ankle_noise2noise" else phantom_cohort
     overrides = [
         f"+experiment={experiment}",
-        f"cohort.root={registered if frames else phantom_cohort}",
+        f"cohort.root={root}",
         f"run_dir={tmp_path}",
         *SHORT,
+        *(SMALL_PATCHES if experiment.startswith("ankle_reconstruction") else []),
         # two controls: one to train, one to validate; no test, which only costs time here
         "test=false",
         # half the resolution, so that whole volumes are validated quickly
@@ -63,6 +79,6 @@ def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, t
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert len(rows) == 1 and float(rows[0]["train/loss"]) > 0
     assert (tmp_path / "progress.png").read_bytes().startswith(b"\x89PNG")
-    model = load_model(tmp_path)
-    assert model.structures == tuple(compose("train", overrides).structures)
+    model, config = load_model(tmp_path), compose("train", overrides)
+    assert model.structures == tuple(config.structures) and model.images == tuple(config.images)
     assert cases_of(phantom_cohort, group="equinus")

@@ -88,8 +88,8 @@ def read_images(predicted: PredictedCase, case: Case | None) -> ImageSet:
         missing = f"the references hold no case {predicted.name}"
         return ImageSet("no reference", missing if case is None else str(case.problem or f"{missing} with an image"))
     try:
-        predictions = {name: read_volume(path) for name, path in predicted.images.items()}
-        reference = read_volume(case.images[0])
+        predictions = {name: _read(path) for name, path in predicted.images.items()}
+        reference = _read(case.images[0])
         mask, region, remark = _mask(case, reference)
     except (AnklesegError, OSError, MemoryError) as error:
         return ImageSet("unreadable", str(error) or "does not fit into memory")
@@ -197,7 +197,8 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
     mask = np.zeros(reference.data.shape, dtype=bool)
     for name, source in case.references.items():
         if name not in case.unknown:
-            mask |= on_grid_of(read_structure(source.path, value=source.value), reference.header).data
+            structure = read_structure(source.path, value=source.value)
+            mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""
     from ankleseg.prepare.foreground import Otsu
@@ -212,9 +213,14 @@ def _input(path: Path | None) -> tuple[Volume | None, str]:
     if path is None:
         return None, "predictions.json does not say what the input was"
     try:
-        return read_volume(path), ""
+        return _read(path), ""
     except (AnklesegError, OSError, MemoryError) as error:
         return None, str(error) or "does not fit into memory"
+
+
+def _read(path: Path) -> Volume:
+    volume = read_volume(path)
+    return replace(volume, data=np.ascontiguousarray(volume.data))  # all arrays in one order: much faster to compare
 
 
 def _alike(one: Volume, other: Volume) -> bool:

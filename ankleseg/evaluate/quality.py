@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,6 +32,7 @@ from ankleseg.evaluate.tables import describe_values, score_columns, summarise, 
 from ankleseg.volumes import replace_file
 
 RESULTS = ("quality.csv", "quality.json", "metrics.csv", "report.html")
+SUFFIX = re.compile(r"_(T1w|T2w|T2starw|PDw|FLAIR)\.")
 MEASURES = ("psnr_db", "gain_db", "ssim", "correlation", "gms", "gmsd")
 DEFINITIONS = {
     "psnr_db": "10 log10(peak^2 / mean squared difference); peak: the maximum of the whole reference",
@@ -101,7 +103,7 @@ def evaluate_quality(
         references: cohort (or where it is) of the scans that the predictions should be like; cases are matched by
             name, or by subject where the subject has one scan.
         out: folder that receives the results.
-        suffix: of the reference images in a BIDS folder with several, such as ``T2w``.
+        suffix: of the reference images in a BIDS folder with several, such as ``T2w``; None takes that of the inputs.
         date: printed on the report; None takes the present minute.
 
     Raises:
@@ -113,7 +115,9 @@ def evaluate_quality(
         raise FileError(
             "holds no predicted images", file=folder.folder, mend="predict with a network that gives images"
         )
-    cohort = references if isinstance(references, Cohort) else load_cohort(references, suffix=suffix, strict=False)
+    cohort = references
+    if not isinstance(cohort, Cohort):
+        cohort = load_cohort(cohort, suffix=suffix or input_suffix(folder), strict=False)
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
@@ -146,6 +150,16 @@ def reference_case(predicted: PredictedCase, cohort: Cohort) -> Case | None:
             return case
     of_subject = [case for case in cohort.cases if case.subject == predicted.subject]
     return of_subject[0] if len(of_subject) == 1 else None
+
+
+def input_suffix(predictions: Predictions) -> str | None:
+    """Return the BIDS suffix that the names of all inputs end in, such as ``T2w``; None where they have no such one."""
+    found = {match[1] if match else None for match in map(_suffix_of, predictions.cases)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _suffix_of(case: PredictedCase) -> re.Match[str] | None:
+    return SUFFIX.search(case.image.name) if case.image else None
 
 
 def summarise_images(rows: Sequence[ImageScore]) -> list[dict[str, Any]]:

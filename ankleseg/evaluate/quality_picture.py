@@ -44,9 +44,7 @@ class QualityPicture:
     def draw(self) -> bytes:
         """Draw what was kept beside the reference, and the differences; PNG."""
         reference, size, codes = slice_across(self.reference.data, self.reference.affine, self.axis, self.index)
-        return image_comparison(
-            self.images, reference, compared=list(self.images), spacing=size, codes=codes, centre=self.centre
-        )
+        return image_comparison(self.images, reference, spacing=size, codes=codes, centre=self.centre)
 
     def _cut(self, data: np.ndarray) -> np.ndarray:
         return slice_across(data, self.reference.affine, self.axis, self.index)[0]

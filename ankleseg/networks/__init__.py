@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ankleseg.networks.fcn import FCN
+from ankleseg.networks.global_skip import GlobalSkip
 from ankleseg.networks.inference import for_inference
 from ankleseg.networks.resnet import ResNet
 from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
@@ -12,6 +13,7 @@ from ankleseg.networks.unet import UNet
 
 __all__ = [
     "FCN",
+    "GlobalSkip",
     "ResNet",
     "SegSRGANDiscriminator",
     "SegSRGANGenerator",

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ankleseg.networks.segsrgan_layers import InstanceNorm
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -30,6 +32,8 @@ def for_inference(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         _fold_batch_norms(ready)
     for module in ready.modules():
+        if isinstance(module, InstanceNorm):
+            module.in_place = True
         # In three dimensions channels last was slower than the plain layout on CPUs.
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)

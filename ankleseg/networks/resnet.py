@@ -54,8 +54,9 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """Residual network with one linear enlargement at its end: 8,161,729 (basic) or 8,535,489 (bottleneck) parameters.
 
-    Takes a batch (B, in_channels, *spatial) whose sides divide by ``divisor`` (4 by default) and gives logits
-    (B, out_channels, *spatial); the sigmoid or softmax is part of the loss and of prediction.
+    Takes a batch (B, in_channels, *spatial) whose sides divide by ``divisor`` (4 by default) and gives
+    (B, out_channels, *spatial): logits, or intensities where it restores an image; the sigmoid or softmax is part of
+    the loss and of prediction.
 
     Layers, with the defaults: 3×3 convolution to 64, batch norm, ReLU; then levels of 3, 4 and 6 residual blocks of
     widths 64, 128 and 256, the first block of the second and third level with stride 2; a 1×1 convolution with bias
@@ -69,6 +70,10 @@ class ResNet(nn.Module):
     logits with a fraction of the memory. The published bottleneck class is not complete; its head needs the 1,024
     channels that the last level gives.
 
+    With two convolutions in the stem this is the published network for reconstruction, of 8,198,593 parameters. Its
+    code has a single batch norm, used after the one and after the other convolution of the stem: weights and running
+    statistics are shared.
+
     Args:
         in_channels: image channels.
         out_channels: 1 for a single structure, else background and structures.
@@ -78,6 +83,8 @@ class ResNet(nn.Module):
         depths: residual blocks of the levels.
         norm: ``batch``, ``instance`` or ``none`` (the convolutions then have a bias).
         dropout: probability of dropping a feature map, after each level.
+        stem_size: side of the first kernel in pixels, odd.
+        stem_convolutions: convolutions of the stem; those after the first are 3×3 and share its norm.
 
     Raises:
         ValueError: a setting is outside its menu or range, or a side does not divide by ``divisor``.
@@ -93,9 +100,15 @@ class ResNet(nn.Module):
         depths: Sequence[int] = (3, 4, 6),
         norm: str = "batch",
         dropout: float = 0.0,
+        stem_size: int = 3,
+        stem_convolutions: int = 1,
     ) -> None:
         super().__init__()
         check_settings(spatial_dims, norm, dropout, widths)
+        if stem_size < 1 or stem_size % 2 == 0:
+            raise ValueError(f"stem_size is {stem_size}, but the side of a kernel is odd")
+        if stem_convolutions < 1:
+            raise ValueError(f"stem_convolutions is {stem_convolutions}, but a stem has at least one")
         if block not in BLOCKS:
             raise ValueError(f"block is {block!r}, but may be one of {', '.join(BLOCKS)}")
         if len(depths) != len(widths) or min(depths) < 1:
@@ -105,7 +118,12 @@ class ResNet(nn.Module):
         self.divisor = 2 ** (len(widths) - 1)
         expansion = BOTTLENECK_EXPANSION if block == "bottleneck" else 1
         bias = norm == "none"
-        self.stem = nn.Sequential(*conv_norm_relu(spatial_dims, in_channels, widths[0], norm=norm, bias=bias))
+        stem = conv_norm_relu(spatial_dims, in_channels, widths[0], norm=norm, size=stem_size, bias=bias)
+        norms = stem[1:-1]
+        for _ in range(stem_convolutions - 1):
+            again = convolution(spatial_dims, widths[0], widths[0], bias=bias)
+            stem += [again, *norms, nn.ReLU(inplace=True)]
+        self.stem = nn.Sequential(*stem)
         self.levels = nn.ModuleList()
         before = widths[0]
         for number, (width, depth) in enumerate(zip(widths, depths, strict=True)):

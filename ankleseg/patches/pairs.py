@@ -217,7 +217,7 @@ class PairData(LightningDataModule):
             log.info("%.0f %% of the patches correlate enough", 100 * self._patches.share_kept())
         if stage in ("fit", "validate") and self._volumes is None:
             cases = self.cohort.select(self.split.validation).cases if self.split.validation else ()
-            cases = _spread(cases, self._validation_frames)
+            cases = spread(cases, self._validation_frames)
             self._volumes = PairVolumes(self._prepared("validation", cases, self.pairs.validation))
 
     def train_dataloader(self) -> DataLoader:
@@ -247,7 +247,7 @@ class PairData(LightningDataModule):
         return pairs
 
 
-def _spread(cases: Sequence[Case], count: int | None) -> tuple[Case, ...]:
+def spread(cases: Sequence[Case], count: int | None) -> tuple[Case, ...]:
     """So many frames of each sequence, spread evenly over it; scans that are no frames are kept."""
     sequences: dict[Any, list[Case]] = {}
     for case in cases:

@@ -15,6 +15,7 @@ from ankleseg.patches.augmentation import AugmentationDraw
 from ankleseg.patches.sampling import Window
 from ankleseg.patches.source import PatchSource
 from ankleseg.prepare import LowResolution, ThickAxis
+from ankleseg.rigid.profile import Shape
 from ankleseg.volumes.geometry import spacing
 
 Spacing = Sequence[float | None]
@@ -55,7 +56,7 @@ class ThickScans:
     finest: Spacing
     coarsest: Spacing
     thickness: float = 1.0
-    profile: str = "gaussian"
+    profile: Shape = "gaussian"
     noise: float = 0.03
     order: int = 3
     published: bool = False

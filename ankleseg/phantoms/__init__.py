@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ankleseg.phantoms.bones import Bone
     from ankleseg.phantoms.brain import Brain, draw_brain
     from ankleseg.phantoms.brain_cohort import brain_scans, write_brain_cohort
+    from ankleseg.phantoms.brain_exam import BrainScans
     from ankleseg.phantoms.brain_labels import BrainLabels
+    from ankleseg.phantoms.brain_maps import FREESURFER, image_brain_labels
     from ankleseg.phantoms.brain_protocol import ThickSlices
     from ankleseg.phantoms.brain_tissues import BrainTissue
     from ankleseg.phantoms.cohort import ankle_scan, write_ankle_cohort
@@ -35,7 +37,9 @@ _HOMES = {
     "bones": ("Bone",),
     "brain": ("Brain", "draw_brain"),
     "brain_cohort": ("brain_scans", "write_brain_cohort"),
+    "brain_exam": ("BrainScans",),
     "brain_labels": ("BrainLabels",),
+    "brain_maps": ("FREESURFER", "image_brain_labels"),
     "brain_protocol": ("ThickSlices",),
     "brain_tissues": ("BrainTissue",),
     "cohort": ("ankle_scan", "write_ankle_cohort"),
@@ -50,11 +54,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "FREESURFER",
     "Ankle",
     "AnkleLabels",
     "Bone",
     "Brain",
     "BrainLabels",
+    "BrainScans",
     "BrainTissue",
     "DynamicScan",
     "DynamicSettings",
@@ -76,6 +82,7 @@ __all__ = [
     "dynamic_phantom",
     "ffe_contrast",
     "image_bone_masks",
+    "image_brain_labels",
     "moving_ankle",
     "moving_bones",
     "random_contrast",

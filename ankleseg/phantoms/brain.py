@@ -30,6 +30,7 @@ class AgeGroup:
         thickness: mean thickness of the cortex.
         wavelength: mean distance of neighbouring sulci.
         sulcal_depth: mean depth of the sulci.
+        fluid: mean thickness of the CSF over the gyri.
         skull, scalp: mean thicknesses.
     """
 
@@ -39,13 +40,14 @@ class AgeGroup:
     thickness: float
     wavelength: float
     sulcal_depth: float
+    fluid: float
     skull: float
     scalp: float
 
 
 AGE_GROUPS: Mapping[str, AgeGroup] = {
-    "neonate": AgeGroup(1.0, (37.5, 42.5), "weeks", 1.7, 7.6, 10.0, 1.6, 3.0),
-    "child": AgeGroup(1.6, (6.0, 12.0), "years", 1.55, 7.0, 11.0, 2.6, 3.0),
+    "neonate": AgeGroup(1.0, (37.5, 42.5), "weeks", 1.7, 7.6, 10.0, 1.9, 1.6, 3.0),
+    "child": AgeGroup(1.6, (6.0, 12.0), "years", 1.6, 6.8, 14.0, 1.3, 2.6, 3.0),
 }
 
 
@@ -60,7 +62,9 @@ class Brain:
         sizes: (3,) stretch of the template along its axes.
         displacement: three smooth functions of points that bend the template.
         thickness: of the cortex on average; thickness_variation is added to it place by place.
-        wavelength, sulcal_depth, depth_variation, sulcal_width: of the folds; width is half that of the CSF in a sulcus.
+        wavelength, sulcal_depth, depth_variation, sulcal_width: of the folds; width is half that of the CSF in a
+            sulcus.
+        lean: three functions of points, how far sulci have moved sideways at their bottom.
         fluid: thickness of the CSF over the gyri; fluid_variation is added to it.
         skull, scalp: thicknesses.
         ventricles: added to the radius of the ventricles.
@@ -78,6 +82,7 @@ class Brain:
     wavelength: float
     sulcal_depth: float
     depth_variation: Callable[[np.ndarray], np.ndarray]
+    lean: tuple[Callable[[np.ndarray], np.ndarray], ...]
     sulcal_width: float
     fluid: float
     fluid_variation: Callable[[np.ndarray], np.ndarray]
@@ -91,8 +96,12 @@ class Brain:
 
     def template_points(self, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "3 n"]:
         """Where points of the subject's head (mm of a newborn's) lie in the average head."""
-        stretched = points / self.sizes.astype(np.float32)[:, None]
-        return stretched + np.stack([component(points) for component in self.displacement])
+        moved = points / self.sizes.astype(np.float32)[:, None]
+        # The midplane stays nearly in the middle: the hemispheres differ by little.
+        shares = (0.25 + 0.75 * np.minimum(np.abs(points[0]) / 20, 1), 1, 1)
+        for place, component, share in zip(moved, self.displacement, shares, strict=True):
+            place += share * component(points)
+        return moved
 
     def fold_noise(self, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
         """Noise at points of the average head, more alike on the two sides than not."""
@@ -124,26 +133,26 @@ def draw_brain(rng: np.random.Generator, *, age: Age = "neonate") -> Brain:
     growth = (years - group.ages[0]) / (group.ages[1] - group.ages[0])  # 0 the youngest, 1 the oldest
     shape = tuple(int(side) + 1 for side in 2 * NOISE_HALF / NOISE_SPACING)
     even, odd = (rng.standard_normal(shape, dtype=np.float32) for _ in range(2))
-    # The pattern leans towards its negative, sulci towards gyri, nowhere: the sign carries no meaning before forcing.
     return Brain(
         age_group=age,
         age=years,
         scale=group.scale,
         sizes=np.array([number(0.985, 0.02), number(0.985, 0.02), number(0.985, 0.018)]) * (0.98 + 0.03 * growth),
-        displacement=tuple(bumps(rng, 0.8, (45, 90)) for _ in range(3)),
+        displacement=tuple(bumps(rng, 0.65, (45, 90)) for _ in range(3)),
         thickness=number(group.thickness, 0.06),
         thickness_variation=bumps(rng, 0.10, (12, 40)),
         wavelength=number(group.wavelength, 0.25) * (1.05 - 0.10 * growth if age == "neonate" else 1.0),
         sulcal_depth=number(group.sulcal_depth, 0.5) * (0.9 + 0.15 * growth),
         depth_variation=bumps(rng, 2.2, (14, 40)),
-        sulcal_width=number(0.48, 0.04),
-        fluid=number(1.9, 0.25),
+        lean=tuple(bumps(rng, 1.3, (14, 30)) for _ in range(3)),
+        sulcal_width=number(0.45, 0.03),
+        fluid=group.fluid * number(1, 0.12),
         fluid_variation=bumps(rng, 0.35, (25, 60)),
         skull=number(group.skull, 0.15),
         scalp=number(group.scalp, 0.3),
         ventricles=number(0.15, 0.35),
         even=even,
         odd=odd,
-        folia_depths=rng.uniform(1.6, 5.5, FOLIA).astype(np.float32),
-        folia_wobble=bumps(rng, 0.7, (9, 30)),
+        folia_depths=rng.uniform(1.6, 7.5, FOLIA).astype(np.float32),
+        folia_wobble=bumps(rng, 0.8, (9, 30)),
     )

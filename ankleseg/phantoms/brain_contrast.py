@@ -16,7 +16,7 @@ from ankleseg.phantoms.brain import Age
 from ankleseg.phantoms.brain_tissues import BrainTissue, brain_tissue_of
 from ankleseg.phantoms.contrast import SignalTable
 
-USUAL_ECHO_TIME = 150.0  # ms, of a T2-weighted fast spin echo of newborns
+USUAL_ECHO_TIME: Mapping[Age, float] = {"neonate": 150.0, "child": 100.0}  # ms, of a T2-weighted fast spin echo
 BRIGHTEST = 2000.0
 
 # proton density, T2 in ms; the effective T2 of fat and fluid in a train of refocused echoes
@@ -129,18 +129,22 @@ class Relaxation:
     """One subject's tissues, as any T2-weighted acquisition of them starts from.
 
     Attributes:
+        usual_echo_time: ms.
         density: proton density of each label, 1 for water.
         t2: ms.
         textures: (256, 3) grain, patches and septa as shares of the signal.
     """
 
+    usual_echo_time: float
     density: Float[np.ndarray, "256"]
     t2: Float[np.ndarray, "256"]
     textures: Float[np.ndarray, "256 3"]
 
-    def table(self, echo_time: float) -> SignalTable:
-        """Signals at an echo time in ms; at the usual one CSF has about the brightest value."""
-        signal = BRIGHTEST * np.exp(USUAL_ECHO_TIME / 900) * self.density * np.exp(-echo_time / self.t2)
+    def table(self, echo_time: float | None = None) -> SignalTable:
+        """Signals at an echo time in ms, None for the usual one, at which CSF has about the brightest value."""
+        time = self.usual_echo_time if echo_time is None else echo_time
+        water = RELAXATION["child"][BrainTissue.CSF][1]
+        signal = BRIGHTEST * np.exp(self.usual_echo_time / water) * self.density * np.exp(-time / self.t2)
         return SignalTable(signal, *(signal[:, None] * self.textures).T)
 
 
@@ -152,7 +156,7 @@ def draw_relaxation(age: Age, rng: np.random.Generator) -> Relaxation:
         chosen = tissues == tissue
         density[chosen] = usual_density * _about_one(rng, 0.02)
         t2[chosen] = usual_t2 * _about_one(rng, 0.04)
-    return Relaxation(density, t2, _draw_textures(rng))
+    return Relaxation(USUAL_ECHO_TIME[age], density, t2, _draw_textures(rng))
 
 
 def t1_contrast_of(age: Age, rng: np.random.Generator) -> SignalTable:

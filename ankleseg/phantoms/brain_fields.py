@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,57 +9,15 @@ import numpy as np
 from ankleseg.phantoms import brain_template as template
 from ankleseg.phantoms.brain import FOLIA, Brain
 from ankleseg.phantoms.brain_folds import distance_inside, ended_sheet, grow_folds, valley_distance
-from ankleseg.phantoms.grid import Field, FieldReader, Grid
+from ankleseg.phantoms.brain_grid import HeadGrid
+from ankleseg.phantoms.grid import FAR, Field
 from ankleseg.phantoms.shapes import smooth_maximum, smooth_minimum
 from ankleseg.volumes.geometry import bounding_box
 
 # mm of a newborn's head
-OUTLINE_SPACING = 1.5  # skin, skull, hulls and the pattern of the folds
-NUCLEI_SPACING = 0.9
-CORTEX_SPACING = 0.6
-FALX_GAP = 0.8  # between the midline and a hemisphere
-PADDING = 3
-
-
-class HeadGrid:
-    """A grid that covers a field of view, with the places of its nodes in the average head.
-
-    Args:
-        brain: the subject.
-        grid: field of view, in the world.
-        spacing: mm of a newborn's head.
-        coarse: grid whose places are interpolated; None evaluates them.
-    """
-
-    def __init__(self, brain: Brain, grid: Grid, spacing: float, coarse: HeadGrid | None = None) -> None:
-        self.spacing = spacing
-        self.grid = grid.resized(grid.spacing / (spacing * brain.scale), (PADDING,) * 3)
-        if coarse is None:
-            first, second, third = (np.arange(side, dtype=np.float32) for side in self.grid.shape)
-            columns = (self.grid.affine[:3] / brain.scale).astype(np.float32).reshape(3, 4, 1, 1, 1)
-            points = columns[:, 2] * third + columns[:, 3] + columns[:, 1] * second[:, None]
-            points = points + columns[:, 0] * first[:, None, None]
-            self.points = brain.template_points(points.reshape(3, -1)).reshape(points.shape)
-        else:
-            self.points = np.stack([coarse.onto(axis, self) for axis in coarse.points])
-
-    def onto(self, values: np.ndarray, other: HeadGrid) -> np.ndarray:
-        """Values on this grid, interpolated on a finer one."""
-        return interpolated(values, self.grid, other.grid)
-
-    def evaluate(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Values of a function of points (3, n) of the average head."""
-        return function(self.points.reshape(3, -1)).reshape(self.grid.shape)
-
-
-def interpolated(values: np.ndarray, own: Grid, other: Grid) -> np.ndarray:
-    """Values on one grid, interpolated cubically on another along the same axes, which lies within it."""
-    reader = FieldReader(Field(values, np.zeros(3, int)), own, other)
-    found = reader.block(range(other.shape[2]))
-    result = np.full((other.shape[0], other.shape[2], other.shape[1]), 99, np.float32)
-    if found is not None:
-        result[found[0]] = found[1]
-    return np.moveaxis(result, 1, 2)
+FALX_GAP = 0.8  # between the midplane and a hemisphere
+FISSURES = 2.6  # from one fissure of the cerebellum to the next, at a radius of 12 mm
+APEX = (-15.0, -17.0)  # y and z of the line that they run out from
 
 
 @dataclass(frozen=True)
@@ -71,6 +28,8 @@ class Outlines:
         hemispheres: the two, parted by the falx, before folding.
         depth: below the surface of the hemispheres, mm.
         core: what joins the hemispheres under the folds.
+        unfolded: the core and the ventricles, which no sulcus comes near.
+        brain: cerebrum, cerebellum and brainstem.
         cavity: inside of the skull.
         bone: outside of the skull.
         skin: outside of the head.
@@ -80,6 +39,8 @@ class Outlines:
     hemispheres: np.ndarray
     depth: np.ndarray
     core: np.ndarray
+    unfolded: np.ndarray
+    brain: np.ndarray
     cavity: np.ndarray
     bone: np.ndarray
     skin: np.ndarray
@@ -99,39 +60,63 @@ def outlines(brain: Brain, coarse: HeadGrid) -> Outlines:
     skin = smooth_minimum(bone - brain.scalp, template.face(points), 10.0)
     shape = coarse.grid.shape
     hemispheres = parted.reshape(shape)
-    depth = _signed_depth(hemispheres, coarse.spacing)
-    pattern = grow_folds(
-        brain.fold_noise(points).reshape(shape), depth, brain.wavelength, coarse.spacing, _constant_sulci(points, shape)
+    depth, pattern = _folds(brain, coarse, hemispheres)
+    unfolded = np.minimum(core, template.lateral_ventricle(points) - brain.ventricles)
+    return Outlines(
+        hemispheres=hemispheres,
+        depth=depth,
+        core=core.reshape(shape),
+        unfolded=unfolded.reshape(shape),
+        brain=full.reshape(shape),
+        cavity=cavity.reshape(shape),
+        bone=bone.reshape(shape),
+        skin=skin.reshape(shape),
+        pattern=pattern,
     )
-    return Outlines(hemispheres, depth, *(values.reshape(shape) for values in (core, cavity, bone, skin)), pattern)
 
 
-def _signed_depth(level: np.ndarray, spacing: float) -> np.ndarray:
-    return distance_inside(level, spacing) - distance_inside(-level, spacing)
+def _folds(brain: Brain, coarse: HeadGrid, hemispheres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Depth below the surface of the hemispheres, and the pattern of their folds; far from them it is 0."""
+    from scipy.ndimage import map_coordinates
+
+    depth, pattern = -hemispheres, np.zeros_like(hemispheres)
+    box = bounding_box(hemispheres < 3 * coarse.spacing)
+    level, points = hemispheres[box], coarse.points[(slice(None), *box)]
+    flat = points.reshape(3, -1)
+    inside = np.where(level < 0, distance_inside(level, coarse.spacing), -level)
+    noise, forcing = brain.fold_noise(flat).reshape(level.shape), _constant_sulci(flat).reshape(level.shape)
+    grown = grow_folds(noise, inside, brain.wavelength, coarse.spacing, forcing)
+    # Sulci bend sideways, more the deeper they go.
+    share = np.clip(inside / 8.0, 0, 1) / np.float32(coarse.spacing)
+    places = np.indices(level.shape, np.float32)
+    for place, component in zip(places, brain.lean, strict=True):
+        place += share * component(flat).reshape(level.shape)
+    depth[box], pattern[box] = inside, map_coordinates(grown, places, order=3, mode="nearest")
+    return depth, pattern
 
 
-def _constant_sulci(points: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _constant_sulci(points: np.ndarray) -> np.ndarray:
     """Where every brain has a sulcus: added to the pattern as it grows."""
     mirrored = template.right(points)
-    forcing = np.zeros(points.shape[1], np.float32)
+    nearest = np.full(points.shape[1], FAR, np.float32)
     for line in template.CONSTANT_SULCI:
-        distance = template.polyline_distance(mirrored, line)
-        np.maximum(forcing, np.exp(-((distance / 2.6) ** 2)), out=forcing)
-    return -1.5 * forcing.reshape(shape)
+        np.minimum(nearest, template.polyline_distance(mirrored, line), out=nearest)
+    return -1.5 * np.exp(-((nearest / 2.6) ** 2))
 
 
 def cortex(brain: Brain, outline: Outlines, coarse: HeadGrid, fine: HeadGrid) -> tuple[np.ndarray, np.ndarray]:
     """Distances to the outer and the inner surface of the cortex, on the fine grid."""
-    hemispheres, depth, core, pattern = (
-        coarse.onto(values, fine) for values in (outline.hemispheres, outline.depth, outline.core, outline.pattern)
+    hemispheres, depth, core, unfolded, pattern = (
+        coarse.onto(values, fine)
+        for values in (outline.hemispheres, outline.depth, outline.core, outline.unfolded, outline.pattern)
     )
     variation = coarse.onto(coarse.evaluate(brain.depth_variation), fine)
     bottom = np.clip(brain.sulcal_depth + variation, 3.0, 16.0)
     width = brain.sulcal_width + 0.5 * np.exp(-np.maximum(depth, 0) / 1.2)
-    beside = valley_distance(pattern, brain.wavelength, fine.spacing) - width
+    beside = valley_distance(pattern, depth, brain.wavelength, fine.spacing) - width
     sulci = ended_sheet(beside, depth - bottom)
     sulci = np.minimum(sulci, sylvian_fissure(fine.points, brain.sulcal_width))
-    np.maximum(sulci, 3.2 - core, out=sulci)
+    np.maximum(sulci, 3.2 - unfolded, out=sulci)
     outer = smooth_maximum(hemispheres, -sulci, 1.0)
     within = distance_inside(np.minimum(outer, core), fine.spacing)
     thickness = brain.thickness + coarse.onto(coarse.evaluate(brain.thickness_variation), fine)
@@ -144,50 +129,29 @@ def cortex(brain: Brain, outline: Outlines, coarse: HeadGrid, fine: HeadGrid) ->
 def sylvian_fissure(points: np.ndarray, width: float) -> np.ndarray:
     """Distance to the fissure above the temporal lobe, with the sulcus around the insula at its bottom."""
     side, y, z = np.abs(points[0]), points[1], points[2]
-    height = z - (1.0 - 0.27 * y + 0.10 * (30 - side))
-    bent = height - 1.0 * np.sin(y / 6)
-    opening = np.maximum(np.maximum(np.abs(bent) * 0.95 - width, 25.0 - side), -24 - y)
-    insula = np.maximum(
-        np.maximum(np.abs(side - 25.5 - 0.02 * (y - 2) ** 2 * (y > 2) * 0.0) - width, np.abs(y - 3) - 15),
-        np.abs(height - 1) - 7.5,
-    )
+    height = z - (4.0 - 0.27 * y - 0.10 * side)
+    opening = np.maximum(np.abs(height - 1.0 - np.sin(y / 6)) * 0.95 - width, np.maximum(25.0 - side, -24 - y))
+    insula = np.maximum(np.abs(side - 25.5) - width, np.maximum(np.abs(y - 3) - 15, np.abs(height - 1) - 7.5))
     return np.minimum(opening, insula)
 
 
 def cerebellum(brain: Brain, nuclei: HeadGrid, fine: HeadGrid) -> tuple[Field, Field]:
-    """Distances to the outer and the inner surface of the cerebellar cortex, folia included."""
+    """Distances to the outer and the inner surface of the cerebellar cortex.
+
+    The fissures run out from a line from side to side near the fourth ventricle.
+    """
     smooth = nuclei.onto(nuclei.evaluate(template.cerebellum), fine)
     box = bounding_box(smooth < 0.3, 3)
     smooth = smooth[box]
     points = fine.points[(slice(None), *box)]
-    flat = points.reshape(3, -1)
-    up, back = points[2] + 17.0, -(points[1] + 15.0)
+    up, back = points[2] - APEX[1], APEX[0] - points[1]
     radius = np.maximum(np.hypot(up, back), 3.0)
-    place = np.arctan2(up, back) * (12.0 / 3.2) + brain.folia_wobble(flat).reshape(radius.shape) / 3.2
+    wobble = brain.folia_wobble(points.reshape(3, -1)).reshape(radius.shape)
+    place = (12.0 * np.arctan2(up, back) + wobble) / FISSURES
     number = np.rint(place)
-    beside = np.abs(place - number) * 3.2 * radius / 12.0 - 0.32
+    beside = np.abs(place - number) * (FISSURES / 12.0) * radius - 0.30
     bottom = brain.folia_depths[number.astype(int) % FOLIA]
     outer = smooth_maximum(smooth, -ended_sheet(beside, -smooth - bottom), 0.4)
-    inner = 1.05 - distance_inside(outer, fine.spacing)
+    inner = 0.95 - distance_inside(outer, fine.spacing)
     start = np.array([part.start for part in box])
     return Field(outer.astype(np.float32), start), Field(inner.astype(np.float32), start)
-
-
-def small_part(
-    function: Callable[[np.ndarray], np.ndarray], coarse: HeadGrid, nuclei: HeadGrid, grow: float = 0.0
-) -> Field:
-    """Distance to a small body, on the part of the middle grid that holds it."""
-    every = 2
-    rough = function(coarse.points[:, ::every, ::every, ::every].reshape(3, -1))
-    rough = rough.reshape(tuple(len(range(0, side, every)) for side in coarse.grid.shape))
-    near = rough < 4.0 + grow
-    if not near.any():
-        return Field(np.ones((0, 0, 0), np.float32), np.zeros(3, int))
-    middle_from_coarse = np.linalg.inv(nuclei.grid.affine) @ coarse.grid.affine
-    found = np.argwhere(near) * every @ middle_from_coarse[:3, :3].T + middle_from_coarse[:3, 3]
-    low = np.maximum(np.floor(found.min(0)).astype(int) - 2, 0)
-    high = np.minimum(np.ceil(found.max(0)).astype(int) + 3, nuclei.grid.shape)
-    box = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
-    points = nuclei.points[(slice(None), *box)]
-    values = function(points.reshape(3, -1)).reshape(points.shape[1:]) - grow
-    return Field(values.astype(np.float32, copy=False), low)

@@ -72,11 +72,19 @@ def _mean_along(normals: Float[np.ndarray, "3 x y z"], where: Bool[np.ndarray, "
     return csr_array(entries, shape=(len(start), where.size))
 
 
-def valley_distance(pattern: Array, wavelength: float, spacing: float) -> Array:
-    """Distance in mm to the nearest valley of a pattern of stripes, from their local phase."""
+def valley_distance(pattern: Array, depth: Array, wavelength: float, spacing: float) -> Array:
+    """Distance in mm to the nearest valley of a pattern of stripes, from their local phase along the surface.
+
+    Args:
+        pattern, depth, wavelength, spacing: as in `grow_folds`, on a finer grid.
+    """
     slope = np.gradient(pattern, spacing)
+    normal = np.gradient(depth, spacing)
+    squared = sum(component**2 for component in slope)
+    outward = sum(one * other for one, other in zip(slope, normal, strict=True))
+    length = np.maximum(sum(component**2 for component in normal), 0.1)
     wave_number = np.float32(2 * np.pi / wavelength)
-    steepness = np.sqrt(sum(component**2 for component in slope)) / wave_number
+    steepness = np.sqrt(np.maximum(squared - outward**2 / length, 0)) / wave_number
     return np.arctan2(steepness, -pattern) / wave_number
 
 

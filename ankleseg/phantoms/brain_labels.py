@@ -7,24 +7,16 @@ from jaxtyping import UInt8
 
 from ankleseg.phantoms import brain_template as template
 from ankleseg.phantoms.brain import Brain
-from ankleseg.phantoms.brain_fields import (
-    CORTEX_SPACING,
-    NUCLEI_SPACING,
-    OUTLINE_SPACING,
-    HeadGrid,
-    cerebellum,
-    cortex,
-    outlines,
-    small_part,
-)
-from ankleseg.phantoms.brain_tissues import TISSUES_A_SIDE, BrainTissue, Hemisphere
+from ankleseg.phantoms.brain_fields import cerebellum, cortex, outlines
+from ankleseg.phantoms.brain_grid import HeadGrid, small_part
+from ankleseg.phantoms.brain_tissues import SIDED, TISSUES_A_SIDE, BrainTissue, Hemisphere
 from ankleseg.phantoms.grid import Field, FieldReader, Grid, trimmed
 
+# mm of a newborn's head
+OUTLINE_SPACING = 1.5  # skin, skull, hulls and the pattern of the folds
+NUCLEI_SPACING = 0.9
+CORTEX_SPACING = 0.6
 PLANES_AT_ONCE = 16  # painted together, to bound the memory
-SIDED = tuple(
-    BrainTissue[name]
-    for name in "CORTEX WHITE_MATTER MYELINATED VENTRICLE THALAMUS CAUDATE LENTIFORM HIPPOCAMPUS".split()
-)
 
 
 class BrainLabels:
@@ -44,7 +36,7 @@ class BrainLabels:
         rows, columns, count = grid.shape
         labels = np.zeros((rows, count, columns), np.uint8)
         sides = np.zeros(TISSUES_A_SIDE, np.uint8)
-        sides[list(SIDED)] = TISSUES_A_SIDE
+        sides[sorted(SIDED)] = TISSUES_A_SIDE
         for start in range(0, count, PLANES_AT_ONCE):
             planes = range(start, min(start + PLANES_AT_ONCE, count))
             slab = labels[:, planes.start : planes.stop]
@@ -69,9 +61,9 @@ def _whole(values: np.ndarray) -> Field:
 def _layers(brain: Brain, grid: Grid) -> tuple[list[tuple[int, Field, Grid]], tuple[Field, Grid]]:
     """Fields in the order they are painted, each with its tissue and grid, and the distance from the midplane."""
     coarse = HeadGrid(brain, grid, OUTLINE_SPACING)
-    nuclei = HeadGrid(brain, grid, NUCLEI_SPACING, coarse)
-    fine = HeadGrid(brain, grid, CORTEX_SPACING, coarse)
     outline = outlines(brain, coarse)
+    nuclei = HeadGrid(brain, grid, NUCLEI_SPACING, coarse)
+    fine = HeadGrid(brain, grid, CORTEX_SPACING, coarse, around=outline.brain < coarse.spacing)
     layers: list[tuple[int, Field, Grid]] = []
     midline = _whole(coarse.points[0])
 

@@ -25,7 +25,7 @@ SAMPLE = 0.25  # of a slice, largest distance of the planes of samples
 
 @dataclass(frozen=True)
 class IsotropicProtocol:
-    """Voxel of an isotropic scan in mm of a newborn's head, and how it is sampled in each direction."""
+    """Voxel of an isotropic scan in mm of a newborn's head, and the planes of samples in it."""
 
     spacing: float
     samples: int
@@ -73,6 +73,14 @@ class ThickSlices:
         times = np.linspace(self.first_echo, self.last_echo, self.echoes)
         return {f"te{number}": float(time) for number, time in enumerate(times, start=1)}
 
+    def sidecar(self, number: int) -> dict[str, float]:
+        """What a BIDS file beside the scan of such number says: lengths in mm, times in s."""
+        spacing = float(max(self.spacing))
+        told = {"SliceThickness": self.thickness or spacing, "SpacingBetweenSlices": spacing}
+        if self.echoes > 1:
+            told["EchoTime"] = round(list(self.echo_times().values())[number] / 1000, 4)
+        return told
+
     def grid(self, isotropic: Grid) -> Grid:
         """The grid over the field of view of another scan: from the same corner, and at least to the other."""
         spacing = np.asarray(self.spacing, float)
@@ -117,7 +125,7 @@ def brain_grid(size: Size, age: Age, rng: np.random.Generator) -> Grid:
     turn = np.eye(4)
     for axis, angle in zip(np.eye(3), np.clip(rng.normal(0, 2.0, 3), -4, 4), strict=True):
         turn = turn @ rotation_about(axis, angle)
-    first, second, third = (int(round(side * scale / spacing)) for side in FIELD_OF_VIEW)
+    first, second, third = (round(side * scale / spacing) for side in FIELD_OF_VIEW)
     centre = scale * (np.array([0, 0, -BELOW]) + np.clip(rng.normal(0, 0.5, 3), -1, 1))
     affine = np.eye(4)
     affine[:3, :3] = turn[:3, :3] * spacing
@@ -125,18 +133,14 @@ def brain_grid(size: Size, age: Age, rng: np.random.Generator) -> Grid:
     return Grid((first, second, third), affine)
 
 
-def isotropic_scanner(size: Size, contrast: BrainContrast, rng: np.random.Generator) -> Scanner:
-    """Draw the settings of an isotropic scan; with random contrast anything goes."""
-    samples = BRAIN_PROTOCOLS[size].samples
-    common: Mapping[str, int] = {"in_plane": 2, "through_plane": samples}
-    if contrast != "random":
-        return Scanner(snr=float(rng.uniform(22, 34)), bias=float(rng.uniform(0.04, 0.12)), profile="box", **common)
+def isotropic_scanner(samples: int, contrast: BrainContrast, rng: np.random.Generator) -> Scanner:
+    """Draw the settings of an isotropic scan with so many planes of samples in a voxel; random contrasts vary more."""
+    random = contrast == "random"
     return Scanner(
-        snr=float(np.exp(rng.uniform(np.log(8), np.log(60)))),
-        bias=float(rng.uniform(0, 0.35)),
+        snr=float(np.exp(rng.uniform(np.log(8), np.log(60)))) if random else float(rng.uniform(22, 34)),
+        bias=float(rng.uniform(0, 0.35)) if random else float(rng.uniform(0.04, 0.12)),
         profile="box",
-        gamma=float(np.exp(rng.uniform(-0.4, 0.4))),
-        **common,
+        through_plane=samples,
     )
 
 

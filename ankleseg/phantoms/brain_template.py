@@ -1,8 +1,8 @@
 """The average head, before folds: signed distances of its parts in millimetres of a newborn's head.
 
-The frame has its origin in the middle of the brain, x to the right, y to the front, z up. Paired parts are given for the
-right side, in terms of the distance from the midline. Sizes are those of a newborn at term, a brain of about 85 by 104
-mm; a child's head is the same, scaled.
+The frame has its origin in the middle of the brain, x to the right, y to the front, z up. Paired parts are given for
+the right side and mirrored. Sizes are those of a newborn at term, with a brain of about 80 by 100 mm; a child's head is
+the same, scaled. Proportions were judged by eye and volume, not fitted to anybody.
 """
 
 from __future__ import annotations
@@ -35,21 +35,17 @@ def right(points: Points) -> Points:
 
 def cerebrum(points: Points) -> np.ndarray:
     """Both hemispheres grown together, with the temporal lobes, without folds."""
-    side, _, height = mirrored = right(points)
-    y = points[1]
-    bulk = ellipsoid((0, 0, 3), (1, 1, 1))
-    # a little narrower in front, and fuller than an ellipsoid
-    width = 39.5 * (1.0 - 0.0022 * (y + 6) - 0.00006 * (y + 6) ** 2)
-    scaled = np.stack([side / width, y / 50.5, (height - 2.0) / 35.0])
-    del bulk
-    level = (np.abs(scaled) ** 2.35).sum(0) ** np.float32(1 / 2.35)
-    slope = np.sqrt((side / width**2) ** 2 + (y / 50.5**2) ** 2 + ((height - 2) / 35.0**2) ** 2)
-    vault = level * (level - 1) / np.maximum(slope, 1e-3) * 1.0
+    side, y, z = mirrored = right(points)
+    width = 39.5 * (1.0 - 0.0022 * (y + 6) - 0.00006 * (y + 6) ** 2)  # narrower in front
+    radii = np.stack(np.broadcast_arrays(width, np.float32(50.5), np.float32(35.0)))
+    scaled = np.stack([side, y, z - 2.0]) / radii
+    level = (np.abs(scaled) ** 2.35).sum(0) ** np.float32(1 / 2.35)  # fuller than an ellipsoid
+    slope = np.sqrt(((scaled / radii) ** 2).sum(0))
+    vault = level * (level - 1) / np.maximum(slope, 1e-3)
     orbital = -9.5 - 0.10 * side + 0.10 * (y - 30)
     tentorium = 0.5 - 0.30 * side - 0.26 * (-14 - y)
-    behind = np.clip((-4 - y) / 12, 0, 1)
-    base = orbital + (tentorium - orbital) * behind
-    vault = smooth_maximum(vault, 0.93 * (base - height), 7.0)
+    base = orbital + (tentorium - orbital) * np.clip((-4 - y) / 12, 0, 1)
+    vault = smooth_maximum(vault, 0.93 * (base - z), 7.0)
     temporal = union(
         capsule((21, 21, -16), (28, 6, -15), 8.0, 10.5),
         capsule((28, 6, -15), (29.5, -12, -9.5), 10.5, 11.0),
@@ -80,58 +76,47 @@ def callosum(points: Points) -> np.ndarray:
 
 
 def lateral_ventricle(points: Points) -> np.ndarray:
+    """Frontal horn, body, atrium and temporal horn in one bow, and the occipital horn; a septum parts the two sides."""
     mirrored = right(points)
-    body = (
-        (6, 22, 5),
-        (6.5, 14, 9.5),
-        (8, 0, 11.5),
-        (11, -14, 10.5),
-        (16, -24, 5),
-        (20, -18, -4),
-        (22, -4, -10),
-        (21, 8, -13),
-    )
-    radii = (1.6, 2.3, 1.9, 2.2, 3.0, 1.8, 1.3, 1.5)
+    front = ((6, 22, 5), (6.5, 14, 9.5), (8, 0, 11.5), (11, -14, 10.5), (16, -24, 5))
+    bow = (*front, (20, -18, -4), (22, -4, -10), (21, 8, -13))
     horn = ((16, -24, 5), (15, -32, 3), (13, -40, 2))
-    whole = smooth_minimum(_path(body, radii, mirrored), _path(horn, (3.0, 2.4, 0.8), mirrored), 1.5)
-    return np.maximum(whole, 1.0 - mirrored[0])  # a septum stays between the two
+    body = _path(bow, (1.6, 2.3, 1.9, 2.2, 3.0, 1.8, 1.3, 1.5), mirrored)
+    return np.maximum(smooth_minimum(body, _path(horn, (3.0, 2.4, 0.8), mirrored), 1.5), 1.0 - mirrored[0])
 
 
 def third_ventricle(points: Points) -> np.ndarray:
-    side = np.abs(points[0])
-    outline = ellipsoid((0, 1, -1), (30, 12, 7.5))(points)
-    return np.maximum(outline, side - 1.0)
+    """A slit between the thalami."""
+    return np.maximum(ellipsoid((0, 1, -1), (30, 12, 7.5))(points), np.abs(points[0]) - 1.0)
 
 
 def fourth_ventricle(points: Points) -> np.ndarray:
-    channel = _path(
-        ((0, -13, 0), (0, -15.5, -9), (0, -18, -17), (0, -16.5, -26)),
-        (0.7, 0.8, 2.4, 0.7),
-        points * np.float32([[0.45], [1], [1]]),
-    )
-    return channel
+    """The aqueduct and the fourth ventricle, wider from side to side."""
+    path = ((0, -13, 0), (0, -15.5, -9), (0, -18, -17), (0, -16.5, -26))
+    flattened = np.concatenate([np.float32(0.45) * points[:1], points[1:]])
+    return _path(path, (0.7, 0.8, 2.4, 0.7), flattened)
 
 
 def thalamus(points: Points) -> np.ndarray:
+    """The thalami, one on each side of the third ventricle."""
     mirrored = right(points)
-    body = _path(((6.0, 3, 3.5), (9.5, -11, 4)), (4.4, 5.6), mirrored)
-    return np.maximum(body, 0.9 - mirrored[0])
+    return np.maximum(_path(((6.0, 3, 3.5), (9.5, -11, 4)), (4.4, 5.6), mirrored), 0.9 - mirrored[0])
 
 
 def caudate(points: Points) -> np.ndarray:
+    """Head and body of the caudate nuclei, along the lateral ventricles."""
     path = ((9.5, 19, 4), (10, 15, 6.5), (11.5, 6, 10), (13.5, -4, 12), (16, -14, 11.5))
     return _path(path, (4.0, 4.2, 2.6, 1.9, 1.2), right(points))
 
 
 def lentiform(points: Points) -> np.ndarray:
-    mirrored = right(points)
-    turned = mirrored.copy()
-    turned[0] = mirrored[0] + 0.25 * (mirrored[1] - 4)
-    outer = ellipsoid((18.0, 4, 1.5), (5.5, 12.5, 7.5))(turned)
-    return outer
+    """Putamen and pallidum, further apart behind than in front."""
+    side, y, z = right(points)
+    return ellipsoid((18.0, 4, 1.5), (5.5, 12.5, 7.5))(np.stack([side + 0.25 * (y - 4), y, z]))
 
 
 def hippocampus(points: Points) -> np.ndarray:
+    """Amygdala and hippocampus, along the temporal horn."""
     path = ((17, 8, -13.5), (19.5, 0, -13), (20, -10, -8), (17.5, -18, -1.5))
     return _path(path, (3.4, 2.8, 2.3, 1.6), right(points))
 
@@ -143,35 +128,36 @@ def internal_capsule(points: Points) -> np.ndarray:
 
 
 def cerebellum(points: Points) -> np.ndarray:
-    mirrored = right(points)
-    hemisphere = ellipsoid((12, -29, -22), (14.5, 14.5, 11.5))(mirrored)
+    """Both hemispheres of the cerebellum and the vermis, without fissures."""
+    hemisphere = ellipsoid((12, -29, -22), (14.5, 14.5, 11.5))(right(points))
     vermis = ellipsoid((0, -27, -18), (8, 12.5, 12.5))(points)
     return smooth_minimum(hemisphere, vermis, 5.0)
 
 
 def brainstem(points: Points) -> np.ndarray:
-    stem = _path(
-        ((0, -8, -3), (0, -10, -11), (0, -10.5, -19), (0, -13, -29), (0, -17, -41), (0, -19, -60)),
-        (8.0, 7.0, 7.4, 5.6, 4.6, 4.2),
-        points,
-    )
-    pons = ellipsoid((0, -7.5, -17.5), (10, 6.5, 7))(points)
-    return smooth_minimum(stem, pons, 3.0)
+    """Midbrain, pons, medulla and the cord to the end of the field of view."""
+    path = ((0, -8, -3), (0, -10, -11), (0, -10.5, -19), (0, -13, -29), (0, -17, -41), (0, -19, -60))
+    stem = _path(path, (8.0, 7.0, 7.4, 5.6, 4.6, 4.2), points)
+    return smooth_minimum(stem, ellipsoid((0, -7.5, -17.5), (10, 6.5, 7))(points), 3.0)
 
 
 def middle_peduncle(points: Points) -> np.ndarray:
+    """What joins the pons and the cerebellum."""
     return capsule((6, -11, -18), (14, -24, -22), 4.2, 3.0)(right(points))
 
 
 def eyes(points: Points) -> np.ndarray:
+    """The eyeballs."""
     return ellipsoid((16, 42, -21), (8.2, 8.4, 8.2))(right(points))
 
 
 def lenses(points: Points) -> np.ndarray:
+    """The lenses of the eyes."""
     return ellipsoid((16, 48.4, -21), (2.9, 1.7, 2.9))(right(points))
 
 
 def orbits(points: Points) -> np.ndarray:
+    """The fat around and behind the eyes."""
     return capsule((16, 42, -21), (9, 24, -17), 10.5, 3.0)(right(points))
 
 
@@ -183,6 +169,7 @@ def face(points: Points) -> np.ndarray:
 
 
 def spinal_canal(points: Points) -> np.ndarray:
+    """The fluid around the cord."""
     return _path(((0, -13, -26), (0, -17, -41), (0, -19, -60)), (8.0, 7.0, 6.5), points)
 
 

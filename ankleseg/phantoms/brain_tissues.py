@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 
 import numpy as np
@@ -45,8 +45,13 @@ class Hemisphere(IntEnum):
 
 
 TISSUES_A_SIDE = 32
+SIDES = (Hemisphere.LEFT, Hemisphere.RIGHT)
 INTRACRANIAL = frozenset(tissue for tissue in BrainTissue if tissue >= BrainTissue.CSF)
 DEEP_GREY = frozenset({BrainTissue.THALAMUS, BrainTissue.CAUDATE, BrainTissue.LENTIFORM})
+SIDED = frozenset(  # parts of a cerebral hemisphere
+    BrainTissue[name]
+    for name in "CORTEX WHITE_MATTER MYELINATED VENTRICLE THALAMUS CAUDATE LENTIFORM HIPPOCAMPUS".split()
+)
 CEREBELLUM = frozenset({BrainTissue.CEREBELLAR_CORTEX, BrainTissue.CEREBELLAR_WHITE_MATTER})
 
 
@@ -69,9 +74,8 @@ def _members(tissues: frozenset[BrainTissue]) -> Bool[np.ndarray, "256"]:
     return np.isin(brain_tissue_of(np.arange(256)), list(tissues))
 
 
-def _hemisphere(side: Hemisphere, chosen: Callable[[np.ndarray], np.ndarray]) -> Bool[np.ndarray, "256"]:
-    labels = np.arange(256)
-    return (hemisphere_of(labels) == side) & chosen(brain_tissue_of(labels) == BrainTissue.CORTEX)
+def _on_side(side: Hemisphere, tissues: frozenset[BrainTissue]) -> Bool[np.ndarray, "256"]:
+    return _members(tissues) & (hemisphere_of(np.arange(256)) == side)
 
 
 def brain_structures() -> Mapping[str, Bool[np.ndarray, "256"]]:
@@ -90,10 +94,7 @@ def brain_structures() -> Mapping[str, Bool[np.ndarray, "256"]]:
         "brainstem": _members(frozenset({BrainTissue.BRAINSTEM})),
         "csf": _members(frozenset({BrainTissue.CSF})),
         "intracranial": _members(INTRACRANIAL),
-        **{f"{side.name.lower()}_cortex": _hemisphere(side, lambda cortex: cortex) for side in SIDES},
-        **{f"{side.name.lower()}_hemisphere": _hemisphere(side, np.ones_like) for side in SIDES},
-        **{f"{side.name.lower()}_inner": _hemisphere(side, np.logical_not) for side in SIDES},
+        **{f"{side.name.lower()}_cortex": _on_side(side, frozenset({BrainTissue.CORTEX})) for side in SIDES},
+        **{f"{side.name.lower()}_hemisphere": _on_side(side, SIDED) for side in SIDES},
+        **{f"{side.name.lower()}_inner": _on_side(side, SIDED - {BrainTissue.CORTEX}) for side in SIDES},
     }
-
-
-SIDES = (Hemisphere.LEFT, Hemisphere.RIGHT)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ankleseg.config import build, run_command, to_plain
+from ankleseg.config import run_command, to_plain
 from ankleseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from ankleseg.predict import Postprocessing
 
 
 def main(config: DictConfig) -> None:
@@ -30,9 +32,8 @@ def main(config: DictConfig) -> None:
     ]
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), settings.pop("spacing")
-    first = WholeVolume(**_tiles(settings, models[0].window))
-    trained = config.postprocessing == "trained"
-    postprocessing = models[0].postprocessing if trained else build(config.postprocessing)
+    first = WholeVolume(**tiles_asked_for(settings, models[0].window))
+    postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
     for mode in [modes] if isinstance(modes, str) else modes:
         out = Path(config.out) if isinstance(modes, str) else Path(config.out) / mode
@@ -51,8 +52,12 @@ def main(config: DictConfig) -> None:
         raise SystemExit(1)
 
 
-def _tiles(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
-    """Window and overlap: as given, by the side of a patch and its step, or as in training."""
+def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
+    """Window and overlap: as given, by the side of a patch and its step, or as in training.
+
+    Raises:
+        ConfigError: the step is longer than the patch.
+    """
     patch, step = settings.pop("patch"), settings.pop("step")
     window = settings["window"] or ([patch] * len(trained) if patch else list(trained))
     if step is not None:
@@ -63,6 +68,18 @@ def _tiles(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
             )
         settings["overlap"] = 1 - step / min(window)
     return settings | {"window": window}
+
+
+def postprocessing_asked_for(
+    asked: dict[str, bool | None] | None, trained: Postprocessing | None
+) -> Postprocessing | None:
+    """What is done to masks: nothing, or as training says where nothing else is asked for."""
+    from ankleseg.predict import Postprocessing
+
+    if asked is None:
+        return None
+    start = trained or Postprocessing(largest_component=False, fill_holes=False)
+    return replace(start, **{name: value for name, value in asked.items() if value is not None})
 
 
 if __name__ == "__main__":

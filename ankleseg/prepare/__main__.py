@@ -76,7 +76,17 @@ def _names(asked: Any) -> list[str] | None:
     return [plain] if isinstance(plain, str) else plain
 
 
-RECIPES = {"static": prepare_static, "ankle_dynamic": prepare_motion}
+def prepare_thick(config: DictConfig, cohort: Cohort) -> None:
+    """Make thick scans of sharp ones."""
+    from ankleseg.prepare.thick_cohort import TABLE, write_thick_cohort
+
+    settings = to_plain(config.low_resolution)
+    noise = settings.pop("noise")
+    rows = write_thick_cohort(cohort.cases, config.out, build(settings), noise=noise)
+    print(f"{len(rows)} of {len(cohort.cases)} scans were made thick: {config.out}/{TABLE}")
+
+
+RECIPES = {"static": prepare_static, "ankle_dynamic": prepare_motion, "low_resolution": prepare_thick}
 
 
 if __name__ == "__main__":

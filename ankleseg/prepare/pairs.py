@@ -16,7 +16,7 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.registrations import GLOBAL, Registration, read_registrations
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.prepare.placement import Placement
-from ankleseg.prepare.preparation import Prepared, Preparation
+from ankleseg.prepare.preparation import Preparation, Prepared
 from ankleseg.prepare.scaling import ZScore
 from ankleseg.prepare.scan import PreparedCase, prepare_case
 from ankleseg.volumes import read_volume, resample
@@ -147,8 +147,9 @@ class FramePairs:
         if not targets:
             return []
         around = poses.get(GLOBAL)
-        known = around is not None and around.frame_from_static is not None
-        together = _posed(case, preparation, around, frame, whole) if known else next(iter(targets.values())).copy()
+        if around is None or around.frame_from_static is None:
+            around = poses[tuple(self.bones)[min(targets) - 1]]
+        together = _posed(case, preparation, around, frame, whole)
         for value, target in targets.items():
             np.copyto(together, target, where=frame.label == value)
         return [PreparedPair(replace(frame, known=None), together)]

@@ -61,13 +61,12 @@ def image_comparison(
     images: Mapping[str, Slice],
     reference: Slice,
     *,
-    compared: Sequence[str],
     spacing: Sequence[float] | np.ndarray,
     codes: str,
     centre: tuple[float, float],
     limit: int = 400_000,
 ) -> bytes:
-    """Draw a slice of images, of their reference and of differences from it; below them their middle, enlarged. PNG.
+    """Draw a slice of images, of their reference and of their differences from it; below, its middle enlarged. PNG.
 
     All images have the grey scale of the reference; the differences share one scale, orange where an image is brighter
     than the reference and blue where it is darker.
@@ -75,7 +74,6 @@ def image_comparison(
     Args:
         images: slices by name, on the grid of the reference.
         reference: the slice; rows run downwards (see `slice_across`).
-        compared: names of the images whose difference is shown.
         spacing: mm between rows and between columns.
         codes: of the axes, such as ``ILP``: where rows and columns point to.
         centre: row and column of the middle of the enlarged part.
@@ -83,7 +81,7 @@ def image_comparison(
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    differences = {name: images[name] - reference for name in compared}
+    differences = {name: image - reference for name, image in images.items()}
     sizes = [np.percentile(np.abs(difference), LIMITS_OF) for difference in differences.values()]
     reach = float(max(sizes, default=0.0)) or 1.0
     grey = _contrast(reference)
@@ -101,7 +99,7 @@ def image_comparison(
         else:
             name = list(differences)[column - len(shown)]
             _draw(axes, differences[name], mm, around_zero, (-reach, reach))
-            name = f"{name} − reference, ± {reach:.3g}"
+            name = f"{name} − reference, ± {float(f'{reach:.2g}'):g}"
         if row:
             axes.set(xlim=window[2:], ylim=window[1::-1])
         else:

@@ -49,7 +49,7 @@ class Task(LightningModule, ABC):
         return self.network(image)
 
     @abstractmethod
-    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor: ...
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor | None: ...
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Seeded anew in each step, so that a resumed run draws the dropout masks of an uninterrupted one: what else

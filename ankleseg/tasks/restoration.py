@@ -34,7 +34,8 @@ class Restoration(Task):
     """Turn an image into another: a frame into the static scan, a noisy scan into one without noise.
 
     Logs ``train/loss``, and of whole images in the prepared scale ``val/psnr``, ``val/correlation`` and, of the image
-    as it comes in, ``val/psnr_input`` and ``val/correlation_input``: means over the images, inside what is scored.
+    as it comes in, ``val/psnr_input`` and ``val/correlation_input``: means over the images of means over the structures
+    of the label, each inside itself.
 
     Args:
         loss: called with output and target (B, 1, *spatial) and correlation (B,); its parameters are trained too.
@@ -49,7 +50,7 @@ class Restoration(Task):
         self.loss = loss
         self.validation = validation
         self.peak = peak
-        self._scores: list[dict[str, float | None]] = []
+        self._scores: list[dict[str, float]] = []
         self._inference: nn.Module | None = None
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
@@ -69,21 +70,28 @@ class Restoration(Task):
         )
         assert self._inference is not None
         restored = self.validation(self._inference, image, foreground)[0].numpy()
-        scored = (label > 0) & foreground
+        label = np.where(foreground, label, 0)
         self._scores.append(
-            {
-                f"{name}{suffix}": measure
-                for suffix, shown in (("", restored), ("_input", image[0].numpy()))
-                for name, measure in (
-                    ("psnr", psnr(shown, target, peak=self.peak, mask=scored)),
-                    ("correlation", correlation(shown, target, mask=scored)),
-                )
-            }
+            _scores(restored, target, label, self.peak, "")
+            | _scores(image[0].numpy(), target, label, self.peak, "_input")
         )
-        return {"case": RestoredCase(batch[keys.CASE][0], image[0].numpy(), restored, target, scored)}
+        return {"case": RestoredCase(batch[keys.CASE][0], image[0].numpy(), restored, target, label > 0)}
 
     def on_validation_epoch_end(self) -> None:
         self._inference = None
-        for name in self._scores[0] if self._scores else ():
-            known = [value for scores in self._scores if (value := scores[name]) is not None]
+        for name in ("psnr", "correlation", "psnr_input", "correlation_input"):
+            known = [scores[name] for scores in self._scores if name in scores]
             self.log(f"val/{name}", float(np.mean(known)) if known else 0.0, prog_bar="input" not in name)
+
+
+def _scores(image: np.ndarray, target: np.ndarray, label: np.ndarray, peak: Peak, suffix: str) -> dict[str, float]:
+    """Mean over what the labels hold of PSNR and correlation, where they are defined."""
+    found: dict[str, list[float]] = {"psnr": [], "correlation": []}
+    for value in np.unique(label[label > 0]):
+        inside = label == value
+        for name, score in (
+            ("psnr", psnr(image, target, peak=peak, mask=inside)),
+            ("correlation", correlation(image, target, mask=inside)),
+        ):
+            found[name] += [] if score is None else [score]
+    return {f"{name}{suffix}": float(np.mean(scores)) for name, scores in found.items() if scores}

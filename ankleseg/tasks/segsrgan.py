@@ -97,7 +97,7 @@ class SegSRGAN(Task):
             else:
                 self._generator_step(part, with_critic)
         self._generator_step(last, with_critic)
-        for scheduler in _listed(self.lr_schedulers()):
+        for scheduler in _listed(self.lr_schedulers())[: 2 if with_critic else 1]:
             scheduler.step()
 
     def made_up(self, part: Mapping[str, Tensor]) -> Float[Tensor, "b values x y z"]:

@@ -35,7 +35,7 @@ def half(shape: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize(("peak", "squared"), [("maximum", 6.0**2), ("range", 4.0**2), (3.0, 3.0**2), (255, 255.0**2)])
 def test_psnr_is_the_squared_peak_by_the_mean_squared_difference(peak: str | float, squared: float):
     reference = np.array([[2.0, 2], [2, 6]])
-    image = reference + [[1, -3], [1, 1]]  # mean squared difference 3
+    image = reference + np.array([[1, -3], [1, 1]])  # mean squared difference 3
     assert psnr(image, reference, peak=peak) == pytest.approx(10 * log10(squared / 3))
 
 

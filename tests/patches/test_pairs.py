@@ -78,7 +78,9 @@ def test_a_wrong_pose_is_noticed_by_that_law(registered: Path, tmp_path: Path) -
 
 def test_left_feet_are_mirrored_with_their_targets(registered: Path) -> None:
     case = frame_of(registered)
-    sides = {side: FramePairs(bones=BONES).training(replace(case, side=side), PREPARATION) for side in ("left", "right")}
+    sides = {
+        side: FramePairs(bones=BONES).training(replace(case, side=side), PREPARATION) for side in ("left", "right")
+    }
     for left, right in zip(*sides.values(), strict=True):
         np.testing.assert_allclose(left.case.image, right.case.image[..., ::-1], atol=1e-6)
         np.testing.assert_allclose(left.target, right.target[..., ::-1], atol=1e-6)
@@ -196,8 +198,8 @@ def test_repeats_on_different_grids_are_refused_in_one_line(repeats: Path) -> No
     with pytest.raises(GeometryError) as refused:
         load_repeats(repeats)
     assert str(refused.value) == (
-        f"{second}: is not on the grid of sub-2_run-1_T1w.nii.gz: the foot moved, or the protocol changed; give repeats "
-        "of one position and protocol, or take the run out of the folder"
+        f"{second}: is not on the grid of sub-2_run-1_T1w.nii.gz: the foot moved, or the protocol changed; give "
+        "repeats of one position and protocol, or take the run out of the folder"
     )
 
 
@@ -323,12 +325,13 @@ def test_what_moves_the_image_moves_the_target_and_what_colours_it_does_not(pair
 
 
 def test_a_bone_too_small_for_a_patch_is_passed_over(pairs, caplog) -> None:
-    greedy = replace(pairs[1], min_foreground=1.0)
+    greedy, wide = replace(pairs[1], min_foreground=1.0), PatchSampler(size=(28, 28))
+    easy = replace(pairs[0], min_foreground=0.1)
     with caplog.at_level(logging.INFO):
-        dataset([pairs[0], greedy])
+        PairDataset([easy, greedy], wide, length=1)
     assert "1 of 2 pairs have patches with enough foreground" in caplog.text
     with pytest.raises(CohortError, match="no pair has a patch with enough foreground; choose smaller patches"):
-        dataset([greedy])
+        PairDataset([greedy], wide, length=1)
 
 
 # the data module

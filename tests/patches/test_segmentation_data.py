@@ -195,10 +195,11 @@ def test_writing_to_a_cached_array_does_not_reach_the_file(cohort: Cohort, tmp_p
 def test_every_recipe_of_patches_builds(cohort: Cohort) -> None:
     from ankleseg.config import conf_dir
 
-    recipes = [path.stem for path in (conf_dir() / "patches").glob("*.yaml")]
+    found = [path.stem for path in (conf_dir() / "patches").glob("*.yaml")]
+    nodes = {recipe: compose("train", [f"patches={recipe}"]).patches for recipe in found}
+    recipes = {name: node for name, node in nodes.items() if node._target_ == "ankleseg.patches.SegmentationData"}
     assert {"ankle", "ankle_published", "cord"} <= set(recipes)
-    for recipe in recipes:
-        node = compose("train", [f"patches={recipe}"]).patches
+    for node in recipes.values():
         data = build(node, cohort=cohort, split=Split(train=("s0",)), preparation=PREPARATION, seed=1)
         assert isinstance(data, SegmentationData) and data.structures == ("ball",)
         assert node.augmentation is None or "LR" not in node.augmentation.flips

@@ -102,7 +102,7 @@ def test_every_epoch_has_other_scans_and_the_same_epoch_the_same(prepared_case):
         for _ in range(2)
     ]
     thickness = [float(made[0][index][keys.SLICE_THICKNESS]) for index in range(12)]
-    assert len(set(thickness)) == 12 and 2 <= min(thickness) and max(thickness) <= 4
+    assert len(set(thickness)) == 12 and min(thickness) >= 2 and max(thickness) <= 4
     for index in (0, 5, 11):
         one, other = made[0][index], made[1][index]
         assert set(one) == {keys.IMAGE, keys.TARGET, keys.LABEL, keys.SLICE_THICKNESS}

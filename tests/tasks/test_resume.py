@@ -18,12 +18,25 @@ from ankleseg.predict import read_checkpoint
 EPOCHS = 6
 
 
-def command(table: Path, run: Path, *more: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={table}"),
-        *("structures=[ball]", "network.dropout=0.2", "network.widths=[4,8,8,8]"),
-        *("cohort/split=explicit", "cohort.split.train=[s0,s1]", "cohort.split.validation=[s2]"),
+EXPERIMENTS = {
+    "ankle_static_unet": [
+        *("network.dropout=0.2", "network.widths=[4,8,8,8]"),
         *("patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.3", "patches.steps_per_epoch=8"),
+    ],
+    "brain_segsrgan": [
+        *("network.kernel=2", "discriminator.kernel=2", "task.critic_steps=2", "task.adversarial_from=1"),
+        *("patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0", "patches.steps_per_epoch=2"),
+        *("patches.thick.finest=[null,null,6.0]", "patches.thick.coarsest=[null,null,8.0]"),
+    ],
+}
+
+
+def command(experiment: str, table: Path, run: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "ankleseg.train", f"+experiment={experiment}", f"cohort.root={table}"),
+        *("structures=[ball]", *EXPERIMENTS[experiment]),
+        *("cohort/split=explicit", "cohort.split.train=[s0,s1]", "cohort.split.validation=[s2]"),
+        *("cohort.split.test=[]", "cohort.suffix=null"),
         *("patches.batch_size=2", f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", "test=false"),
         *(
             "scheduler=polynomial",
@@ -40,11 +53,14 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_uninterrupted(tiny_table: Path, tmp_path: Path):
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_killed_and_resumed_equals_uninterrupted(experiment: str, tiny_table: Path, tmp_path: Path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run(command(tiny_table, whole), check=True, capture_output=True)
+    subprocess.run(command(experiment, tiny_table, whole), check=True, capture_output=True)
 
-    training = subprocess.Popen(command(tiny_table, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    training = subprocess.Popen(
+        command(experiment, tiny_table, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     last = killed / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:

@@ -1,0 +1,93 @@
+"""A cohort of thick scans made of sharp ones: what a super-resolution is tested on."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ankleseg.cohorts import Case
+from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.prepare.low_resolution import LowResolution, thick_scan
+from ankleseg.volumes import read_volume, replace_file, write_volume
+from ankleseg.volumes.geometry import axis_codes, reorient
+
+log = logging.getLogger(__name__)
+
+TABLE = "scans.csv"
+COLUMNS = ("case", "subject", "group", "side", "image")
+BRIGHT_PERCENTILE = 99.5
+
+
+def write_thick_cohort(
+    cases: Sequence[Case],
+    out: str | Path,
+    low: LowResolution,
+    *,
+    orientation: str = "RAS",
+    noise: float = 0.0,
+    seed: int = 0,
+) -> list[dict[str, str]]:
+    """Write a thick scan of the first channel of every case, and a table of them.
+
+    A case that cannot be read is told and left out; the others go on.
+
+    Args:
+        cases: sharp scans.
+        out: folder that receives ``<case>.nii.gz`` and ``scans.csv``, a cohort to predict.
+        low: how the scans are taken; its spacing is along the axes of ``orientation``.
+        orientation: ``RAS`` for left–right, posterior–anterior and inferior–superior.
+        noise: standard deviation of Rician noise, as a fraction of the 99.5th percentile of the sharp scan.
+        seed: of the noise.
+
+    Returns:
+        The rows of the table.
+
+    Raises:
+        ConfigError: the noise is negative.
+        AnklesegError: no case could be written.
+    """
+    if noise < 0:
+        raise ConfigError(f"noise {noise} is negative", mend="give a fraction of the brightest intensities")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / TABLE).unlink(missing_ok=True)
+    rows, problems = [], []
+    for number, case in enumerate(tqdm(cases, unit="case", desc="taking thick scans")):
+        path = out / f"{case.name}.nii.gz"
+        path.unlink(missing_ok=True)
+        try:
+            _write(case, path, low, orientation, noise, np.random.default_rng((seed, number)))
+        except AnklesegError as error:
+            problems.append(error)
+            log.warning("%s", error)
+            continue
+        told = {"case": case.name, "subject": case.subject, "group": case.group or "", "side": case.side or ""}
+        rows.append(told | {"image": path.name})
+    if not rows:
+        raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
+    with replace_file(out / TABLE) as part, part.open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        table.writerows(rows)
+    return rows
+
+
+def _write(
+    case: Case, path: Path, low: LowResolution, orientation: str, noise: float, rng: np.random.Generator
+) -> None:
+    if case.problem is not None:
+        raise case.problem
+    sharp = read_volume(case.images[0])
+    image, affine = reorient(sharp.data.astype(np.float32, copy=False), sharp.affine, orientation)
+    thick, thick_affine = thick_scan(image, affine, low)
+    if noise:
+        deviation = noise * float(np.percentile(image, BRIGHT_PERCENTILE))
+        real, imaginary = rng.normal(0, deviation, (2, *thick.shape)).astype(np.float32)
+        thick = np.hypot(thick + real, imaginary)
+    turned, turned_affine = reorient(thick, thick_affine, axis_codes(sharp.affine))
+    write_volume(path, np.ascontiguousarray(turned), turned_affine, like=sharp.header)
