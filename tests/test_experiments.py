@@ -48,10 +48,23 @@ FRAMES = ("ankle_dynamic", "ankle_any", "ankle_reconstruction")
 SMALL_PATCHES = ["patches.sampler.size=[16,16]", "patches.min_correlation=0.2", "patches.validation_frames=1"]
 
 
+def sharpening(experiment: str) -> list[str]:
+    """Small networks on blocks of a coarse grid; slices are thick along the third prepared axis."""
+    spacing = "[2.5,2.5,null]" if experiment.startswith("ankle") else "[null,2.5,2.5]"
+    small = ["network.widths=[4,8]"] if "unet" in experiment else ["network.kernel=2", "discriminator.kernel=2"]
+    subjects = ["cohort.suffix=null", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
+    return [
+        *("patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0.1", f"prepare.spacing={spacing}"),
+        *([] if experiment.startswith("ankle") else ["structures=[talus]", *subjects, "cohort.split.test=[]"]),
+        *small,
+    ]
+
+
 def test_experiments_were_found():
     published = {"fcn", "unet", "resnet", "resnet_bottleneck", "monai_unet", "segresnet", "basicunet"}
     assert {f"ankle_static_{name}" for name in published} <= set(EXPERIMENTS)
     assert {"ankle_dynamic_unet", "ankle_any_unet", "ankle_noise2noise"} <= set(EXPERIMENTS)
+    assert {f"{part}_segsrgan" for part in ("brain", "cord", "ankle")} <= set(EXPERIMENTS)
     assert {f"ankle_reconstruction_{name}" for name in ("resnet", "unet", "fcn")} <= set(EXPERIMENTS)
 
 
@@ -69,7 +82,9 @@ def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, r
         "test=false",
         # half the resolution, so that whole volumes are validated quickly
         *(
-            ["prepare.spacing=[1.68,1.68,null]"]
+            sharpening(experiment)
+            if experiment.endswith("segsrgan") or experiment.startswith("brain")
+            else ["prepare.spacing=[1.68,1.68,null]"]
             if ankle
             else ["structures=[talus]", "cohort/split=hold_out_group", "cohort.split.test=equinus"]
         ),

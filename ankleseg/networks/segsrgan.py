@@ -47,7 +47,7 @@ def with_thickness(volume: Tensor, slice_thickness: Tensor | None, conditional: 
         raise ValueError("the network is conditional: it needs slice_thickness, in mm, of each sample")
     if slice_thickness.shape != volume.shape[:1]:
         raise ValueError(
-            f"slice_thickness has shape {tuple(slice_thickness.shape)}, but is one number for each of {len(volume)} samples"
+            f"slice_thickness has shape {tuple(slice_thickness.shape)}, but is one number for each of {len(volume)}"
         )
     constant = slice_thickness.to(volume).view(-1, 1, 1, 1, 1).expand(-1, -1, *volume.shape[2:])
     return torch.cat([volume, constant], dim=1)
@@ -78,7 +78,7 @@ class SegSRGANGenerator(nn.Module):
         out_channels: 1 sharp image, and 1 logit for a single structure, else of background and structures.
         kernel: channels at full resolution.
         residual: the sharp image is the input minus the first output; otherwise the first output itself.
-        conditional: a constant channel tells the slice thickness.
+        conditional: a constant channel tells the slice thickness, given as (B,) in mm.
         unet: with skip connections.
 
     Raises (when called):
@@ -112,7 +112,7 @@ class SegSRGANGenerator(nn.Module):
             self.before_skip = nn.ModuleList([ResidualBlock(k), ResidualBlock(2 * k)])
 
     def forward(
-        self, image: Float[Tensor, "batch channels x y z"], slice_thickness: Float[Tensor, "batch"] | None = None
+        self, image: Float[Tensor, "batch channels x y z"], slice_thickness: Tensor | None = None
     ) -> Float[Tensor, "batch outputs x y z"]:
         check_sides(image, self.divisor)
         if min(image.shape[2:]) < SHORTEST_SIDE:
@@ -152,7 +152,7 @@ class SegSRGANDiscriminator(nn.Module):
         in_channels: the sharp image and the probabilities.
         kernel: channels of the first convolution.
         patch: side of the patches in voxels.
-        conditional: a constant channel tells the slice thickness.
+        conditional: a constant channel tells the slice thickness, given as (B,) in mm.
 
     Raises:
         ValueError: ``patch`` is no multiple of 32; when called: a side does not divide by 32 or is shorter than the
@@ -179,7 +179,7 @@ class SegSRGANDiscriminator(nn.Module):
     def forward(
         self,
         image_and_segmentation: Float[Tensor, "batch channels x y z"],
-        slice_thickness: Float[Tensor, "batch"] | None = None,
+        slice_thickness: Tensor | None = None,
     ) -> Float[Tensor, "batch"]:
         maps = self._checked(image_and_segmentation, slice_thickness)
         for convolution in self.down:
@@ -189,7 +189,7 @@ class SegSRGANDiscriminator(nn.Module):
     def slope(
         self,
         image_and_segmentation: Float[Tensor, "batch channels x y z"],
-        slice_thickness: Float[Tensor, "batch"] | None = None,
+        slice_thickness: Tensor | None = None,
     ) -> Float[Tensor, "batch channels x y z"]:
         """The gradient of each sample's score to its image and segmentation, to be differentiated by the weights.
 
@@ -206,7 +206,7 @@ class SegSRGANDiscriminator(nn.Module):
                 maps = maps * steepness[-1]
             score = self.last(maps)
         slope = functional.conv_transpose3d(torch.full_like(score, 1 / score[0].numel()), self.last.weight)
-        weights = [convolution.weight for convolution in self.down]
+        weights = [convolution.get_parameter("weight") for convolution in self.down]
         for weight, steep in zip(reversed(weights), reversed(steepness), strict=True):
             slope = functional.conv_transpose3d(slope * steep, weight, stride=2, padding=1)
         return slope[:, : image_and_segmentation.shape[1]]

@@ -75,7 +75,7 @@ class ThinConvolution(Convolution):
     after a shift along x.
     """
 
-    def forward(self, x: Maps) -> Maps:
+    def forward(self, x: Maps) -> Float[Tensor, "batch outputs x y z"]:
         size, side, reach = self.kernel_size[0], x.shape[2], self.kernel_size[0] // 2
         planes = self.weight.movedim(2, 0).flatten(0, 1).unsqueeze(2)
         maps = functional.conv3d(functional.pad(x, [reach] * 4 + [0, 0], mode="reflect"), planes)
@@ -102,7 +102,7 @@ class DoublingConvolution(Convolution):
         sums = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
         self.register_buffer("sums", sums, persistent=False)
 
-    def forward(self, x: Maps) -> Maps:
+    def forward(self, x: Maps) -> Float[Tensor, "batch outputs 2*x 2*y 2*z"]:
         batch, _, *sides = x.shape
         weight = torch.einsum("aix,bjy,ckz,ntxyz->abcntijk", self.sums, self.sums, self.sums, self.weight)
         maps = functional.conv3d(functional.pad(x, [1] * 6, mode="replicate"), weight.flatten(0, 3))

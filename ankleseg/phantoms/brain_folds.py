@@ -97,17 +97,26 @@ def ended_sheet(beside: Array, below: Array) -> Array:
 def distance_inside(level: Array, spacing: float) -> Array:
     """Distance in mm from each voxel within a body to its surface; 0 outside.
 
+    The nearest voxel outside is found, and from there the foot of the perpendicular on the surface.
+
     Args:
         level: implicit function of the body, negative inside, and near its surface about a distance.
     """
     from scipy.ndimage import distance_transform_edt
 
     inside = level < 0
-    distance, nearest = distance_transform_edt(inside, sampling=spacing, return_indices=True)
-    found = distance.astype(np.float32)
-    # The nearest voxel outside lies a little beyond the surface.
-    found -= np.clip(level[tuple(nearest)], 0, spacing)
-    return np.where(inside, np.maximum(found, 0), 0)
+    nearest = distance_transform_edt(inside, sampling=spacing, return_distances=False, return_indices=True)
+    found = tuple(index[inside] for index in nearest)
+    slope = np.stack([component[found] for component in np.gradient(level, spacing)])
+    height = np.clip(level[found], 0, 2 * spacing) / np.maximum((slope**2).sum(0), 0.25)
+    offset = [
+        np.float32(spacing) * (here - there).astype(np.float32)
+        for here, there in zip(np.nonzero(inside), found, strict=True)
+    ]
+    squared = sum((apart + height * component) ** 2 for apart, component in zip(offset, slope, strict=True))
+    result = np.zeros(level.shape, np.float32)
+    result[inside] = np.sqrt(squared)
+    return result
 
 
 def _normals(depth: Array, spacing: float) -> Float[np.ndarray, "3 x y z"]:

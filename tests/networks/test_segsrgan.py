@@ -1,0 +1,417 @@
+"""What is particular to generator and discriminator of SegSRGAN."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ankleseg.networks import SegSRGANDiscriminator, SegSRGANGenerator, for_inference
+from ankleseg.networks.segsrgan_layers import Convolution, DoublingConvolution, InstanceNorm, ThinConvolution
+
+CONF = Path(__file__).parents[2] / "conf"
+KINDS = [{}, {"unet": True}, {"conditional": True}, {"unet": True, "conditional": True}]
+every_kind = pytest.mark.parametrize("settings", KINDS, ids=lambda settings: " ".join(settings) or "plain")
+
+
+def values(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """Scales and shifts unlike those of the start, which are 1 and 0."""
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * values(*parameter.shape, seed=number, dtype=parameter.dtype))
+    return network
+
+
+def small_generator(**settings) -> SegSRGANGenerator:
+    torch.manual_seed(0)
+    network = SegSRGANGenerator(**{"kernel": 4, "out_channels": 3} | settings)
+    trained(network)
+    return network
+
+
+def thickness(network: nn.Module, batch: int, millimetres: float = 3.0) -> tuple[Tensor, ...]:
+    """The second argument of the network's forward, where it takes one."""
+    return (torch.full((batch,), millimetres),) if network.conditional else ()
+
+
+def plain_layers(network: nn.Module) -> nn.Module:
+    """The layers as they are written in the publication."""
+
+    def padded(layer: nn.Conv3d, x: Tensor) -> Tensor:
+        pad = [layer.kernel_size[0] // 2] * 6
+        return functional.conv3d(functional.pad(x, pad, mode="reflect"), layer.weight, stride=layer.stride)
+
+    def doubled(layer: nn.Conv3d, x: Tensor) -> Tensor:
+        return padded(layer, functional.interpolate(x, scale_factor=2, mode="nearest"))
+
+    def norm(layer: InstanceNorm, x: Tensor) -> Tensor:
+        mean, deviation = x.mean((2, 3, 4), keepdim=True), x.std((2, 3, 4), correction=0, keepdim=True)
+        return (x - mean) / (deviation + 1e-7) * layer.weight.view(-1, 1, 1, 1) + layer.bias.view(-1, 1, 1, 1)
+
+    by_kind = {InstanceNorm: norm, Convolution: padded, ThinConvolution: padded, DoublingConvolution: doubled}
+    for module in network.modules():
+        if type(module) in by_kind:
+            module.forward = by_kind[type(module)].__get__(module)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "parameters", "arrays"),
+    [
+        (SegSRGANGenerator(), 1_483_664, 52),
+        (SegSRGANGenerator(conditional=True), 1_489_152, 52),
+        (SegSRGANGenerator(unet=True, kernel=28), 1_404_116, 34),
+        (SegSRGANGenerator(unet=True, kernel=28, conditional=True), 1_413_720, 34),
+        (SegSRGANGenerator(unet=True), 470_576, 34),
+        (SegSRGANGenerator(unet=True, conditional=True), 476_064, 34),
+        (SegSRGANDiscriminator(), 11_150_304, 11),
+        (SegSRGANDiscriminator(conditional=True), 11_152_352, 11),
+    ],
+)
+def test_published_parameter_counts(network, parameters, arrays):
+    assert (parameter_count(network), len(list(network.parameters()))) == (parameters, arrays)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "parameters"),
+    [
+        ("network/segsrgan", SegSRGANGenerator, 1_483_664),
+        ("network/segsrgan_unet", SegSRGANGenerator, 1_404_116),
+        ("discriminator/segsrgan", SegSRGANDiscriminator, 11_150_304),
+    ],
+)
+def test_the_configured_networks_are_the_published_ones(file, kind, parameters):
+    network = instantiate(OmegaConf.load(CONF / f"{file}.yaml"))
+    assert isinstance(network, kind)
+    assert parameter_count(network) == parameters
+
+
+# The layers
+
+
+def test_instance_norm_by_hand():
+    norm = InstanceNorm(1)
+    with torch.no_grad():
+        norm.weight.fill_(3.0)
+        norm.bias.fill_(10.0)
+    # Mean 4; squared differences 9, 1, 1, 9 of mean 5.
+    x = torch.tensor([1.0, 3.0, 5.0, 7.0], dtype=torch.float32).view(1, 1, 2, 2, 1)
+    expected = [10 + 3 * difference / (math.sqrt(5) + 1e-7) for difference in (-3, -1, 1, 3)]
+    torch.testing.assert_close(norm(x).flatten(), torch.tensor(expected))
+    torch.testing.assert_close(norm(x + 5).flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_instance_norm_adds_its_epsilon_to_the_deviation(in_place):
+    norm = InstanceNorm(2).double()
+    norm.in_place = in_place
+    signs = torch.tensor([1.0, -1.0] * 32, dtype=torch.float64).view(4, 4, 4)
+    x = torch.stack([1e-7 * signs, signs])[None]
+    # Deviations 1e-7 and 1: halved by an ε of 1e-7 beside the deviation, not by one beside the variance.
+    torch.testing.assert_close(norm(x.clone()), torch.stack([signs / 2, signs / (1 + 1e-7)])[None], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_constant_map_becomes_the_shift_and_has_a_gradient(in_place):
+    norm = trained(InstanceNorm(3))
+    norm.in_place = in_place
+    constant = torch.tensor([0.0, 0.3, -1e3]).view(1, 3, 1, 1, 1).expand(2, 3, 5, 6, 7).clone()
+    with torch.no_grad():
+        torch.testing.assert_close(norm(constant.clone()), norm.bias.view(1, 3, 1, 1, 1).expand(2, 3, 5, 6, 7))
+    if not in_place:
+        norm(constant.requires_grad_()).square().sum().backward()
+        assert torch.isfinite(constant.grad).all()
+
+
+def test_gradients_of_the_layers_are_those_of_differences():
+    torch.manual_seed(0)
+    for layer, channels in [
+        (InstanceNorm(2), 2),
+        (ThinConvolution(2, 3, size=7), 2),
+        (DoublingConvolution(2, 3), 2),
+        (Convolution(2, 2, stride=2), 2),
+    ]:
+        layer.double()
+        sides = (4, 5, 6)
+        x = values(2, channels, *sides, dtype=torch.float64).requires_grad_()
+        assert torch.autograd.gradcheck(layer, (x,), atol=1e-5, fast_mode=True)
+
+
+@pytest.mark.parametrize("sides", [(4, 4, 4), (5, 8, 6)])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(ThinConvolution, (3, 2, 7)), (ThinConvolution, (3, 5, 5)), (DoublingConvolution, (3, 2))],
+    ids=["thin 7", "thin 5", "doubling"],
+)
+def test_a_shorter_way_gives_the_published_values(kind, settings, sides):
+    layer = kind(*settings).double()
+    x = values(2, 3, *sides, dtype=torch.float64)
+    short = layer(x.requires_grad_())
+    short.square().sum().backward()
+    gradients = x.grad, layer.weight.grad
+    x.grad = layer.weight.grad = None
+    plain_layers(layer)
+    written = layer(x)
+    written.square().sum().backward()
+    torch.testing.assert_close(short, written)
+    torch.testing.assert_close(gradients, (x.grad, layer.weight.grad))
+
+
+def test_weights_start_as_published():
+    """LeCun's normal: variance 1 / fan-in; He's: 2 / fan-in; both cut at two deviations before the cut."""
+    torch.manual_seed(0)
+    for convolution in (module for module in SegSRGANGenerator().modules() if isinstance(module, nn.Conv3d)):
+        assert convolution.bias is None
+        assert_cut_normal(convolution.weight, variance=1 / convolution.weight[0].numel())
+    for convolution in SegSRGANDiscriminator(kernel=16).down:
+        assert not convolution.bias.any()
+        assert_cut_normal(convolution.weight, variance=2 / convolution.weight[0].numel())
+
+
+def assert_cut_normal(weight: Tensor, variance: float) -> None:
+    uncertainty = 4 / math.sqrt(weight.numel())
+    assert float(weight.detach().mean()) == pytest.approx(0, abs=uncertainty * math.sqrt(variance))
+    assert float(weight.detach().var()) == pytest.approx(variance, rel=uncertainty)
+    assert float(weight.detach().abs().max()) <= 2 * math.sqrt(variance) / 0.8796
+
+
+# The generator
+
+
+@every_kind
+def test_the_generator_computes_the_published_layers(settings):
+    network = small_generator(**settings).double()
+    image = values(2, 1, 12, 16, 8, dtype=torch.float64)
+    told = thickness(network, 2)
+    short = network(image, *told)
+    short.square().mean().backward()
+    gradients = [parameter.grad.clone() for parameter in network.parameters()]
+    network.zero_grad()
+    written = plain_layers(network)(image, *told)
+    written.square().mean().backward()
+    torch.testing.assert_close(short, written, rtol=1e-9, atol=1e-9)
+    for gradient, parameter in zip(gradients, network.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+@every_kind
+def test_the_generator_made_ready_to_predict_gives_the_same_values(settings):
+    network = small_generator(**settings)
+    ready = for_inference(network)
+    for shape in [(2, 1, 32, 16, 24), (1, 1, 8, 8, 8), (3, 1, 20, 12, 16)]:
+        image = values(*shape)
+        told = thickness(network, len(image))
+        before = image.clone()
+        with torch.inference_mode():
+            expected = plain_layers(small_generator(**settings))(image, *told)
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(ready(image, *told), expected, rtol=0, atol=1e-5 * scale)
+            torch.testing.assert_close(network(image, *told), expected, rtol=0, atol=1e-5 * scale)
+        assert torch.equal(image, before)
+    assert not any(module.in_place for module in network.modules() if isinstance(module, InstanceNorm))
+
+
+@pytest.mark.parametrize("unet", [False, True])
+def test_the_sharp_image_is_the_input_minus_the_first_output(unet):
+    with_residual, without = small_generator(unet=unet), small_generator(unet=unet, residual=False)
+    without.load_state_dict(with_residual.state_dict())
+    image = values(2, 1, 16, 8, 12)
+    with torch.inference_mode():
+        sharp, raw = with_residual(image), without(image)
+    torch.testing.assert_close(sharp[:, :1], image - raw[:, :1])
+    assert torch.equal(sharp[:, 1:], raw[:, 1:])
+
+
+def test_no_relu_after_the_sum_of_a_residual_block():
+    network = small_generator()
+    negative = -1 - values(1, 16, 6, 6, 6).abs()
+    with torch.no_grad():
+        for norm in (network.middle[0].residual[-1],):
+            norm.weight.zero_()
+            norm.bias.zero_()
+        assert torch.equal(network.middle[0](negative.clone()), negative)
+
+
+def test_the_thickness_is_an_input_of_its_own():
+    network = small_generator(conditional=True)
+    image = values(2, 1, 16, 16, 16)
+    with torch.inference_mode():
+        thin, thick = network(image, torch.tensor([1.0, 1.0])), network(image, torch.tensor([1.0, 4.0]))
+        assert torch.equal(thin[0], thick[0])
+        assert not torch.allclose(thin[1], thick[1])
+    # The residual is subtracted from the image, not from the thickness.
+    with torch.no_grad():
+        network.last.weight.zero_()
+        torch.testing.assert_close(network(image, torch.tensor([1.0, 4.0]))[:, :1], image)
+
+
+def test_the_unet_joins_what_is_enlarged_and_what_was_before():
+    network = small_generator(unet=True)
+    image = values(1, 1, 16, 16, 16)
+    assert network.up[1][0].in_channels == 4 * 4
+    assert network.last.in_channels == 2 * 4
+    with torch.no_grad():
+        reference = network(image)
+        weights = network.up[1][0].weight.clone()
+        for joined, weight in [("half", network.up[1][0].weight), ("full", network.last.weight)]:
+            kept = weight.clone()
+            half = weight.shape[1] // 2
+            weight[:, half:] = 0  # the enlarged map comes first, the skip second
+            assert not torch.allclose(network(image), reference), joined
+            weight.copy_(kept)
+            weight[:, :half] = 0
+            assert not torch.allclose(network(image), reference), joined
+            weight.copy_(kept)
+        assert torch.equal(weights, network.up[1][0].weight)
+    # Without the skip at full resolution's enlarged half, the head sees the image at full resolution alone.
+    with torch.no_grad():
+        network.last.weight[:, : network.last.in_channels // 2] = 0
+    network.zero_grad()
+    network(image).square().sum().backward()
+    assert not any(parameter.grad.any() for parameter in network.middle.parameters())
+    assert all(parameter.grad.any() for parameter in network.before_skip[0].parameters())
+
+
+@every_kind
+def test_gradients_reach_every_parameter_but_shifts_that_a_norm_takes_away(settings):
+    """The shift of a residual block's end is the same for all voxels: the norm of the next layer subtracts it."""
+    network = small_generator(**settings).double()
+    image, told = values(2, 1, 16, 16, 16, dtype=torch.float64), thickness(network, 2)
+    (network(image, *told) * values(2, 3, 16, 16, 16, seed=1, dtype=torch.float64)).sum().backward()
+    largest = {key: float(parameter.grad.abs().max()) for key, parameter in network.named_parameters()}
+    without = {key for key, gradient in largest.items() if gradient < 1e-9}
+    blocks = [key for key in largest if key.endswith("residual.4.bias")]
+    # Of the U-Net, the last convolution reads the block at full resolution directly.
+    assert without == {key for key in blocks if key != "before_skip.0.residual.4.bias"}
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 1, 16, 16, 18), "a side of 18 does not divide by 4: pad it to 20"),
+        ((1, 1, 16, 4, 16), "a side of 4 is too short: pad it to 8"),
+    ],
+)
+def test_a_wrong_side_is_named(shape, message):
+    with pytest.raises(ValueError, match=message):
+        small_generator()(torch.zeros(shape))
+
+
+def test_a_missing_or_wrong_thickness_is_named():
+    for network, shape in [
+        (small_generator(conditional=True), (2, 1, 8, 8, 8)),
+        (SegSRGANDiscriminator(kernel=2, patch=32, conditional=True), (2, 2, 32, 32, 32)),
+    ]:
+        with pytest.raises(ValueError, match="conditional: it needs slice_thickness, in mm, of each sample"):
+            network(torch.zeros(shape))
+        with pytest.raises(ValueError, match=r"slice_thickness has shape \(3,\), but is one number for each of 2"):
+            network(torch.zeros(shape), torch.ones(3))
+
+
+def test_training_in_bfloat16_follows_that_in_float32():
+    network = small_generator(kernel=8)
+    image = values(2, 1, 16, 16, 16)
+    exact = network(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(image)
+    rough.float().square().mean().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+    assert float((rough - exact).detach().square().mean().sqrt() / exact.std()) < 0.1
+
+
+# The discriminator
+
+
+def small_discriminator(**settings) -> SegSRGANDiscriminator:
+    torch.manual_seed(0)
+    network = SegSRGANDiscriminator(**{"kernel": 4, "patch": 32} | settings)
+    trained(network)
+    return network
+
+
+def test_each_layer_halves_and_the_last_covers_what_is_left():
+    network = small_discriminator(patch=64)
+    sides = []
+    for convolution in [*network.down, network.last]:
+        convolution.register_forward_hook(lambda _module, _input, output: sides.append(tuple(output.shape[1:])))
+    with torch.inference_mode():
+        scores = network(values(3, 2, 64, 64, 64))
+    assert [shape[1] for shape in sides] == [32, 16, 8, 4, 2, 1]
+    assert [shape[0] for shape in sides] == [4, 8, 16, 32, 64, 1]
+    assert scores.shape == (3,)
+
+
+def test_a_patch_of_64_gives_the_published_score():
+    """Published: the last map is reshaped to a number."""
+    network = small_discriminator(patch=64)
+    maps = image = values(2, 2, 64, 64, 64)
+    with torch.inference_mode():
+        for convolution in network.down:
+            maps = functional.leaky_relu(
+                functional.conv3d(maps, convolution.weight, convolution.bias, stride=2, padding=1), 0.01
+            )
+        expected = functional.conv3d(maps, network.last.weight).reshape(2)
+        torch.testing.assert_close(network(image), expected)
+
+
+@pytest.mark.parametrize(("patch", "kernel"), [(32, 1), (64, 2), (96, 2)])
+def test_other_patches_have_one_score_too(patch, kernel):
+    network = small_discriminator(patch=patch)
+    assert network.last.kernel_size == (kernel,) * 3
+    with torch.inference_mode():
+        assert network(values(2, 2, patch, patch, patch)).shape == (2,)
+        assert network(values(1, 2, patch, patch + 32, patch)).shape == (1,)
+
+
+def test_the_score_of_a_large_patch_is_a_mean():
+    network = small_discriminator(patch=32)
+    with torch.inference_mode():
+        for convolution in network.down:
+            convolution.bias.zero_()
+        image = torch.zeros(1, 2, 96, 32, 32)
+        image[:, :, 40:56] = values(1, 2, 16, 32, 32)
+        # Alone in the middle third, far enough from its ends not to reach into the others.
+        alone = network(image[:, :, 32:64])
+        torch.testing.assert_close(network(image), alone / 3, rtol=0.5, atol=0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"conditional": True}, {"patch": 64}, {"in_channels": 4}])
+def test_the_slope_is_the_gradient_of_the_score(settings):
+    network = small_discriminator(kernel=2, **settings).double()
+    channels, side = settings.get("in_channels", 2), settings.get("patch", 32)
+    image = values(2, channels, side, side, 64, dtype=torch.float64).requires_grad_()
+    told = thickness(network, 2)
+    (expected,) = torch.autograd.grad(network(image, *told).sum(), image, create_graph=True)
+    slope = network.slope(image, *told)
+    torch.testing.assert_close(slope, expected)
+
+    def penalty_gradients(slope: Tensor) -> list[Tensor]:
+        penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return torch.autograd.grad(penalty, list(network.parameters()), allow_unused=True, materialize_grads=True)
+
+    torch.testing.assert_close(penalty_gradients(slope), penalty_gradients(expected))
+
+
+def test_the_discriminator_names_a_wrong_patch_or_side():
+    for patch in (16, 48, 0):
+        with pytest.raises(ValueError, match=f"patch is {patch}, but is a multiple of 32"):
+            SegSRGANDiscriminator(patch=patch)
+    with pytest.raises(ValueError, match="a side of 48 does not divide by 32: pad it to 64"):
+        small_discriminator()(torch.zeros(1, 2, 32, 32, 48))
+    with pytest.raises(ValueError, match="a side of 32 is too short: the last kernel needs 64"):
+        small_discriminator(patch=64)(torch.zeros(1, 2, 64, 64, 32))
