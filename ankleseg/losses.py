@@ -244,15 +244,24 @@ class SharpSegmentation(nn.Module):
         return _charbonnier(values[:, :1] - target[:, :1]) + (1 - dice).mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], points: Images) -> Scalar:
-    """Mean over the samples of (‖∇ critic‖ − 1)², the gradient that of a sample's score (Gulrajani 2017).
+def slope_of(critic: Callable[[Tensor], Tensor], points: Images) -> Images:
+    """Gradient of each sample's score to the sample, (B, C, *spatial), to be differentiated by the critic's weights.
 
     Args:
         critic: from samples (B, C, *spatial) to scores (B,).
-        points: where its slope shall be 1, between real and made-up samples.
+        points: the samples.
     """
     points = points.detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return slope
+
+
+def gradient_penalty(slope: Images) -> Scalar:
+    """Mean over the samples of (‖slope‖ − 1)² (Gulrajani 2017).
+
+    Args:
+        slope: gradient of a critic's score to each sample, between real and made-up ones.
+    """
     return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1).square().mean()
 
 

@@ -103,13 +103,13 @@ class SegSRGANGenerator(nn.Module):
         k, joined = kernel, 2 if unet else 1
         self.first = norm_relu(Convolution(in_channels + conditional, k, size=7))
         self.down = nn.ModuleList([norm_relu(Convolution(n * k, 2 * n * k, stride=2)) for n in (1, 2)])
+        if unet:
+            self.before_skip = nn.ModuleList([ResidualBlock(k), ResidualBlock(2 * k)])
         self.middle = nn.Sequential(*[ResidualBlock(4 * k) for _ in range(1 if unet else RESIDUAL_BLOCKS)])
         self.up = nn.ModuleList(
             [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(joined * 2 * k, k))]
         )
         self.last = ThinConvolution(joined * k, out_channels, size=7)
-        if unet:
-            self.before_skip = nn.ModuleList([ResidualBlock(k), ResidualBlock(2 * k)])
 
     def forward(
         self, image: Float[Tensor, "batch channels x y z"], slice_thickness: Tensor | None = None

@@ -113,8 +113,7 @@ def write_ankle_cohort(
             ankle, scan = subject.ankle, subject.scan
             sequences = {task: subject.sequence(task, motion) for task in TASKS}
         else:
-            exam = ankle_exam(name, **drawn)
-            ankle, scan = exam.ankle, exam.take(**static)
+            ankle, scan = ankle_scan(name, **drawn, **static)
         return Subject(scan, {"group": ankle.group, "side": ankle.side, "age": f"{ankle.age:.1f}"}, sequences)
 
     return write_cohort(out, settings, ankle_names(subjects), make, workers)
@@ -149,11 +148,18 @@ def ankle_names(subjects: int) -> list[str]:
 
 
 def ankle_scan(
-    name: str, *, size: Size = "demo", seed: int = 0, side: Side | None = None, contrast: Contrast = "t1"
+    name: str,
+    *,
+    size: Size = "demo",
+    seed: int = 0,
+    side: Side | None = None,
+    contrast: Contrast = "t1",
+    repeats: int = 1,
+    snr: float | None = None,
 ) -> tuple[Ankle, Scan]:
-    """Draw one subject of a cohort and scan it; `name` is as in `ankle_names`."""
+    """Draw one subject of a cohort and scan it: `name` as in `ankle_names`, the rest as in `write_ankle_cohort`."""
     exam = ankle_exam(name, size=size, seed=seed, side=side, contrast=contrast)
-    return exam.ankle, exam.take()
+    return exam.ankle, exam.take(repeats, snr)
 
 
 def write_cohort(

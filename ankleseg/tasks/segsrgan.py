@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
-from ankleseg.losses import gradient_penalty
+from ankleseg.losses import gradient_penalty, slope_of
 from ankleseg.measures import overlap
 from ankleseg.measures.image_quality import psnr
 from ankleseg.networks import for_inference
@@ -118,7 +118,7 @@ class SegSRGAN(Task):
         with torch.autocast(made_up.device.type, enabled=False):  # the slope of a slope needs full precision
             full = torch.promote_types(made_up.dtype, torch.float32)
             between = torch.lerp(real.to(full), made_up.to(full), self._places(real).to(full))
-            penalty = gradient_penalty(lambda points: self._score(points, part), between)
+            penalty = gradient_penalty(self._slope(between, part))
         self._log(len(real), critic=self.gradient_penalty * penalty - told, distance=told, penalty=penalty)
         return self.gradient_penalty * penalty - told
 
@@ -159,10 +159,20 @@ class SegSRGAN(Task):
     def _score(self, values: Tensor, part: Mapping[str, Tensor]) -> Float[Tensor, " b"]:
         return self._told(self.discriminator, values, part)
 
+    def _slope(self, values: Tensor, part: Mapping[str, Tensor]) -> Tensor:
+        """Slope of the critic, by its own shorter way where it has one."""
+        slope: Any = getattr(self.discriminator, "slope", None)
+        if slope is None:
+            return slope_of(lambda points: self._score(points, part), values)
+        return slope(values, **self._condition(self.discriminator, part))
+
     def _told(self, network: nn.Module, values: Tensor, part: Mapping[str, Tensor]) -> Tensor:
         """Run a network, which is told the slice thickness where it is conditional on it."""
-        told = {"slice_thickness": part[keys.SLICE_THICKNESS]} if getattr(network, "conditional", False) else {}
-        return network(values, **told)
+        return network(values, **self._condition(network, part))
+
+    @staticmethod
+    def _condition(network: nn.Module, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"slice_thickness": part[keys.SLICE_THICKNESS]} if getattr(network, "conditional", False) else {}
 
     def _places(self, real: Tensor) -> Tensor:
         """Where between real and made up each sample's penalty is taken; several processes share one draw."""

@@ -15,8 +15,10 @@ from ankleseg.networks import required_divisor
 
 CONF = Path(__file__).parents[2] / "conf" / "network"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-OURS = {"fcn", "unet", "resnet", "resnet_bottleneck"}
+OURS = {"fcn", "unet", "resnet", "resnet_bottleneck", "reconstruction_resnet", "reconstruction_resnet_small"}
 MONAI = {"monai_unet", "segresnet", "basicunet"}
+AROUND_ANOTHER = {"unet_skip"}  # their settings are those of the network inside
+THREE_DIMENSIONAL = {"segsrgan", "segsrgan_unet"}  # with settings of their own: see test_segsrgan.py
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 every_network = pytest.mark.parametrize("name", NAMES)
@@ -27,11 +29,21 @@ every_network_of_ours = pytest.mark.parametrize("name", sorted(OURS))
 
 def build(name: str, seed: int = 0, **settings) -> nn.Module:
     torch.manual_seed(seed)
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **settings)
+    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **{"out_channels": 1} | settings)
 
 
 def batch(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sides_for(network: nn.Module, *sides: int) -> tuple[int, ...]:
+    """These two sides, and a third one for a network that is three-dimensional."""
+    volumetric = any(isinstance(module, nn.Conv3d) for module in network.modules())
+    return (*sides, 16) if volumetric else sides
+
+
+def image_for(network: nn.Module, batch_size: int, channels: int, *sides: int) -> torch.Tensor:
+    return batch(batch_size, channels, *sides_for(network, *sides))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -45,7 +57,7 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def test_the_suite_sees_every_network():
-    assert set(NAMES) == OURS | MONAI
+    assert set(NAMES) == OURS | MONAI | AROUND_ANOTHER | THREE_DIMENSIONAL
 
 
 @pytest.mark.parametrize(
@@ -55,6 +67,7 @@ def test_the_suite_sees_every_network():
         ("unet", 1_179_569, 2_912),
         ("resnet", 8_161_729, 9_856),
         ("resnet_bottleneck", 8_535_489, 30_592),
+        ("reconstruction_resnet", 8_198_593, 9_856),
     ],
 )
 def test_published_parameter_counts(name, parameters, running_statistics):
@@ -71,8 +84,8 @@ def test_networks_of_monai_are_about_as_large_as_the_published_unet(name):
 @pytest.mark.parametrize("sides", [(32, 32), (48, 80), (96, 32)])
 def test_logits_have_the_sides_of_the_image(network, sides):
     with torch.inference_mode():
-        logits = network(batch(2, 1, *sides))
-    assert logits.shape == (2, 1, *sides)
+        logits = network(image_for(network, 2, 1, *sides))
+    assert logits.shape == (2, 1, *sides_for(network, *sides))
     assert logits.dtype == torch.float32
     assert torch.isfinite(logits).all()
 
@@ -81,29 +94,31 @@ def test_logits_have_the_sides_of_the_image(network, sides):
 def test_channels_in_and_out_are_settings(name):
     network = build(name, in_channels=2, out_channels=4).eval()
     with torch.inference_mode():
-        assert network(batch(1, 2, 32, 48)).shape == (1, 4, 32, 48)
+        assert network(image_for(network, 1, 2, 32, 48)).shape == (1, 4, *sides_for(network, 32, 48))
 
 
 def test_multiples_of_the_divisor_are_enough(network):
     divisor = required_divisor(network)
     for sides in [(2 * divisor, 3 * divisor), (5 * divisor, 2 * divisor)]:
         with torch.inference_mode():
-            assert network(batch(1, 1, *sides)).shape[2:] == sides
+            assert network(image_for(network, 1, 1, *sides)).shape[2:] == sides_for(network, *sides)
 
 
 def test_outputs_are_logits_on_both_sides_of_zero(network):
     """A sigmoid or softmax inside the network would leave no negative value for any input and bias."""
     copies = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.inference_mode():
-        image = 10 * batch(1, 1, 32, 32)
+        image = 10 * image_for(network, 1, 1, 32, 32)
         logits = network(image)
-        list(network.parameters())[-1].sub_(logits.mean())
+        last = list(network.parameters())[-1]
+        if last.ndim == 1:
+            last.sub_(logits.mean())
         centred = network(image)
         network.load_state_dict(copies)
     assert centred.min() < 0 < centred.max()
 
 
-@every_network
+@pytest.mark.parametrize("name", sorted(set(NAMES) - THREE_DIMENSIONAL))
 def test_gradients_reach_every_parameter(name):
     # In eval mode: in training the norm layers cancel the biases of the convolutions before them.
     network = build(name).eval()
@@ -118,7 +133,8 @@ def test_gradients_reach_every_parameter(name):
 @every_network
 def test_a_small_step_down_the_gradient_lowers_the_loss(name):
     network = build(name).train()
-    image, label = batch(2, 1, 32, 32), (batch(2, 1, 32, 32, seed=1) > 0).float()
+    sides = sides_for(network, 32, 32)
+    image, label = batch(2, 1, *sides), (batch(2, 1, *sides, seed=1) > 0).float()
     loss = nn.functional.binary_cross_entropy_with_logits(network(image), label)
     loss.backward()
     with torch.no_grad():
@@ -131,12 +147,12 @@ def test_a_small_step_down_the_gradient_lowers_the_loss(name):
 
 def test_evaluation_repeats_itself(network):
     with torch.inference_mode():
-        image = batch(2, 1, 32, 32)
+        image = image_for(network, 2, 1, 32, 32)
         assert torch.equal(network(image), network(image))
 
 
 def test_a_sample_does_not_depend_on_its_batch_in_evaluation(network):
-    image = batch(3, 1, 32, 32)
+    image = image_for(network, 3, 1, 32, 32)
     with torch.inference_mode():
         together = network(image)
         alone = torch.cat([network(sample[None]) for sample in image])
@@ -147,12 +163,12 @@ def test_a_sample_does_not_depend_on_its_batch_in_evaluation(network):
 def test_batch_norm_learns_in_training_and_rests_in_evaluation(name):
     network = build(name)
     norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
-    assert bool(norms) == (name != "segresnet")
+    assert bool(norms) == (name not in {"segresnet", *THREE_DIMENSIONAL})
 
     def statistics() -> list[torch.Tensor]:
         return [value.clone() for norm in norms for value in (norm.running_mean, norm.running_var)]
 
-    image = batch(2, 1, 32, 32)
+    image = image_for(network, 2, 1, 32, 32)
     before = statistics()
     with torch.inference_mode():
         network.eval()(image)
@@ -165,14 +181,14 @@ def test_batch_norm_learns_in_training_and_rests_in_evaluation(name):
 @every_network
 def test_weights_survive_a_file_of_plain_tensors(name):
     trained = build(name).train()
-    trained(batch(2, 1, 32, 32))
+    trained(image_for(trained, 2, 1, 32, 32))
     file = io.BytesIO()
     torch.save(trained.state_dict(), file)
     file.seek(0)
     reloaded = build(name, seed=1)
     reloaded.load_state_dict(torch.load(file, weights_only=True))
     with torch.inference_mode():
-        image = batch(1, 1, 32, 32)
+        image = image_for(trained, 1, 1, 32, 32)
         assert torch.equal(trained.eval()(image), reloaded.eval()(image))
 
 
@@ -186,21 +202,23 @@ def test_same_seed_same_weights(name):
 
 @every_network
 def test_three_dimensions(name):
-    network = build(name, spatial_dims=3, out_channels=2).eval()
+    dimensions = {} if name in THREE_DIMENSIONAL else {"spatial_dims": 3}
+    settings = {"network": dimensions} if name in AROUND_ANOTHER else dimensions
+    network = build(name, out_channels=2, **settings).eval()
     with torch.inference_mode():
         logits = network(batch(1, 1, 16, 32, 16))
     assert logits.shape == (1, 2, 16, 32, 16)
     assert torch.isfinite(logits).all()
 
 
-@every_network_of_ours
+@pytest.mark.parametrize("name", sorted(set(NAMES) - MONAI))
 def test_a_wrong_side_is_named_with_its_divisor(name):
     network = build(name)
     if network.divisor == 1:
         assert network(batch(1, 1, 17, 23)).shape[2:] == (17, 23)
         return
     with pytest.raises(ValueError, match=rf"a side of 33 does not divide by {network.divisor}: pad it to \d+"):
-        network(batch(1, 1, 32, 33))
+        network(image_for(network, 1, 1, 32, 33))
 
 
 @every_network_of_ours

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 
 from ankleseg.networks import FCN, ResNet, UNet, required_divisor
@@ -116,9 +120,59 @@ def test_resnet_gives_the_logits_of_the_published_order(block):
     ("settings", "message"),
     [
         ({"block": "dense"}, "block is 'dense', but may be one of basic, bottleneck"),
+        ({"stem_size": 4}, "stem_size is 4, but the side of a kernel is odd"),
+        ({"stem_convolutions": 0}, "stem_convolutions is 0, but a stem has at least one"),
         ({"depths": [3, 4]}, r"depths are \[3, 4\], but each of the 3 levels needs at least one block"),
     ],
 )
 def test_resnet_names_a_wrong_setting(settings, message):
     with pytest.raises(ValueError, match=message):
         ResNet(**settings)
+
+
+def test_the_network_for_reconstruction_has_one_norm_after_two_convolutions():
+    network = ResNet(stem_convolutions=2)
+    assert kernel_sizes(network, "stem") == [(1, 64, 3), (64, 64, 3)]
+    assert all(module.bias is None for module in network.stem if isinstance(module, nn.Conv2d))
+    norms = [module for module in network.stem if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 2
+    assert norms[0] is norms[1]
+    # Each use takes its share in the running statistics.
+    network.train()(torch.randn(2, 1, 16, 16))
+    assert norms[0].num_batches_tracked == 2
+
+
+def test_the_shared_norm_stays_shared_through_a_file_of_weights():
+    torch.manual_seed(0)
+    written, read = ResNet(stem_convolutions=2, depths=[1, 1, 1]), ResNet(stem_convolutions=2, depths=[1, 1, 1])
+    image = torch.randn(2, 1, 16, 16)
+    written.train()(image)
+    read.load_state_dict(written.state_dict())
+    assert read.stem[1] is read.stem[4]
+    with torch.inference_mode():
+        assert torch.equal(read.eval()(image), written.eval()(image))
+
+
+def test_the_network_for_reconstruction_ends_linearly():
+    """Twice the weights of its last layer are twice its intensities: no sigmoid follows."""
+    torch.manual_seed(0)
+    network = ResNet(stem_convolutions=2, depths=[1, 1, 1]).eval()
+    image = torch.randn(1, 1, 16, 16)
+    with torch.inference_mode():
+        once = network(image)
+        for parameter in network.head.parameters():
+            parameter.mul_(2)
+        torch.testing.assert_close(network(image), 2 * once)
+
+
+@pytest.mark.parametrize("size", [3, 9])
+def test_the_first_kernel_widens_what_a_pixel_sees(size):
+    torch.manual_seed(0)
+    network = ResNet(stem_size=size, widths=[4, 8], depths=[1, 1])
+    assert kernel_sizes(network, "stem") == [(1, 4, size)]
+    assert receptive_field(network, 64) == receptive_field(ResNet(widths=[4, 8], depths=[1, 1]), 64) + size - 3
+
+
+def test_the_small_network_for_reconstruction_has_at_most_three_million_parameters():
+    node = OmegaConf.load(Path(__file__).parents[2] / "conf" / "network" / "reconstruction_resnet_small.yaml")
+    assert sum(parameter.numel() for parameter in instantiate(node).parameters()) == 2_815_681
