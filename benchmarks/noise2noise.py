@@ -30,7 +30,6 @@ from ankleseg.predict import Model, WholeVolume, load_model
 from ankleseg.prepare import Otsu
 from ankleseg.train import main as train
 from ankleseg.volumes import read_volume
-from ankleseg.volumes.geometry import bounding_box
 
 TARGETS = {"noisy": "Noise2Noise", "clean": "trained on clean scans"}
 STRENGTHS = (0.6, 0.8, 1.0, 1.2, 1.5)  # of non-local means, in estimated standard deviations of the noise
@@ -87,16 +86,23 @@ def best_means(case: Case) -> Callable[[Case], np.ndarray]:
 
 def non_local_means(case: Case, flat: bool, strength: float) -> np.ndarray:
     """The first run of a case after non-local means, slice by slice or in three dimensions."""
-    from skimage.restoration import denoise_nl_means, estimate_sigma
+    from skimage.restoration import denoise_nl_means
 
     image = read_volume(case.images[0]).data
-    foot = image[bounding_box(Otsu()(image))]  # air would hide how strong the noise is
-    sigma = float(np.mean([estimate_sigma(foot[:, :, index]) for index in range(foot.shape[2])]))
+    sigma = deviation_of_noise(image, Otsu()(image))
     settings: dict[str, Any] = {"h": strength * sigma, "sigma": sigma, "patch_size": 5, "fast_mode": True}
     if not flat:
         return denoise_nl_means(image, patch_distance=4, **settings)
     slices = [denoise_nl_means(image[:, :, index], patch_distance=7, **settings) for index in range(image.shape[2])]
     return np.stack(slices, axis=-1)
+
+
+def deviation_of_noise(image: np.ndarray, foot: np.ndarray) -> float:
+    """Standard deviation of the noise: median of what second differences leave of the slices (after Immerkær 1996)."""
+    from scipy.ndimage import convolve
+
+    mask = np.outer((1, -2, 1), (1, -2, 1))[:, :, None]  # of norm 6
+    return float(np.median(np.abs(convolve(image, mask)[foot])) / (0.6745 * 6))
 
 
 def scores(case: Case, clean_up: Callable[[Case], np.ndarray]) -> dict[str, float]:

@@ -24,9 +24,10 @@ def for_inference(network: nn.Module) -> nn.Module:
 
     A batch norm that directly follows a convolution within ``nn.Sequential`` is folded into its weights, and the
     weights of two-dimensional convolutions are laid channels last; together this made the published U-Net 1.5 to 2
-    times as fast. Where nothing can be folded (other norms, other containers, hooks) the copy computes as the network
-    itself does in eval mode. The copy is for prediction alone: its parameters are not those of the network, which stays
-    as it is. A network must not reach into such a container for the output of the convolution alone.
+    times as fast. The instance norms of SegSRGAN write over their input, which spares memory. Where nothing can be
+    folded (other norms, other containers, hooks) the copy computes as the network itself does in eval mode. The copy is
+    for prediction alone: its parameters are not those of the network, which stays as it is. A network must not reach
+    into such a container for the output of the convolution alone.
     """
     ready = copy.deepcopy(network).eval()
     with torch.no_grad():

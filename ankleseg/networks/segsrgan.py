@@ -68,10 +68,10 @@ class SegSRGANGenerator(nn.Module):
     With ``unet`` (1,404,116 parameters for kernel 28) there is one residual block at each of the three resolutions on
     the way down; on the way up each enlarged map, convolved to 2k and k, is joined by the map of the way down.
 
-    Source: Delannoy 2020 and its code, koopa31/SegSRGAN. Its drawings show 7³ convolutions around the enlargements and
-    norm and ReLU after the last one; the code has 3³ and neither, and so is it here. Its help speaks of a sum of image
-    and residual; the code subtracts. In its released U-Net the last convolution takes the wrong map; here it is wired
-    as in the code of the comparison for the article.
+    Source: Delannoy 2020 and its code, koopa31/SegSRGAN. Its drawings show 7³ convolutions on the ways down and up,
+    and norm and ReLU after the last one; the code has 3³ and neither, and so is it here. Its help speaks of a sum of
+    image and residual; the code subtracts. In its released U-Net the last convolution takes the wrong map; here it is
+    wired as in the code of the comparison for the article.
 
     Args:
         in_channels: image channels; the first is the one that is sharpened.

@@ -10,7 +10,6 @@ from ankleseg.phantoms.brain import AGE_GROUPS, Age, draw_brain
 from ankleseg.phantoms.brain_exam import BrainScans, brain_exam, brain_generators
 from ankleseg.phantoms.brain_labels import BrainLabels
 from ankleseg.phantoms.brain_protocol import (
-    BRAIN_PROTOCOLS,
     BrainContrast,
     ThickSlices,
     as_thick,
@@ -91,4 +90,4 @@ def brain_scans(
     grid = brain_grid(size, age, generators["field"])
     exam = brain_exam(grid, age, brain.scale, generators)
     row = {"age": f"{brain.age:.1f}", "age_unit": AGE_GROUPS[age].unit}
-    return exam.take(BrainLabels(brain, grid), contrast, BRAIN_PROTOCOLS[size].samples, thick, row)
+    return exam.take(BrainLabels(brain, grid), contrast, thick, row)

@@ -87,7 +87,6 @@ class BrainExam:
         self,
         labels: LabelSource,
         contrast: BrainContrast,
-        samples: int,
         thick: ThickSlices | None,
         row: Mapping[str, Any],
     ) -> BrainScans:
@@ -96,7 +95,6 @@ class BrainExam:
         Args:
             labels: what lies where.
             contrast: of the isotropic scans.
-            samples: planes of samples in a voxel of theirs.
             thick: how the thick scans are taken.
             row: of ``participants.tsv``.
         """
@@ -106,7 +104,7 @@ class BrainExam:
         cut: list[Volume] = []
         for kind, table in tables.items():
             rng = self.generators[kind]
-            scanner = isotropic_scanner(samples, contrast, rng)
+            scanner = isotropic_scanner(contrast, rng)
             structures = () if images else tuple(members.values())
             image, masks = scan(labels, table, self.grid, scanner, rng, structures, self.textures)
             images[kind] = Volume(as_stored(image), self.grid.affine)

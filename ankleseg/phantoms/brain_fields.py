@@ -106,6 +106,8 @@ def _constant_sulci(points: np.ndarray) -> np.ndarray:
 
 def cortex(brain: Brain, outline: Outlines, coarse: HeadGrid, fine: HeadGrid) -> tuple[np.ndarray, np.ndarray]:
     """Distances to the outer and the inner surface of the cortex, on the fine grid."""
+    from scipy.ndimage import gaussian_filter
+
     hemispheres, depth, core, unfolded, pattern = (
         coarse.onto(values, fine)
         for values in (outline.hemispheres, outline.depth, outline.core, outline.unfolded, outline.pattern)
@@ -120,10 +122,7 @@ def cortex(brain: Brain, outline: Outlines, coarse: HeadGrid, fine: HeadGrid) ->
     outer = smooth_maximum(hemispheres, -sulci, 1.0)
     within = distance_inside(np.minimum(outer, core), fine.spacing)
     thickness = brain.thickness + coarse.onto(coarse.evaluate(brain.thickness_variation), fine)
-    from scipy.ndimage import gaussian_filter
-
-    inner = thickness - gaussian_filter(within, 0.6)
-    return outer, inner
+    return outer, thickness - gaussian_filter(within, 0.6)
 
 
 def sylvian_fissure(points: np.ndarray, width: float) -> np.ndarray:

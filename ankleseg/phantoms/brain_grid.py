@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.phantoms.brain import Brain
-from ankleseg.phantoms.grid import Field, FieldReader, Grid
+from ankleseg.phantoms.grid import FAR, Field, FieldReader, Grid
 from ankleseg.volumes.poses import translation
 
 PADDING = (5, 2)  # nodes of a first and of a finer grid beyond the field of view
@@ -70,6 +70,35 @@ class HeadGrid:
         high = np.minimum(np.ceil(places.max(0)) + 1, other.shape).astype(int)
         first, second, third = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
         return first, second, third
+
+
+class ObliqueReader:
+    """Reads a field linearly on a grid whose axes are oblique to its own; elsewhere it is far outside.
+
+    Args:
+        field: values on a part of `own`.
+        own: the grid of the field.
+        other: where it is read, some planes at once as by `FieldReader`.
+    """
+
+    def __init__(self, field: Field, own: Grid, other: Grid) -> None:
+        self._values = field.values
+        self._own_from_other = translation(-field.start) @ np.linalg.inv(own.affine) @ other.affine
+        self._sides = other.shape[:2]
+
+    def block(self, planes: range) -> tuple[tuple[slice, slice, slice], np.ndarray] | None:
+        """Values (rows, planes, columns) and the part of the other grid that they cover, which is all of it."""
+        from scipy.ndimage import map_coordinates
+
+        if not self._values.size:
+            return None
+        rows, columns = (np.arange(side) for side in self._sides)
+        places = [
+            row[0] * rows[:, None, None] + row[1] * columns + row[2] * np.array(planes)[:, None] + row[3]
+            for row in self._own_from_other[:3]
+        ]
+        everywhere = (slice(None), slice(None), slice(None))
+        return everywhere, map_coordinates(self._values, places, order=1, mode="constant", cval=FAR)
 
 
 def small_part(function: Function, coarse: HeadGrid, fine: HeadGrid, grow: float = 0.0) -> Field:

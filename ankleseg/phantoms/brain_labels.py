@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import UInt8
 
 from ankleseg.phantoms import brain_template as template
 from ankleseg.phantoms.brain import Brain
 from ankleseg.phantoms.brain_fields import cerebellum, cortex, outlines
-from ankleseg.phantoms.brain_grid import HeadGrid, small_part
-from ankleseg.phantoms.brain_tissues import SIDED, TISSUES_A_SIDE, BrainTissue, Hemisphere
+from ankleseg.phantoms.brain_grid import Function, HeadGrid, ObliqueReader, small_part
+from ankleseg.phantoms.brain_tissues import SIDED, TISSUES_A_SIDE, BrainTissue, Hemisphere, brain_label
 from ankleseg.phantoms.grid import Field, FieldReader, Grid, trimmed
 
 # mm of a newborn's head
@@ -18,25 +20,58 @@ NUCLEI_SPACING = 0.9
 CORTEX_SPACING = 0.6
 PLANES_AT_ONCE = 16  # painted together, to bound the memory
 
+# added to a label on either side of the midplane
+LEFT, RIGHT = (
+    np.array([brain_label(0, side) if tissue in SIDED else 0 for tissue in range(TISSUES_A_SIDE)], np.uint8)
+    for side in (Hemisphere.LEFT, Hemisphere.RIGHT)
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A field that is painted where it is negative.
+
+    Attributes:
+        tissue: what is painted.
+        field: values on a part of `grid`.
+        grid: where they lie.
+    """
+
+    tissue: BrainTissue
+    field: Field
+    grid: Grid
+
 
 class BrainLabels:
-    """Labels of a head at the voxel centres of any grid that lies along `grid` (a `LabelSource` of the scanner).
+    """Labels of a head at the voxel centres of any grid (a `LabelSource` of the scanner).
+
+    The head is evaluated once, on grids along `field_of_view`; it is read from them cubically, or linearly by a grid
+    that is oblique to them. Beyond the field of view there is air.
 
     Args:
         brain: the subject.
-        grid: field of view.
+        field_of_view: what is evaluated.
     """
 
-    def __init__(self, brain: Brain, grid: Grid) -> None:
-        self._layers, self._midline = _layers(brain, grid)
+    def __init__(self, brain: Brain, field_of_view: Grid) -> None:
+        self._field_of_view = field_of_view
+        self._layers, self._midline = _layers(brain, field_of_view)
 
     def __call__(self, grid: Grid) -> UInt8[np.ndarray, "x y z"]:
-        readers = [(np.uint8(tissue), FieldReader(field, own, grid)) for tissue, field, own in self._layers]
-        middle = FieldReader(self._midline[0], self._midline[1], grid)
+        own_from_grid = np.linalg.inv(self._field_of_view.affine) @ grid.affine
+        along = np.abs(own_from_grid[:3, :3])
+        order = along.argmax(1)  # axis of the grid along each axis of the field of view
+        if sorted(order) != [0, 1, 2] or np.sort(along, 0)[1].max() > 1e-5 * along.max():
+            return self._painted(grid, ObliqueReader)
+        first, second, third = (grid.shape[axis] for axis in order)
+        lying = Grid((first, second, third), grid.affine[:, [*order, 3]])
+        return np.transpose(self._painted(lying, FieldReader), np.argsort(order))
+
+    def _painted(self, grid: Grid, reading: type[FieldReader] | type[ObliqueReader]) -> np.ndarray:
+        readers = [(np.uint8(layer.tissue), reading(layer.field, layer.grid, grid)) for layer in self._layers]
+        middle = reading(self._midline.field, self._midline.grid, grid)
         rows, columns, count = grid.shape
         labels = np.zeros((rows, count, columns), np.uint8)
-        sides = np.zeros(TISSUES_A_SIDE, np.uint8)
-        sides[sorted(SIDED)] = TISSUES_A_SIDE
         for start in range(0, count, PLANES_AT_ONCE):
             planes = range(start, min(start + PLANES_AT_ONCE, count))
             slab = labels[:, planes.start : planes.stop]
@@ -48,9 +83,7 @@ class BrainLabels:
             found = middle.block(planes)
             if found is not None:
                 part, distances = found
-                slab[part] += sides[slab[part]] * np.where(
-                    distances < 0, np.uint8(Hemisphere.LEFT), np.uint8(Hemisphere.RIGHT)
-                )
+                slab[part] += np.where(distances < 0, LEFT[slab[part]], RIGHT[slab[part]])
         return np.moveaxis(labels, 1, 2)
 
 
@@ -58,19 +91,18 @@ def _whole(values: np.ndarray) -> Field:
     return Field(np.ascontiguousarray(values, np.float32), np.zeros(3, int))
 
 
-def _layers(brain: Brain, grid: Grid) -> tuple[list[tuple[int, Field, Grid]], tuple[Field, Grid]]:
-    """Fields in the order they are painted, each with its tissue and grid, and the distance from the midplane."""
+def _layers(brain: Brain, grid: Grid) -> tuple[list[Layer], Layer]:
+    """Fields in the order they are painted; and the distance to the right of the midplane."""
     coarse = HeadGrid(brain, grid, OUTLINE_SPACING)
     outline = outlines(brain, coarse)
     nuclei = HeadGrid(brain, grid, NUCLEI_SPACING, coarse)
     fine = HeadGrid(brain, grid, CORTEX_SPACING, coarse, around=outline.brain < coarse.spacing)
-    layers: list[tuple[int, Field, Grid]] = []
-    midline = _whole(coarse.points[0])
+    layers: list[Layer] = []
 
     def paint(tissue: BrainTissue, field: Field, own: HeadGrid = coarse) -> None:
-        layers.append((tissue, trimmed(field), own.grid))
+        layers.append(Layer(tissue, trimmed(field), own.grid))
 
-    def paint_small(tissue: BrainTissue, function, grow: float = 0.0) -> None:
+    def paint_small(tissue: BrainTissue, function: Function, grow: float = 0.0) -> None:
         paint(tissue, small_part(function, coarse, nuclei, grow), nuclei)
 
     skin, bone, cavity = outline.skin, outline.bone, outline.cavity
@@ -106,4 +138,4 @@ def _layers(brain: Brain, grid: Grid) -> tuple[list[tuple[int, Field, Grid]], tu
     paint_small(BrainTissue.BRAINSTEM, template.brainstem)
     paint_small(BrainTissue.VENTRICLE, template.third_ventricle)
     paint_small(BrainTissue.VENTRICLE, template.fourth_ventricle)
-    return layers, (midline, coarse.grid)
+    return layers, Layer(BrainTissue.AIR, _whole(coarse.points[0]), coarse.grid)

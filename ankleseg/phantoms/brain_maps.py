@@ -20,7 +20,6 @@ from ankleseg.volumes.poses import translation
 
 MARGIN = 4.0  # mm of air around the head
 NEWBORN = 230_000.0  # mm³ of cortex and white matter
-SAMPLES = 2  # planes of samples in an isotropic voxel
 
 _BOTH_SIDES = {
     BrainTissue.WHITE_MATTER: ((2, 25, 78), (41, 57, 79)),  # 25, 57, 78, 79: lesions and hypointensities of it
@@ -93,7 +92,7 @@ def image_brain_labels(
     source = _source(labels if isinstance(labels, Volume) else read_volume(labels), table)
     generators = brain_generators(name, seed)
     exam = brain_exam(_grid_around(source, spacing), age, _scale(source), generators)
-    return exam.take(source, contrast, SAMPLES, thick, {"age": age})
+    return exam.take(source, contrast, thick, {"age": age})
 
 
 def _source(volume: Volume, table: Mapping[int, int]) -> LabelArray:

@@ -23,18 +23,7 @@ BELOW = 2.0  # the middle of the field lies below that of the brain
 SAMPLE = 0.25  # of a slice, largest distance of the planes of samples
 
 
-@dataclass(frozen=True)
-class IsotropicProtocol:
-    """Voxel of an isotropic scan in mm of a newborn's head, and the planes of samples in it."""
-
-    spacing: float
-    samples: int
-
-
-BRAIN_PROTOCOLS: Mapping[str, IsotropicProtocol] = {
-    "full": IsotropicProtocol(0.5, 2),
-    "demo": IsotropicProtocol(1.0, 3),
-}
+BRAIN_VOXELS = {"full": 0.5, "demo": 1.0}  # sides of isotropic voxels
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,7 @@ def check_brain_settings(size: str, age: str, contrast: str, subjects: int) -> N
         ConfigError: an unknown size, age or contrast, or no subject.
     """
     for what, value, known in (
-        ("size", size, BRAIN_PROTOCOLS),
+        ("size", size, BRAIN_VOXELS),
         ("age", age, AGE_GROUPS),
         ("contrast", contrast, get_args(BrainContrast)),
     ):
@@ -121,7 +110,7 @@ def check_brain_settings(size: str, age: str, contrast: str, subjects: int) -> N
 def brain_grid(size: Size, age: Age, rng: np.random.Generator) -> Grid:
     """A field of view about the head, tilted by some degrees; the same for both sizes."""
     scale = AGE_GROUPS[age].scale
-    spacing = BRAIN_PROTOCOLS[size].spacing * scale
+    spacing = BRAIN_VOXELS[size] * scale
     turn = np.eye(4)
     for axis, angle in zip(np.eye(3), np.clip(rng.normal(0, 2.0, 3), -4, 4), strict=True):
         turn = turn @ rotation_about(axis, angle)
@@ -133,14 +122,18 @@ def brain_grid(size: Size, age: Age, rng: np.random.Generator) -> Grid:
     return Grid((first, second, third), affine)
 
 
-def isotropic_scanner(samples: int, contrast: BrainContrast, rng: np.random.Generator) -> Scanner:
-    """Draw the settings of an isotropic scan with so many planes of samples in a voxel; random contrasts vary more."""
+def isotropic_scanner(contrast: BrainContrast, rng: np.random.Generator) -> Scanner:
+    """Draw the settings of an isotropic scan; with random contrast they vary more.
+
+    A voxel has nine samples, at nine depths: of an odd number no two structures can both have half.
+    """
     random = contrast == "random"
     return Scanner(
         snr=float(np.exp(rng.uniform(np.log(8), np.log(60)))) if random else float(rng.uniform(22, 34)),
         bias=float(rng.uniform(0, 0.35)) if random else float(rng.uniform(0.04, 0.12)),
         profile="box",
-        through_plane=samples,
+        in_plane=3,
+        through_plane=1,
     )
 
 

@@ -96,6 +96,32 @@ class TestBids:
         ):
             load_cohort(root, suffix="PDw")
 
+    def test_an_acquisition_is_taken_only_where_it_is_asked_for(self, touch):
+        root = bids(touch, subjects=("sub-C01",))
+        touch("sub-C01/anat/sub-C01_acq-thick_T1w.nii.gz")
+        touch("sub-C01/anat/sub-C01_acq-thick_T2w.nii.gz")
+
+        def taken(**asked: str) -> str:
+            return load_cohort(root, **asked).cases[0].images[0].name.removeprefix("sub-C01_").removesuffix(".nii.gz")
+
+        assert (taken(), taken(suffix="T1w")) == ("T1w", "T1w")
+        assert (taken(acquisition="thick"), taken(suffix="T2w")) == ("acq-thick_T1w", "acq-thick_T2w")
+        with pytest.raises(CohortError, match="holds 0 acq-te1 T1w images where one is needed"):
+            load_cohort(root, acquisition="te1")
+
+    def test_two_acquisitions_and_no_plain_image_are_not_guessed_between(self, touch):
+        touch("sub-01/anat/sub-01_acq-te1_T2w.nii.gz")
+        root = touch("sub-01/anat/sub-01_acq-te2_T2w.nii.gz").parents[2]
+        with pytest.raises(CohortError, match="holds 2 images where one is needed.*choose one by its suffix and acqu"):
+            load_cohort(root)
+        assert load_cohort(root, acquisition="te2").cases[0].images[0].name == "sub-01_acq-te2_T2w.nii.gz"
+
+    def test_the_name_of_a_structure_may_hold_underscores(self, touch):
+        touch("sub-01/anat/sub-01_T1w.nii.gz")
+        for name in ("left_cortex", "left_inner", "white_matter_desc-manual"):
+            mask = touch(f"derivatives/manual/sub-01/anat/sub-01_label-{name}_mask.nii.gz")
+        assert load_cohort(mask.parents[4]).structures == ("left_cortex", "left_inner", "white_matter")
+
     def test_a_subject_without_an_image_is_named(self, touch):
         root = bids(touch)
         (root / "sub-C01/anat/sub-C01_T1w.nii.gz").unlink()

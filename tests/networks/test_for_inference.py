@@ -165,7 +165,8 @@ def hooked() -> nn.Module:
         (nn.Sequential(nn.Flatten(2), nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4)), 0),
     ],
     ids=[
-        "shared norm", "shared container", "shared norm in a container", "norm also after ReLU", "container twice", "own forward", "own convolution",
+        "shared norm", "shared container", "one norm twice", "norm also after ReLU", "container twice",
+        "own forward", "own convolution",
         "weight norm", "hook", "norm before",
         "norm after ReLU", "no running statistics", "no affine", "nested", "transposed", "transposed in groups",
         "reflection", "one dimension",

@@ -147,6 +147,24 @@ def test_one_head_is_the_same_on_any_grid_in_its_field_of_view(rough):
     assert (BrainLabels(brain, coarse)(every_third) == source(every_third)).mean() > 0.999
 
 
+def test_a_head_is_read_along_other_axes(rough):
+    field_of_view = upright(2.0)
+    source = BrainLabels(draw_brain(np.random.default_rng(4)), field_of_view)
+    labels = source(field_of_view)
+    rows, columns, planes = labels.shape
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped[0, 3] = rows - 1
+    turned = Grid((planes, rows, columns), (field_of_view.affine @ flipped)[:, [2, 0, 1, 3]])
+    assert np.array_equal(source(turned), np.moveaxis(labels[::-1], 2, 0))
+    tilt = np.eye(4)
+    tilt[:2, :2] = np.array([[np.cos(0.01), -np.sin(0.01)], [np.sin(0.01), np.cos(0.01)]])
+    oblique = source(Grid(labels.shape, tilt @ field_of_view.affine))
+    assert (oblique == labels).mean() > 0.95
+    beyond = np.diag([2.0, 2.0, 2.0, 1.0])
+    beyond[:3, 3] = 500
+    assert not source(Grid((4, 4, 4), beyond)).any()
+
+
 def test_an_unknown_age_is_refused():
     with pytest.raises(ConfigError, match="age 'adult' is unknown; use neonate or child"):
         draw_brain(np.random.default_rng(0), age="adult")

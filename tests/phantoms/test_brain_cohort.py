@@ -28,7 +28,7 @@ from ankleseg.phantoms import (
 from ankleseg.phantoms.__main__ import main
 from ankleseg.phantoms.brain_contrast import draw_relaxation, random_brain_contrast, t1_contrast_of
 from ankleseg.phantoms.brain_exam import brain_exam, brain_generators
-from ankleseg.phantoms.brain_protocol import BRAIN_PROTOCOLS, IsotropicProtocol, as_thick, brain_grid
+from ankleseg.phantoms.brain_protocol import BRAIN_VOXELS, as_thick, brain_grid
 from ankleseg.phantoms.brain_tissues import brain_label, brain_structures
 from ankleseg.volumes import Volume, axis_codes, read_volume, spacing, write_volume
 
@@ -46,7 +46,7 @@ def digests(root: Path) -> dict[str, str]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scans of a few voxels, for tests that do not look at them."""
-    monkeypatch.setitem(BRAIN_PROTOCOLS, "demo", IsotropicProtocol(4.0, 1))
+    monkeypatch.setitem(BRAIN_VOXELS, "demo", 4.0)
     for name, step in (("OUTLINE_SPACING", 3.0), ("NUCLEI_SPACING", 3.0), ("CORTEX_SPACING", 2.4)):
         monkeypatch.setattr(brain_labels, name, step)
 
@@ -101,7 +101,7 @@ def test_the_thick_scan_lies_over_the_isotropic_one(one):
     assert here > 0.985 and here > beside
 
 
-def test_masks_are_majorities_on_the_grid_of_the_isotropic_scan(one):
+def test_masks_are_disjoint_and_nested_and_on_the_grid_of_the_isotropic_scan(one):
     image = read_volume(one / "sub-B01/anat/sub-B01_T2w.nii.gz")
     folder = one / "derivatives/manual/sub-B01/anat"
     masks = {name: read_volume(folder / f"sub-B01_label-{name}_mask.nii.gz", dtype=None) for name in STRUCTURES}
@@ -110,10 +110,13 @@ def test_masks_are_majorities_on_the_grid_of_the_isotropic_scan(one):
         np.testing.assert_array_equal(mask.affine, image.affine)
     data = {name: mask.data.astype(int) for name, mask in masks.items()}
     parts = data["left_cortex"] + data["right_cortex"] + data["left_inner"] + data["right_inner"]
-    # exactly half a voxel may belong to each of two
-    assert (parts > 1).mean() < 5e-3 and parts.max() <= 2
-    assert np.all(parts <= 2 * data["intracranial"])
-    assert np.all(data["left_cortex"] <= data["left_hemisphere"])
+    assert parts.max() == 1 and np.all(parts <= data["intracranial"])
+    tissues = ("cortex", "white_matter", "ventricles", "deep_grey", "cerebellum", "brainstem", "csf")
+    assert sum(data[tissue] for tissue in tissues).max() == 1
+    for side in ("left", "right"):
+        whole = data[f"{side}_cortex"] + data[f"{side}_inner"]
+        assert np.all(whole <= data[f"{side}_hemisphere"]) and whole.sum() > 0.99 * data[f"{side}_hemisphere"].sum()
+        assert np.all(data[f"{side}_cortex"] <= data["cortex"])
     cortex, white, csf = (image.data[data[name] == 1].mean() for name in ("cortex", "white_matter", "csf"))
     assert csf > white > cortex
 

@@ -9,6 +9,7 @@ import pytest
 
 from ankleseg.errors import ConfigError
 from ankleseg.phantoms import Grid, LabelArray, Scanner, SignalTable, random_contrast, scan, t1_contrast
+from ankleseg.phantoms.scanner import draw_textures
 from ankleseg.phantoms.tissues import Tissue
 
 QUIET = {"snr": 1e6, "bias": 0.0}
@@ -99,6 +100,40 @@ def test_a_label_map_scanned_on_its_own_grid_is_itself():
     )
     np.testing.assert_allclose(image, np.array([0, 300, 900])[labels], atol=0.1)
     assert np.array_equal(masks[0], labels == 2)
+
+
+def test_scans_along_any_axes_show_the_same_texture_when_it_is_given():
+    own, target = centred_grid((24, 20, 16), (1, 1, 1)), centred_grid((24, 20, 16), (1, 1, 1))
+    table = SignalTable(np.full(256, 500.0), np.full(256, 90.0), np.full(256, 60.0), np.zeros(256))
+    source = LabelArray(np.ones(own.shape, np.uint8), own.affine)
+    textures = draw_textures(target, Scanner(), np.random.default_rng(3))
+
+    def taken(grid: Grid, seed: int) -> np.ndarray:
+        scanner = Scanner(profile="box", in_plane=1, through_plane=1, **QUIET)
+        return scan(source, table, grid, scanner, np.random.default_rng(seed), textures=textures)[0]
+
+    turned = Grid((20, 16, 24), target.affine[:, [1, 2, 0, 3]])
+    straight = taken(target, 0)
+    assert straight.std() > 60
+    np.testing.assert_allclose(taken(target, 1), straight, atol=0.05)
+    # the axes given are those of the grid: on a turned one the texture turns with them
+    other = [noise.turned((1, 2, 0)) for noise in textures]
+    scanner = Scanner(profile="box", in_plane=1, through_plane=1, **QUIET)
+    rotated = scan(source, table, turned, scanner, np.random.default_rng(0), textures=other)[0]
+    np.testing.assert_allclose(np.moveaxis(rotated, 2, 0), straight, atol=0.05)
+
+
+def test_masks_of_many_structures_are_those_of_each_alone():
+    own, target = centred_grid((24, 24, 24), (1, 1, 1)), centred_grid((8, 8, 8), (3, 3, 3))
+    source = LabelArray(np.random.default_rng(0).integers(0, 5, own.shape).astype(np.uint8), own.affine)
+    members = [np.isin(np.arange(256), np.flatnonzero(np.array(list(np.binary_repr(n, 5))) == "1")) for n in range(32)]
+    for planes in (3, 40):  # 12 and 160 samples a voxel, and more than 255 with another plane
+        scanner = Scanner(profile="box", in_plane=2 if planes == 3 else 3, through_plane=planes, **QUIET)
+        rng = np.random.default_rng(0)
+        together = scan(source, flat_table(), target, scanner, rng, members)[1]
+        alone = [scan(source, flat_table(), target, scanner, rng, [member])[1][0] for member in members]
+        assert all(np.array_equal(one, other) for one, other in zip(together, alone, strict=True))
+    assert together[0].sum() == 0 and together[31].all()
 
 
 def test_the_slice_axis_is_found_from_the_affine():
