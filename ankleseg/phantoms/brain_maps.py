@@ -18,6 +18,7 @@ from ankleseg.volumes import Volume, read_volume, reorient
 from ankleseg.volumes.geometry import bounding_box
 from ankleseg.volumes.poses import translation
 
+LARGEST = 65535  # value of a label map
 MARGIN = 4.0  # mm of air around the head
 NEWBORN = 230_000.0  # mm³ of cortex and white matter
 
@@ -97,10 +98,14 @@ def image_brain_labels(
 
 def _source(volume: Volume, table: Mapping[int, int]) -> LabelArray:
     data, affine = reorient(volume.data, volume.affine, "RAS")
-    values = np.rint(data)
-    if data.ndim != 3 or not np.array_equal(values, data):
-        raise FileError("is no label map: it holds other than whole numbers", file=volume.path, mend="choose another")
-    found, places = np.unique(values.astype(np.int64), return_inverse=True)
+    if data.ndim != 3 or not (data.min() >= 0 and data.max() <= LARGEST and np.array_equal(np.rint(data), data)):
+        raise FileError(
+            f"is no label map: it holds other than whole numbers from 0 to {LARGEST}",
+            file=volume.path,
+            mend="choose another",
+        )
+    values = data.astype(np.int32)
+    found = np.flatnonzero(np.bincount(values.ravel()))
     unknown = [int(value) for value in found if int(value) not in table]
     if unknown:
         raise ConfigError(
@@ -108,7 +113,9 @@ def _source(volume: Volume, table: Mapping[int, int]) -> LabelArray:
             file=volume.path,
             mend="give a table with all values of the map",
         )
-    known = np.array([table[int(value)] for value in found], np.uint8)[places].reshape(data.shape)
+    chosen = np.zeros(int(found[-1]) + 1, np.uint8)
+    chosen[found] = [table[int(value)] for value in found]
+    known = chosen[values]
     if not known.any():
         raise FileError("holds nothing but air", file=volume.path, mend="choose another label map")
     return LabelArray(known, affine)

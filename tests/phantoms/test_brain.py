@@ -42,7 +42,7 @@ def test_every_tissue_that_is_drawn_is_there(head):
 
 
 def test_volumes_are_those_of_a_newborn_and_of_a_child(head):
-    """In ml, within wide limits of what is published (Makropoulos et al. 2016; Lenroot et al. 2007)."""
+    """In ml, within wide limits."""
     brain, labels, grid = head
     volumes = np.bincount(labels.ravel(), minlength=256) * abs(np.linalg.det(grid.affine)) / 1000
     limits = {

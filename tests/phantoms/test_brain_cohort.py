@@ -123,12 +123,12 @@ def test_masks_are_disjoint_and_nested_and_on_the_grid_of_the_isotropic_scan(one
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers_and_subjects(quick, tmp_path):
     write_brain_cohort(tmp_path / "one", subjects=1, seed=11, thick=[2, 2, 8], workers=1)
-    write_brain_cohort(tmp_path / "three", subjects=3, seed=11, thick=[2, 2, 8], workers=2)
-    few, many = digests(tmp_path / "one"), digests(tmp_path / "three")
+    write_brain_cohort(tmp_path / "two", subjects=2, seed=11, thick=[2, 2, 8], workers=2)
+    few, many = digests(tmp_path / "one"), digests(tmp_path / "two")
     shared = [path for path in few if path.endswith(".nii.gz")]
     assert len(shared) == len(STRUCTURES) + 3
     assert all(few[path] == many[path] for path in shared)
-    assert len({many[path] for path in many if path.endswith("_T2w.nii.gz")}) == 6
+    assert len({many[path] for path in many if path.endswith("_T2w.nii.gz")}) == 4
 
 
 def test_a_further_scan_leaves_the_others_as_they_are(quick, tmp_path):
@@ -283,7 +283,9 @@ class TestLabelMaps:
 
     def test_what_is_no_label_map_is_refused(self, tmp_path):
         path = write_volume(tmp_path / "image.nii.gz", np.full((4, 4, 4), 0.5, np.float32), np.eye(4))
-        with pytest.raises(FileError, match="image.nii.gz: is no label map: it holds other than whole numbers"):
+        with pytest.raises(
+            FileError, match="image.nii.gz: is no label map: it holds other than whole numbers from 0 to"
+        ):
             image_brain_labels(path)
         with pytest.raises(FileError, match="holds nothing but air"):
             image_brain_labels(Volume(np.zeros((4, 4, 4), np.uint8), np.eye(4)))
@@ -291,14 +293,14 @@ class TestLabelMaps:
     def test_a_real_head_is_imaged(self, shared_data: Path):
         path = shared_data / "brain" / "labels_01.nii.gz"
         given = read_volume(path)
-        found = image_brain_labels(path, spacing=2.0, contrast="t1", thick=ThickSlices((2.0, 2.0, 6.0)))
+        found = image_brain_labels(path, spacing=2.5, contrast="t1", thick=ThickSlices((2.5, 2.5, 8.0)))
         image, cortex = found.images["T1w"], found.masks["cortex"]
         cerebrum = cortex.data | found.masks["white_matter"].data
         voxel = abs(np.linalg.det(cortex.affine[:3, :3]))
         assert cerebrum.sum() * voxel == pytest.approx(np.isin(given.data, [2, 3, 41, 42]).sum(), rel=0.05)
         white = image.data[found.masks["white_matter"].data == 1].mean()
         assert white > 1.2 * image.data[cortex.data == 1].mean()
-        x = np.nonzero(found.masks["left_hemisphere"].data)[0].mean() * 2 + cortex.affine[0, 3]
+        x = np.nonzero(found.masks["left_hemisphere"].data)[0].mean() * 2.5 + cortex.affine[0, 3]
         assert x < -20
         assert found.images["acq-thick_T1w"].data.shape[2] < image.data.shape[2] / 2.5
 
