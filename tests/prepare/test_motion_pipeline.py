@@ -259,7 +259,8 @@ def test_an_unknown_recipe_is_told_in_one_line(tmp_path: Path) -> None:
     words = ["recipe=ankle", f"cohort.root={tmp_path}", f"out={tmp_path / 'out'}"]
     done = subprocess.run([sys.executable, "-m", "ankleseg.prepare", *words], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "ankleseg: recipe 'ankle' is unknown; use recipe=static or recipe=ankle_dynamic\n"
+    known = "recipe=static or recipe=ankle_dynamic or recipe=low_resolution"
+    assert done.stderr == f"ankleseg: recipe 'ankle' is unknown; use {known}\n"
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 from ankleseg.patches import EpochSampler
-from test_segsrgan import Patches, task
+from test_segsrgan_task import Patches, task
 
 def main():
     trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp_find_unused_parameters_true", precision="64-true",
