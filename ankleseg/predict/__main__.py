@@ -23,7 +23,12 @@ def main(config: DictConfig) -> None:
     from ankleseg.predict import WholeVolume, cases_of, load_model, predict_cases
 
     cases = cases_of(
-        config.input, group=config.group, subjects=to_plain(config.subjects), suffix=config.suffix, side=config.side
+        config.input,
+        group=config.group,
+        subjects=to_plain(config.subjects),
+        suffix=config.suffix,
+        acquisition=config.acquisition,
+        side=config.side,
     )
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     checkpoints = to_plain(config.checkpoint)

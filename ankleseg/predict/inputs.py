@@ -20,6 +20,7 @@ def cases_of(
     group: str | None = None,
     subjects: Sequence[str] | None = None,
     suffix: str | None = None,
+    acquisition: str | None = None,
     side: str | None = None,
 ) -> tuple[Case, ...]:
     """List the cases found at a path.
@@ -29,6 +30,7 @@ def cases_of(
         group: only the subjects of this group.
         subjects: only these subjects.
         suffix: of the images in a BIDS folder with several.
+        acquisition: of these images, such as ``thick``; None: those without one.
         side: ``left`` or ``right``, of the cases whose side is not told.
 
     Raises:
@@ -41,7 +43,7 @@ def cases_of(
     if side is not None and side.lower() not in SIDES:
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
     given = None if side is None else SIDES[side.lower()]
-    found = [case if case.side else replace(case, side=given) for case in _found_at(path, suffix)]
+    found = [case if case.side else replace(case, side=given) for case in _found_at(path, suffix, acquisition)]
     kept = tuple(
         case
         for case in found
@@ -55,13 +57,13 @@ def cases_of(
     return kept
 
 
-def _found_at(path: Path, suffix: str | None) -> tuple[Case, ...]:
+def _found_at(path: Path, suffix: str | None, acquisition: str | None) -> tuple[Case, ...]:
     if path.is_file():
         if path.name.lower().endswith(TABLE_ENDINGS):
             return load_cohort(path).cases
         return (_single(path),)
     if any(path.glob("sub-*")) or (path / "dataset.json").is_file():
-        return load_cohort(path, suffix=suffix).cases
+        return load_cohort(path, suffix=suffix, acquisition=acquisition).cases
     images = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGE_ENDINGS))
     if images:
         return tuple(_single(image) for image in images)

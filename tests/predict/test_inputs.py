@@ -32,6 +32,14 @@ def test_a_table_and_a_selection(tiny_table: Path):
         cases_of(tiny_table, group="equinus")
 
 
+def test_an_acquisition_of_a_bids_folder(tmp_path: Path):
+    for name in ("sub-1_T2w", "sub-1_acq-thick_T2w"):
+        write_volume(tmp_path / "sub-1" / "anat" / f"{name}.nii.gz", np.zeros((3, 3, 3), np.int16), np.eye(4))
+    for acquisition, expected in ((None, "sub-1_T2w.nii.gz"), ("thick", "sub-1_acq-thick_T2w.nii.gz")):
+        (case,) = cases_of(tmp_path, suffix="T2w", acquisition=acquisition)
+        assert case.name == "sub-1" and case.images[0].name == expected
+
+
 def test_what_cannot_be_predicted_is_told(tmp_path: Path, folder: Path):
     with pytest.raises(FileError, match="nowhere: does not exist; give a scan, a folder or a table"):
         cases_of(tmp_path / "nowhere")
