@@ -63,7 +63,8 @@ class SegSRGANGenerator(nn.Module):
     Layers, for k = ``kernel``: 7³ convolution to k; two 3³ convolutions of stride 2 to 2k and 4k; six residual blocks
     of 4k (convolution, norm, ReLU, convolution, norm, plus the input); twice nearest neighbour enlargement by 2 and 3³
     convolution, to 2k and k; 7³ convolution to the outputs. Instance norm and ReLU follow each convolution but the last
-    and those named. Convolutions have no bias, are padded by reflection, and start from LeCun's normal weights.
+    and those named. Convolutions have no bias, are padded by reflection, and start from LeCun's normal weights. What a
+    residual generator subtracts starts at 0, unlike the published one: it begins with the input as it is.
 
     With ``unet`` (1,404,116 parameters for kernel 28) there is one residual block at each of the three resolutions on
     the way down; on the way up each enlarged map, convolved to 2k and k, is joined by the map of the way down.
@@ -110,6 +111,8 @@ class SegSRGANGenerator(nn.Module):
             [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(joined * 2 * k, k))]
         )
         self.last = ThinConvolution(joined * k, out_channels, size=7)
+        if residual:
+            nn.init.zeros_(self.last.weight[:1])
 
     def forward(
         self, image: Float[Tensor, "batch channels x y z"], slice_thickness: Tensor | None = None

@@ -1,6 +1,7 @@
 """Patches for training and whole volumes for validation."""
 
 from ankleseg.patches.augmentation import Augmentation, AugmentationDraw
+from ankleseg.patches.base import PatchData
 from ankleseg.patches.datamodule import SegmentationData
 from ankleseg.patches.dataset import EpochSampler, PatchDataset, VolumeDataset
 from ankleseg.patches.pairs import PairData, PairDataset, PairVolumes
@@ -17,6 +18,7 @@ __all__ = [
     "PairData",
     "PairDataset",
     "PairVolumes",
+    "PatchData",
     "PatchDataset",
     "PatchSampler",
     "PatchSchedule",

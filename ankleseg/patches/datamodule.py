@@ -8,15 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.errors import CohortError
 from ankleseg.patches.augmentation import Augmentation
+from ankleseg.patches.base import PatchData
 from ankleseg.patches.cache import CaseCache
-from ankleseg.patches.dataset import EpochSampler, PatchDataset, VolumeDataset, batch_of_one
+from ankleseg.patches.dataset import PatchDataset, VolumeDataset
 from ankleseg.patches.sampling import PatchSampler
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
 from ankleseg.volumes import available_memory
@@ -26,7 +25,7 @@ from ankleseg.volumes.memory import readable_size
 log = logging.getLogger(__name__)
 
 
-class SegmentationData(LightningDataModule):
+class SegmentationData(PatchData):
     """Patches for training and whole volumes for validation, prepared when training starts.
 
     Args:
@@ -37,12 +36,10 @@ class SegmentationData(LightningDataModule):
         augmentation: random changes of the patches; None leaves them as they are.
         structures: names of the masks in the order of the labels; None takes all of the cohort.
         schedule: steps of the patch size (see `PatchSchedule`).
-        batch_size: patches in a batch.
-        steps_per_epoch: batches in an epoch.
-        workers: loading processes; 0 is fastest on a CPU, where they would take the cores from training.
         seed: of all draws.
         cache: None keeps prepared cases in memory; a folder keeps them on disk for this and later runs.
         copy_headers, resample_masks: mends of masks that are not on the grid of their image (see `prepare_case`).
+        batch_size, steps_per_epoch, workers: see `PatchData`.
     """
 
     def __init__(
@@ -63,62 +60,38 @@ class SegmentationData(LightningDataModule):
         copy_headers: bool = False,
         resample_masks: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers)
         self.cohort = cohort
         self.split = split
         self.preparation = preparation
         self.structures = tuple(cohort.structures if structures is None else structures)
-        self.batch_size = batch_size
-        self.patches_per_epoch = batch_size * steps_per_epoch
         self._drawing: dict[str, Any] = {"seed": seed, "schedule": schedule}
         self._sampler = sampler
         self._augmentation = augmentation
-        self._workers = workers
         self._cache = cache
         self._mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
-        self._patches: PatchDataset | None = None
-        self._volumes: VolumeDataset | None = None
 
-    def setup(self, stage: str) -> None:
-        """Prepare the cases that a stage (``fit`` or ``validate``) needs.
-
-        Raises:
-            AnklesegError: a case cannot be prepared, or has no patch with enough foreground.
-        """
-        if stage == "fit" and self._patches is None:
-            self._patches = self.patches(
-                self._prepared("training", self.split.train),
-                sampler=self._sampler,
-                augmentation=self._augmentation,
-                length=self.patches_per_epoch,
-                **self._drawing,
-            )
-        if stage in ("fit", "validate") and self._volumes is None:
-            self._volumes = self.volumes(self._prepared("validation", self.split.validation))
-
-    def patches(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
-        """The patches of an epoch; ``drawing`` is as in `PatchDataset`."""
-        return PatchDataset(cases, **drawing)
-
-    def volumes(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
-        """The whole volumes of validation."""
-        return VolumeDataset(cases)
-
-    def train_dataloader(self) -> DataLoader:
-        """Batches of patches: image (B, C, *patch) float32, label (B, 1, *patch) int64, known (B, K) bool."""
-        assert self._patches is not None
-        return DataLoader(
-            self._patches,
-            batch_size=self.batch_size,
-            sampler=EpochSampler(self.patches_per_epoch),
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
+    def patches(self) -> PatchDataset:
+        """Patches of the training subjects, see `PatchDataset`."""
+        return self.patches_of(
+            self._prepared("training", self.split.train),
+            sampler=self._sampler,
+            augmentation=self._augmentation,
+            length=self.patches_per_epoch,
+            **self._drawing,
         )
 
-    def val_dataloader(self) -> DataLoader | list:
-        """Whole cases, one a batch: image (1, C, X, Y, Z), label and foreground (1, 1, X, Y, Z), name."""
-        assert self._volumes is not None
-        return DataLoader(self._volumes, batch_size=1, collate_fn=batch_of_one) if len(self._volumes) else []
+    def volumes(self) -> VolumeDataset:
+        """Whole scans of the validation subjects, see `VolumeDataset`."""
+        return self.volumes_of(self._prepared("validation", self.split.validation))
+
+    def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
+        """The patches of prepared cases; ``drawing`` is as in `PatchDataset`."""
+        return PatchDataset(cases, **drawing)
+
+    def volumes_of(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
+        """The whole volumes of prepared cases."""
+        return VolumeDataset(cases)
 
     def _prepared(self, purpose: str, subjects: Sequence[str]) -> list[PreparedCase]:
         cases = self.cohort.select(subjects).cases if subjects else ()

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.errors import CohortError
 from ankleseg.patches.augmentation import Augmentation
-from ankleseg.patches.dataset import EpochSampler, batch_of_one
+from ankleseg.patches.base import PatchData
 from ankleseg.patches.sampling import PatchSampler, PatchWindows
 from ankleseg.patches.source import UNCHANGED, PatchSource
 from ankleseg.prepare import Preparation
@@ -153,7 +152,7 @@ class PairVolumes(Dataset):
         }
 
 
-class PairData(LightningDataModule):
+class PairData(PatchData):
     """Patches of pairs for training and whole pairs for validation, prepared when training starts, kept in memory.
 
     Args:
@@ -164,11 +163,9 @@ class PairData(LightningDataModule):
         sampler: size of the patches and where they may lie.
         augmentation: random changes of the patches (see `PairDataset`); None leaves them as they are.
         min_correlation: least correlation of a patch's image and target; None takes all.
-        batch_size: patches in a batch.
-        steps_per_epoch: batches in an epoch.
         validation_frames: frames of each sequence that are validated, spread evenly; None: all.
-        workers: loading processes; 0 is fastest on a CPU, where they would take the cores from training.
         seed: of all draws.
+        batch_size, steps_per_epoch, workers: see `PatchData`.
     """
 
     def __init__(
@@ -187,54 +184,29 @@ class PairData(LightningDataModule):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers)
         self.cohort = cohort
         self.split = split
         self.preparation = preparation
         self.pairs = pairs
-        self.batch_size = batch_size
-        self.patches_per_epoch = batch_size * steps_per_epoch
         self._sampler = sampler
         self._augmentation = augmentation
         self._drawing: dict[str, Any] = {"seed": seed, "min_correlation": min_correlation}
         self._validation_frames = validation_frames
-        self._workers = workers
-        self._patches: PairDataset | None = None
-        self._volumes: PairVolumes | None = None
 
-    def setup(self, stage: str) -> None:
-        """Prepare the pairs that a stage (``fit`` or ``validate``) needs.
+    def patches(self) -> PairDataset:
+        """Pairs of patches: image (C, *patch), target (1, *patch) and correlation ()."""
+        cases = self.cohort.select(self.split.train).cases
+        pairs = self._prepared("training", cases, self.pairs.training)
+        patches = PairDataset(pairs, self._sampler, self._augmentation, length=self.patches_per_epoch, **self._drawing)
+        log.info("%.0f %% of the patches correlate enough", 100 * patches.share_kept())
+        return patches
 
-        Raises:
-            AnklesegError: a case cannot be prepared, or no pair has a patch with enough foreground.
-        """
-        if stage == "fit" and self._patches is None:
-            cases = self.cohort.select(self.split.train).cases
-            pairs = self._prepared("training", cases, self.pairs.training)
-            self._patches = PairDataset(
-                pairs, self._sampler, self._augmentation, length=self.patches_per_epoch, **self._drawing
-            )
-            log.info("%.0f %% of the patches correlate enough", 100 * self._patches.share_kept())
-        if stage in ("fit", "validate") and self._volumes is None:
-            cases = self.cohort.select(self.split.validation).cases if self.split.validation else ()
-            cases = spread(cases, self._validation_frames)
-            self._volumes = PairVolumes(self._prepared("validation", cases, self.pairs.validation))
-
-    def train_dataloader(self) -> DataLoader:
-        """Batches of patches: image (B, C, *patch) and target (B, 1, *patch) float32, correlation (B,) float32."""
-        assert self._patches is not None
-        return DataLoader(
-            self._patches,
-            batch_size=self.batch_size,
-            sampler=EpochSampler(self.patches_per_epoch),
-            num_workers=self._workers,
-            persistent_workers=self._workers > 0,
-        )
-
-    def val_dataloader(self) -> DataLoader | list:
-        """Whole pairs, one a batch: image, target, label and foreground (1, 1, X, Y, Z), name."""
-        assert self._volumes is not None
-        return DataLoader(self._volumes, batch_size=1, collate_fn=batch_of_one) if len(self._volumes) else []
+    def volumes(self) -> PairVolumes:
+        """Whole pairs, see `PairVolumes`."""
+        cases = self.cohort.select(self.split.validation).cases if self.split.validation else ()
+        cases = spread(cases, self._validation_frames)
+        return PairVolumes(self._prepared("validation", cases, self.pairs.validation))
 
     def _prepared(self, purpose: str, cases: Sequence[Case], prepare: Any) -> list[PreparedPair]:
         pairs: list[PreparedPair] = []

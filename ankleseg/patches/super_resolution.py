@@ -71,8 +71,8 @@ class SuperResolutionData(SegmentationData):
         super().__init__(batch_size=batch_size * (critic_steps + 1), **others)
         self.thick = thick
 
-    def patches(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
+    def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
         return ThickPatches(cases, self.thick, **drawing)
 
-    def volumes(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
+    def volumes_of(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
         return ThickVolumes(cases, self.thick)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ankleseg.errors import ConfigError
 from ankleseg.predict.checkpoint import RECIPE
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -25,6 +26,7 @@ class Task(LightningModule, ABC):
         network: gives logits.
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
+        rates: factors on the learning rate of parts of the network, by name; the other parts have 1.
         recipe: plain types that travel in the checkpoint, see `ankleseg.predict.recipe`.
         seed: of what is drawn inside the network (dropout).
     """
@@ -35,6 +37,7 @@ class Task(LightningModule, ABC):
         network: nn.Module,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
+        rates: Mapping[str, float] | None = None,
         recipe: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -42,6 +45,7 @@ class Task(LightningModule, ABC):
         self.network = network
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
+        self._rates = dict(rates or {})
         self._recipe = dict(recipe or {})
         self._seed = seed
 
@@ -60,8 +64,32 @@ class Task(LightningModule, ABC):
         checkpoint[RECIPE] = self._recipe
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._make_optimizer(p for p in self.parameters() if p.requires_grad)
+        optimizer = self._optimizer(p for p in self.parameters() if p.requires_grad)
         if self._make_scheduler is None:
             return optimizer
         scheduler = self._make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """An optimiser in which the parts of the network named in ``rates`` have a rate of their own.
+
+        Raises ConfigError where the network has no such part.
+        """
+        if not self._rates:
+            return self._make_optimizer(parameters)
+        others = {id(parameter): parameter for parameter in parameters}
+        groups: list[dict[str, Any]] = []
+        for name in self._rates:
+            try:
+                part = self.network.get_submodule(name)
+            except AttributeError:
+                known = ", ".join(child for child, _ in self.network.named_children())
+                raise ConfigError(
+                    f"task.rates: the network has no part {name!r}", mend=f"its parts are {known}"
+                ) from None
+            groups.append({"params": [others.pop(id(p)) for p in part.parameters() if id(p) in others]})
+        make: Callable[..., Optimizer] = self._make_optimizer
+        optimizer = make([*groups, {"params": list(others.values())}])
+        for group, rate in zip(optimizer.param_groups, self._rates.values(), strict=False):
+            group["lr"] *= rate
+        return optimizer

@@ -80,7 +80,7 @@ class SegSRGAN(Task):
 
     def configure_optimizers(self) -> Any:
         optimizers = [
-            self._make_optimizer(self.network.parameters()),
+            self._optimizer(self.network.parameters()),
             self._make_critic_optimizer(self.discriminator.parameters()),
         ]
         if self._make_scheduler is None:

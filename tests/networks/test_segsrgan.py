@@ -175,12 +175,23 @@ def test_a_shorter_way_gives_the_published_values(kind, settings, sides):
 def test_weights_start_as_published():
     """LeCun's normal: variance 1 / fan-in; He's: 2 / fan-in; both cut at two deviations before the cut."""
     torch.manual_seed(0)
-    for convolution in (module for module in SegSRGANGenerator().modules() if isinstance(module, nn.Conv3d)):
+    network = SegSRGANGenerator(residual=False)
+    for convolution in (module for module in network.modules() if isinstance(module, nn.Conv3d)):
         assert convolution.bias is None
         assert_cut_normal(convolution.weight, variance=1 / convolution.weight[0].numel())
     for convolution in SegSRGANDiscriminator(kernel=16).down:
         assert not convolution.bias.any()
         assert_cut_normal(convolution.weight, variance=2 / convolution.weight[0].numel())
+
+
+@every_kind
+def test_a_residual_generator_starts_with_its_input(settings):
+    network = SegSRGANGenerator(**{"kernel": 4, **settings})
+    image = values(1, 1, 12, 16, 8)
+    with torch.inference_mode():
+        start = network(image, *thickness(network, 1))
+    assert torch.equal(start[:, :1], image) == network.residual
+    assert start[:, 1:].std() > 0
 
 
 def assert_cut_normal(weight: Tensor, variance: float) -> None:
