@@ -101,9 +101,7 @@ def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, 
 
 
 def _hashes(cohort: Cohort) -> dict[str, str]:
-    files = {Path(image) for case in cohort.cases for image in case.images}
-    files |= {Path(other) for case in cohort.cases for other in (case.static, case.registrations, case.clean) if other}
-    files |= {Path(reference.path) for case in cohort.cases for reference in case.references.values()}
+    files = {path for case in cohort.cases for path in case.files}
     return {str(path): _sha256(path) for path in sorted(files) if path.is_file()}
 
 
@@ -133,8 +131,10 @@ def test(run: Path, cohort: Cohort, config: DictConfig) -> None:
         postprocessing=model.postprocessing,
         spacing=None if thick is None else model.preparation.spacing,
     )
-    found = evaluate_quality if model.images else evaluate
-    print(found(out / "predictions", cohort, out).describe())
+    if model.images:
+        print(evaluate_quality(out / "predictions", cohort, out).describe())
+    else:
+        print(evaluate(out / "predictions", cohort, out, resampled=thick is not None).describe())
 
 
 def _thick_cases(cohort: Cohort, out: Path, thick: ThickScans, orientation: str) -> tuple[Case, ...]:

@@ -41,6 +41,7 @@ def main(config: DictConfig) -> float:
         window=config.window,
         images=config.images,
         postprocessing=to_plain(config.postprocessing),
+        slice_axis=data.slice_axis,
     )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
@@ -48,9 +49,8 @@ def main(config: DictConfig) -> float:
     write_manifest(run, config, cohort, split, began)
     last = run / "checkpoints" / "last.ckpt" if config.resume else None
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
-    score = trainer.checkpoint_callback.best_model_score
-    best = float("nan") if score is None else float(score)
-    if config.test and split.test:
+    best = float("nan" if (score := trainer.checkpoint_callback.best_model_score) is None else score)
+    if config.test and split.test and trainer.is_global_zero:
         test(run, cohort.select(split.test), config)
     write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")

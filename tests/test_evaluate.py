@@ -243,6 +243,13 @@ def test_a_case_that_cannot_be_scored_says_why_and_the_others_go_on(
     assert status in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_masks_on_another_grid_are_scored_where_this_is_asked_for(folder: Folder, references: Path, tmp_path: Path):
+    folder.put("sub-C02", "talus", bone("talus")[:-1])
+    evaluate(folder.done(), references, tmp_path / "out", resampled=True)
+    row = rows_of(tmp_path / "out")["sub-C02", "talus"]
+    assert row["status"] == "ok" and float(row["dice"]) == 1 and "grid" in row["message"]
+
+
 def test_an_affine_within_a_tenth_of_a_voxel_is_the_same_grid(folder: Folder, references: Path, tmp_path: Path):
     folder.put("sub-C02", "talus", bone("talus"), AFFINE + SHIFT / 100)
     evaluate(folder.done(), references, tmp_path / "out")

@@ -1,6 +1,6 @@
 """Cohorts: who was scanned, where the files are, and how subjects are split. No pixels."""
 
-from ankleseg.cohorts.case import Case, Cohort, Reference
+from ankleseg.cohorts.case import Case, Cohort, Reference, spare_inputs
 from ankleseg.cohorts.dynamic import is_dynamic, load_dynamic
 from ankleseg.cohorts.repeats import load_repeats
 from ankleseg.cohorts.sequences import SequenceHeader, read_sidecar
@@ -22,4 +22,5 @@ __all__ = [
     "load_dynamic",
     "load_repeats",
     "read_sidecar",
+    "spare_inputs",
 ]

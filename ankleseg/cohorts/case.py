@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, cast
 
-from ankleseg.errors import CohortError
+from ankleseg.errors import CohortError, ConfigError
 
 Side = Literal["left", "right"]
 SIDES: Mapping[str, Side] = {"left": "left", "l": "left", "right": "right", "r": "right"}
@@ -61,6 +61,13 @@ class Case:
     problem: CohortError | None = field(default=None, compare=False)
 
     @property
+    def files(self) -> frozenset[Path]:
+        """All files of the case."""
+        others = [path for path in (self.static, self.registrations, self.clean) if path]
+        references = [reference.path for reference in self.references.values()]
+        return frozenset([*self.images, *references, *self.sequences.values(), *others])
+
+    @property
     def masks(self) -> dict[Path, tuple[int, ...] | None]:
         """Each reference file with the label values used of it, None for a mask: what `check_case` takes."""
         masks: dict[Path, tuple[int, ...] | None] = {}
@@ -68,6 +75,18 @@ class Case:
             others = masks.get(reference.path) or ()
             masks[reference.path] = None if reference.value is None else (*others, reference.value)
         return masks
+
+
+def spare_inputs(cases: Iterable[Case], results: Iterable[Path]) -> None:
+    """Make sure that no result takes the place of a file of the cases.
+
+    Raises:
+        ConfigError: one would; nothing has been written yet.
+    """
+    inputs = {path.resolve() for case in cases for path in case.files}
+    for path in results:
+        if path.resolve() in inputs:
+            raise ConfigError("is an input and would be replaced by a result", file=path, mend="choose another out")
 
 
 @dataclass(frozen=True)

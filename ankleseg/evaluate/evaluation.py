@@ -17,7 +17,8 @@ from ankleseg.evaluate.tables import ProtocolScore, rounded, summarise
 class Evaluation:
     """What was found: a score a case and structure of the main predictions, their summary, and the protocols.
 
-    ``not_predicted`` names the cases of the references that nobody asked to predict.
+    ``not_predicted`` names the cases of the references that nobody asked to predict. Predicted masks on another grid
+    were ``resampled``, or not scored.
     """
 
     out: Path
@@ -28,6 +29,7 @@ class Evaluation:
     protocol_scores: tuple[ProtocolScore, ...]
     not_predicted: tuple[str, ...]
     date: str
+    resampled: bool = False
 
     @property
     def main(self) -> Predictions:

@@ -218,18 +218,18 @@ def _case_blocks(evaluation: Evaluation, names: Sequence[str]) -> list[CaseBlock
                 status=", ".join([*problems, *findings]) or "scored",
                 good=not (problems or findings),
                 message=" · ".join(dict.fromkeys(_without_folders(row.message) for row in rows if row.message)),
-                picture=_picture(predicted.get(name), cases.get(name), evaluation.structures),
+                picture=_picture(predicted.get(name), cases.get(name), evaluation),
                 table=_case_table(rows),
             )
         )
     return blocks
 
 
-def _picture(predicted: PredictedCase | None, case: Case | None, structures: Sequence[str]) -> Picture | None:
+def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Evaluation) -> Picture | None:
     """The mosaic of a case, or None where there is no predicted mask to show."""
     if predicted is None:
         return None
-    pairs = {name: read_pair(predicted, case, name) for name in structures}
+    pairs = {name: read_pair(predicted, case, name, resampled=evaluation.resampled) for name in evaluation.structures}
     volumes = {name: pair.prediction for name, pair in pairs.items() if pair.prediction is not None}
     if not volumes:
         return None

@@ -43,6 +43,7 @@ def evaluate(
     out: str | Path,
     *,
     structures: Sequence[str] | None = None,
+    resampled: bool = False,
     date: str | None = None,
 ) -> Evaluation:
     """Score predictions against references, and write tables and a report.
@@ -59,6 +60,7 @@ def evaluate(
             `load_dynamic`).
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
+        resampled: bring predicted masks on other grids to those of the references, instead of not scoring them.
         date: printed on the report; None takes the present minute.
 
     Raises:
@@ -77,7 +79,7 @@ def evaluate(
     for name, folder in protocols.items():
         for predicted in _progress(_asked(folder, cohort), f"scoring {name}"):
             for structure in chosen:
-                pair = read_pair(predicted, cases.get(predicted.name), structure)
+                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
                 row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
                 compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
                 if folder is main:
@@ -92,6 +94,7 @@ def evaluate(
         protocol_scores=tuple(compared),
         not_predicted=tuple(name for name in cases if name not in asked),
         date=date or time.strftime("%Y-%m-%d %H:%M"),
+        resampled=resampled,
     )
     _write(evaluation)
     return evaluation

@@ -8,7 +8,7 @@ from ankleseg.patches.pairs import PairData, PairDataset, PairVolumes
 from ankleseg.patches.sampling import PatchSampler, PatchWindows, Window
 from ankleseg.patches.schedule import PatchSchedule
 from ankleseg.patches.source import PatchSource
-from ankleseg.patches.super_resolution import SuperResolutionData, ThickPatches, ThickVolumes
+from ankleseg.patches.super_resolution import SeenThick, SuperResolutionData, ThickPatches, ThickVolumes
 from ankleseg.patches.thick import ThickDraw, ThickScans, thick_pair, thick_volume
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "PatchSchedule",
     "PatchSource",
     "PatchWindows",
+    "SeenThick",
     "SegmentationData",
     "SuperResolutionData",
     "ThickDraw",

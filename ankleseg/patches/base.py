@@ -20,6 +20,8 @@ class PatchData(LightningDataModule, ABC):
         workers: loading processes; 0 is fastest on a CPU, where they would take the cores from training.
     """
 
+    slice_axis = 2  # the prepared axis across the slices
+
     def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -56,6 +58,7 @@ class PatchData(LightningDataModule, ABC):
             sampler=EpochSampler(self.patches_per_epoch),
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
+            drop_last=True,  # of what several processes cannot share
         )
 
     def val_dataloader(self) -> DataLoader | list:

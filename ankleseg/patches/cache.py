@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 
 from ankleseg.cohorts import Case
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
+from ankleseg.prepare.scaling import Scale
 from ankleseg.volumes import replace_file
 from ankleseg.volumes.frames import read_grid
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS = ("image", "foreground", "label")
 
 
@@ -78,6 +80,7 @@ class CaseCache:
         try:
             checksums = json.loads((self._folder / f"{entry}.json").read_text())
             known = checksums["known"]
+            scales = tuple(Scale(**scale) for scale in checksums["scales"])
             arrays: dict[str, Any] = {}
             for name in ARRAYS:
                 # copy on write: tensors made of the array must be writable
@@ -94,11 +97,12 @@ class CaseCache:
             placement=placement,
             known=None if known is None else tuple(known),
             sequence=None if case.frame is None else case.images[0],
+            scales=scales,
             **arrays,
         )
 
     def _write(self, entry: str, prepared: PreparedCase) -> None:
-        checksums: dict[str, Any] = {"known": prepared.known}
+        checksums: dict[str, Any] = {"known": prepared.known, "scales": [asdict(scale) for scale in prepared.scales]}
         for name in ARRAYS:
             array = getattr(prepared, name)
             with replace_file(self._path(entry, name)) as part, part.open("wb") as file:

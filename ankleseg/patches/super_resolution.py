@@ -3,22 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ankleseg import keys
 from ankleseg.patches.datamodule import SegmentationData
 from ankleseg.patches.dataset import PatchDataset, VolumeDataset
 from ankleseg.patches.source import PatchSource
 from ankleseg.patches.thick import ThickScans, thick_pair, thick_volume
-from ankleseg.prepare import PreparedCase
+from ankleseg.prepare import Preparation, PreparedCase
+from ankleseg.prepare.scaling import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class SeenThick:
+    """A sharp case with what prediction will find in its thick scan, where there is no sharp one.
+
+    Attributes:
+        case: the sharp scan, with the foreground of the thick one.
+        scales: of each channel, from the intensities of ``case`` to the scale of the thick scan.
+    """
+
+    case: PreparedCase
+    scales: tuple[Scale, ...]
+
+    @classmethod
+    def of(cls, case: PreparedCase, thick: ThickScans, preparation: Preparation) -> SeenThick:
+        """Find foreground and scales in the typical thick scan of a case.
+
+        Raises:
+            FileError: the thick scan has no foreground or no contrast.
+        """
+        image = thick_volume(PatchSource(case), thick.typical()).numpy()
+        before = case.scales or (Scale(0.0, 1.0),) * len(image)
+        raw = [scale.undone(channel) for scale, channel in zip(before, image, strict=True)]
+        foreground = preparation.foreground(raw[0])
+        after = [preparation.scaling.scale(channel, foreground) for channel in raw]
+        scales = tuple(old.then(new) for old, new in zip(before, after, strict=True))
+        return cls(replace(case, foreground=foreground), scales)
+
+    def scaled(self, image: Float[Tensor, "c *sides"]) -> Float[Tensor, "c *sides"]:
+        """Bring an image to the scale of the thick scan."""
+        return torch.stack([_scaled(channel, scale) for channel, scale in zip(image, self.scales, strict=True)])
+
+
+def _scaled(channel: Tensor, scale: Scale) -> Tensor:
+    scaled = (channel - scale.offset) / scale.factor
+    return scaled.clamp(0, 1) if scale.clipped else scaled
 
 
 class ThickPatches(PatchDataset):
-    """Random pairs of a thick and a sharp patch.
+    """Random pairs of a thick and a sharp patch, in the scale that prediction finds in the thick scan.
 
-    A sample holds the interpolated thick patch as image (C, *patch), the sharp one as target (C, *patch), label
+    A sample holds the interpolated thick patch as image (C, *patch), the sharp one as target (1, *patch), label
     (1, *patch) and the slice thickness in mm.
 
     Args:
@@ -27,17 +68,19 @@ class ThickPatches(PatchDataset):
         others: see `PatchDataset`.
     """
 
-    def __init__(self, cases: Sequence[PreparedCase], thick: ThickScans, *others: Any, **more: Any) -> None:
-        super().__init__(cases, *others, **more)
+    def __init__(self, cases: Sequence[SeenThick], thick: ThickScans, *others: Any, **more: Any) -> None:
+        super().__init__([seen.case for seen in cases], *others, **more)
+        self._seen = list(cases)
         self._thick = thick
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng, chosen, window, draw = self._drawn(index)
         thick = self._thick.draw(rng)
         image, target, label = thick_pair(self._sources[chosen], window, draw, thick)
+        scaled = self._seen[chosen].scaled
         return {
-            keys.IMAGE: image,
-            keys.TARGET: target,
+            keys.IMAGE: scaled(image),
+            keys.TARGET: scaled(target)[:1],
             keys.LABEL: label,
             keys.SLICE_THICKNESS: torch.tensor(thick.slice_thickness, dtype=torch.float32),
         }
@@ -46,20 +89,24 @@ class ThickPatches(PatchDataset):
 class ThickVolumes(VolumeDataset):
     """Whole scans, sharp as the target and thick as the image: the typical thick scan, the same in every epoch."""
 
-    def __init__(self, cases: Sequence[PreparedCase], thick: ThickScans) -> None:
-        super().__init__(cases)
+    def __init__(self, cases: Sequence[SeenThick], thick: ThickScans) -> None:
+        super().__init__([seen.case for seen in cases])
+        self._seen = list(cases)
         self._typical = thick
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         sample = super().__getitem__(index)
-        thick = self._typical.typical(seed=index)
-        image = thick_volume(PatchSource(self._cases[index]), thick)
+        thick, seen = self._typical.typical(seed=index), self._seen[index]
+        image = seen.scaled(thick_volume(PatchSource(seen.case), thick))
         thickness = torch.tensor(thick.slice_thickness, dtype=torch.float32)
-        return sample | {keys.IMAGE: image, keys.TARGET: sample[keys.IMAGE], keys.SLICE_THICKNESS: thickness}
+        target = seen.scaled(sample[keys.IMAGE])[:1]
+        return sample | {keys.IMAGE: image, keys.TARGET: target, keys.SLICE_THICKNESS: thickness}
 
 
 class SuperResolutionData(SegmentationData):
     """Thick and sharp patches for training, whole thick scans for validation, made from sharp scans.
+
+    Foreground and scale are those of the thick scan, which are all that prediction has.
 
     Args:
         thick: how thick scans are taken of the sharp ones.
@@ -70,9 +117,13 @@ class SuperResolutionData(SegmentationData):
     def __init__(self, *, thick: ThickScans, critic_steps: int = 0, batch_size: int = 16, **others: Any) -> None:
         super().__init__(batch_size=batch_size * (critic_steps + 1), **others)
         self.thick = thick
+        self.slice_axis = thick.slice_axis
 
     def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
-        return ThickPatches(cases, self.thick, **drawing)
+        return ThickPatches(self._seen(cases), self.thick, **drawing)
 
     def volumes_of(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
-        return ThickVolumes(cases, self.thick)
+        return ThickVolumes(self._seen(cases), self.thick)
+
+    def _seen(self, cases: Sequence[PreparedCase]) -> list[SeenThick]:
+        return [SeenThick.of(case, self.thick, self.preparation) for case in cases]

@@ -69,6 +69,11 @@ class ThickScans:
                     mend="give the finer one first, and null for the same axes",
                 )
 
+    @property
+    def slice_axis(self) -> int:
+        """The prepared axis with the thickest slices; the last where nothing is made thick."""
+        return max(range(3), key=lambda axis: (self.coarsest[axis] or 0.0, axis))
+
     def draw(self, rng: np.random.Generator) -> ThickDraw:
         """Draw a thick scan; the random numbers taken do not depend on the ranges."""
         where, phase, noise, seed = rng.random(), rng.random(), rng.random(), int(rng.integers(2**62))

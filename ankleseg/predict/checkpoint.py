@@ -24,7 +24,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and all that its use needs; its first outputs are ``images``, the others are of structures."""
+    """A trained network and all that its use needs; its first outputs are ``images``, the others are of structures.
+
+    ``slice_axis`` is the prepared axis across the slices of the scans it was trained on.
+    """
 
     network: nn.Module
     preparation: Preparation
@@ -34,6 +37,7 @@ class Model:
     path: Path
     images: tuple[str, ...] = ()
     postprocessing: Postprocessing | None = None
+    slice_axis: int = 2
 
 
 def recipe(
@@ -44,6 +48,7 @@ def recipe(
     window: Sequence[int],
     images: Sequence[str] = (),
     postprocessing: Mapping[str, Any] | None = None,
+    slice_axis: int = 2,
 ) -> dict[str, Any]:
     """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint.
 
@@ -54,6 +59,7 @@ def recipe(
         window: sides of its training patches.
         images: names of its leading outputs that are intensities, such as ``sharp``.
         postprocessing: node of what is done to its masks, None for nothing.
+        slice_axis: the prepared axis across the slices.
     """
     return {
         "format": FORMAT,
@@ -63,6 +69,7 @@ def recipe(
         "window": list(window),
         "images": list(images),
         "postprocessing": None if postprocessing is None else dict(postprocessing),
+        "slice_axis": slice_axis,
     }
 
 
@@ -80,10 +87,11 @@ def find_checkpoint(path: str | Path) -> Path:
     for pattern in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt"):
         if (path / pattern).is_file():
             return path / pattern
-    for pattern in ("best.ckpt", "last.ckpt"):
-        found = sorted(path.glob(f"*/checkpoints/{pattern}"), key=lambda p: (p.stat().st_mtime, p))
-        if found:
-            return found[-1]
+    found = [file for name in ("last.ckpt", "best.ckpt") for file in path.glob(f"*/checkpoints/{name}")]
+    if found:
+        latest = max(found, key=lambda file: (file.stat().st_mtime, file)).parent
+        best = latest / "best.ckpt"
+        return best if best.is_file() else latest / "last.ckpt"
     raise CheckpointError("holds no checkpoint", file=path, mend="give the folder of a finished run")
 
 
@@ -154,6 +162,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
         path=path,
         images=tuple(described.get("images", ())),
         postprocessing=postprocessing,
+        slice_axis=int(described.get("slice_axis", 2)),
     )
 
 

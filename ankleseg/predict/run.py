@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from scipy import ndimage
 from tqdm import tqdm
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.errors import AnklesegError, CheckpointError
 from ankleseg.predict.checkpoint import Model
 from ankleseg.predict.postprocessing import Postprocessing, label_map
@@ -37,8 +38,8 @@ class CasePrediction:
         probabilities: (K, X, Y, Z) float32.
         images: (N, X, Y, Z) float32, in the intensities of the input.
         affine: voxel to world.
-        patches: boxes in input voxels, half open, of the single patches with enough foreground (mode ``patches`` only,
-            and not of a sequence).
+        patches: boxes in voxels of the masks, half open, of the single patches with enough foreground (mode
+            ``patches`` only, and not of a sequence).
     """
 
     labels: np.ndarray
@@ -87,17 +88,12 @@ def predict_case(
             [predict_case(f, models, whole_volume, postprocessing, spacing=spacing, progress=part) for f in frames]
         )
     images = len(models[0].images)
+    finer = images > 0 or spacing is not None
     whole_volume = replace(whole_volume, images=images)
     total: np.ndarray | None = None
-    patches: list[list[int]] = []
     prepared: Prepared | None = None
     for number, model in enumerate(models):
-        if len(case.images) != model.channels:
-            raise CheckpointError(
-                f"{case.name} has {len(case.images)} channels, the network wants {model.channels}",
-                file=model.path,
-                mend="give the same channels as in training",
-            )
+        _check_channels(case, model)
         if prepared is None or model.preparation != models[number - 1].preparation:
             prepared = _at_spacing(model, spacing)(case)
         values = whole_volume(
@@ -110,27 +106,36 @@ def predict_case(
         ).numpy()
         for image in values[:images]:
             image[...] = np.maximum(prepared.scales[0].undone(image), prepared.lowest)
-        placed, affine = _placed(values, prepared, finer=images > 0 or spacing is not None)
+        placed, affine = _placed(values, prepared, finer)
         if total is not None and placed.shape != total.shape:
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
         total = placed if total is None else total + placed
-        if whole_volume.mode == "patches":
-            patches = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground)
-    assert total is not None
+    assert total is not None and prepared is not None
     mean = total / len(models)
+    in_patches = whole_volume.mode == "patches"
+    patches = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground, finer) if in_patches else []
     labels = label_map(mean[images:], postprocessing) if models[0].structures else np.zeros(mean.shape[1:], np.uint8)
     return CasePrediction(labels, mean[images:], mean[:images], affine, patches)
+
+
+def _check_channels(case: Case, model: Model) -> None:
+    if len(case.images) != model.channels:
+        raise CheckpointError(
+            f"{case.name} has {len(case.images)} channels, the network wants {model.channels}",
+            file=model.path,
+            mend="give the same channels as in training",
+        )
 
 
 def _at_spacing(model: Model, asked: Sequence[float | None] | None) -> Preparation:
     return model.preparation if asked is None else replace(model.preparation, spacing=tuple(asked))
 
 
-def _placed(values: np.ndarray, prepared: Prepared, finer: bool) -> tuple[np.ndarray, np.ndarray]:
+def _placed(values: np.ndarray, prepared: Prepared, finer: bool, order: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Bring values to the grid of the input, or only turn them as the input was stored; with the affine."""
     placement = prepared.placement
     if not finer:
-        return placement.restore(values, order=1), placement.input_affine
+        return placement.restore(values, order=order), placement.input_affine
     turned = [placement.oriented_as_input(value) for value in values]
     return np.stack([value for value, _ in turned]), turned[0][1]
 
@@ -142,8 +147,9 @@ def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:
     return CasePrediction(labels, probabilities, images, frames[0].affine, [])
 
 
-def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float) -> list[list[int]]:
-    """Boxes, in input voxels, of the single patches of which at least this fraction is foreground."""
+def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float, finer: bool = False) -> list[list[int]]:
+    """Boxes of the single patches of which at least this fraction is foreground, in voxels of the result: those of the
+    input, or where it is ``finer`` of the prepared spacing."""
     sides = [*window, 1] if len(window) == 2 else list(window)
     number = np.zeros(prepared.foreground.shape, dtype=np.float32)
     count = 0
@@ -153,7 +159,8 @@ def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float) ->
         if whole and prepared.foreground[room].mean() >= foreground:
             count += 1
             number[room] = count
-    restored = np.rint(prepared.placement.restore(number[None], order=0)[0]).astype(np.int32)
+    placed, _ = _placed(number[None], prepared, finer, order=0)
+    restored = np.rint(placed[0]).astype(np.int32)
     found = ndimage.find_objects(restored, max_label=count)
     return [[*(s.start for s in box), *(s.stop for s in box)] for box in found if box is not None]
 
@@ -181,8 +188,13 @@ def predict_cases(
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
+
+    Raises:
+        ConfigError: a result would replace an input.
     """
     out = Path(out)
+    earlier = {case.name: _earlier(out / case.name, case.name, models[0].images) for case in cases}
+    spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
         "mode": whole_volume.mode,
@@ -198,7 +210,8 @@ def predict_cases(
     ) as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
-            _forget(out / case.name, case.name)
+            for path in earlier[case.name]:
+                path.unlink()
             row = _row(case)
             began = time.perf_counter()
             announce = partial(_announce, case.name)
@@ -240,7 +253,8 @@ def _with_less_memory(
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        smaller = replace(whole_volume, mode="tiles", batch=1, window=models[0].window)
+        window = tuple(map(min, whole_volume.window, models[0].window))
+        smaller = replace(whole_volume, mode="tiles", batch=1, window=window)
         try:
             return predict_case(case, models, smaller, postprocessing, spacing=spacing)
         except (MemoryError, RuntimeError) as again:
@@ -253,7 +267,7 @@ def _other_plane(header: Header, model: Model) -> str:
     """Say when thick slices of a scan lie in another plane than those the network was trained on."""
     placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
     mm = voxel_sides(placement.affine)
-    if slice_axis(placement.affine) == 2 or mm.max() < 1.5 * mm.min():
+    if slice_axis(placement.affine) == model.slice_axis or mm.max() < 1.5 * mm.min():
         return ""
     message = "its slices lie in another plane than those of the training scans: do not trust the result"
     tqdm.write(f"ankleseg: {header.path}: {message}")
@@ -277,10 +291,10 @@ def _row(case: Case) -> dict[str, Any]:
     }
 
 
-def _forget(folder: Path, name: str) -> None:
-    """Remove what an earlier run wrote for this case: a failure must not leave results that look new."""
-    for old in folder.glob(f"{name}_*.nii.gz"):
-        old.unlink()
+def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
+    """What an earlier run wrote for this case and is to go: a failure must not leave results that look new."""
+    kinds = ["label-*_mask", "label-*_probability", "labels", *map(escape, images)]
+    return [path for kind in kinds for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
 
 
 def _write(

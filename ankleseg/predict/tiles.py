@@ -22,7 +22,8 @@ def starts(length: int, window: int, step: int) -> list[int]:
 
 def tile_corners(shape: Sequence[int], window: Sequence[int], overlap: float) -> Iterator[tuple[int, ...]]:
     """Corners of the tiles of a grid; neighbours share the fraction ``overlap`` of a side (0 ≤ overlap < 1)."""
-    axes = [starts(length, side, max(1, int(side * (1 - overlap)))) for length, side in zip(shape, window, strict=True)]
+    steps = [max(1, int(side * (1 - overlap) + 1e-6)) for side in window]
+    axes = [starts(*axis) for axis in zip(shape, window, steps, strict=True)]
     return itertools.product(*axes)
 
 

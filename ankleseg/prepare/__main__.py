@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ankleseg.config import build, run_command, to_plain
@@ -80,6 +81,8 @@ def prepare_thick(config: DictConfig, cohort: Cohort) -> None:
     """Make thick scans of sharp ones."""
     from ankleseg.prepare.thick_cohort import TABLE, write_thick_cohort
 
+    if Path(config.cohort.root).resolve() == (Path(config.out) / TABLE).resolve():
+        raise ConfigError("is the cohort and would be replaced", file=config.cohort.root, mend="choose another out")
     settings = to_plain(config.low_resolution)
     noise = settings.pop("noise")
     rows = write_thick_cohort(cohort.cases, config.out, build(settings), noise=noise)

@@ -24,6 +24,10 @@ class Scale:
         scaled = (image - np.float32(self.offset)) / np.float32(self.factor)
         return np.clip(scaled, 0, 1) if self.clipped else scaled
 
+    def then(self, other: Scale) -> Scale:
+        """The scale that turns what this one gives into what the other gives of the same raw intensities."""
+        return Scale((other.offset - self.offset) / self.factor, other.factor / self.factor, other.clipped)
+
     def undone(self, scaled: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Bring a scaled image back to raw intensities; what was clipped away does not come back."""
         return scaled * np.float32(self.factor) + np.float32(self.offset)

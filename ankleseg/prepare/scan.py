@@ -15,6 +15,7 @@ from ankleseg.cohorts import Case, Reference
 from ankleseg.errors import CohortError, GeometryError
 from ankleseg.prepare.placement import Placement
 from ankleseg.prepare.preparation import Preparation
+from ankleseg.prepare.scaling import Scale
 from ankleseg.volumes import Header, Verdict, check_grid, check_mask, on_grid_of, same_grid, with_header_of
 from ankleseg.volumes.frames import read_grid, read_structure
 from ankleseg.volumes.geometry import Affine
@@ -39,6 +40,7 @@ class PreparedCase:
         known: whether the reference of each structure is to be believed; None: all are. A label of one that is not
             known appears nowhere in ``label``: 0 is then background or that structure.
         sequence: the file that it is a frame of, None for a scan.
+        scales: of each channel, the way back to the input's intensities; empty where they are those of the input.
     """
 
     name: str
@@ -49,6 +51,7 @@ class PreparedCase:
     placement: Placement
     known: tuple[bool, ...] | None = None
     sequence: Path | None = None
+    scales: tuple[Scale, ...] = ()
 
     @property
     def size_in_bytes(self) -> int:
@@ -109,6 +112,7 @@ def prepare_case(
         placement=prepared.placement,
         known=None if len(masks) == len(structures) else tuple(structure in masks for structure in structures),
         sequence=None if case.frame is None else case.images[0],
+        scales=prepared.scales,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.prepare.low_resolution import LowResolution, thick_scan
 from ankleseg.volumes import read_volume, replace_file, write_volume
@@ -19,7 +19,6 @@ from ankleseg.volumes.geometry import axis_codes, reorient
 log = logging.getLogger(__name__)
 
 TABLE = "scans.csv"
-COLUMNS = ("case", "subject", "group", "side", "image")
 BRIGHT_PERCENTILE = 99.5
 
 
@@ -32,13 +31,14 @@ def write_thick_cohort(
     noise: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, str]]:
-    """Write a thick scan of the first channel of every case, and a table of them.
+    """Write a thick scan of every case, and a table of them.
 
     A case that cannot be read is told and left out; the others go on.
 
     Args:
         cases: sharp scans.
-        out: folder that receives ``<case>.nii.gz`` and ``scans.csv``, a cohort to predict.
+        out: folder that receives ``<case>.nii.gz`` (of several channels ``<case>_1.nii.gz``, …) and ``scans.csv``, a
+            cohort to predict.
         low: how the scans are taken; its spacing is along the axes of ``orientation``.
         orientation: ``RAS`` for left–right, posterior–anterior and inferior–superior.
         noise: standard deviation of Rician noise, as a fraction of the 99.5th percentile of the sharp scan.
@@ -48,45 +48,57 @@ def write_thick_cohort(
         The rows of the table.
 
     Raises:
-        ConfigError: the noise is negative.
+        ConfigError: the noise is negative, or a scan in ``out`` would be replaced.
         AnklesegError: no case could be written.
     """
     if noise < 0:
         raise ConfigError(f"noise {noise} is negative", mend="give a fraction of the brightest intensities")
     out = Path(out)
+    names = {case.name: _names(case) for case in cases}
+    spare_inputs(cases, [out / name for channels in names.values() for name in channels.values()])
     out.mkdir(parents=True, exist_ok=True)
     (out / TABLE).unlink(missing_ok=True)
     rows, problems = [], []
     for number, case in enumerate(tqdm(cases, unit="case", desc="taking thick scans")):
-        path = out / f"{case.name}.nii.gz"
-        path.unlink(missing_ok=True)
+        for name in names[case.name].values():
+            (out / name).unlink(missing_ok=True)
         try:
-            _write(case, path, low, orientation, noise, np.random.default_rng((seed, number)))
+            if case.problem is not None:
+                raise case.problem
+            rng = np.random.default_rng((seed, number))
+            for image, name in zip(case.images, names[case.name].values(), strict=True):
+                _write(image, out / name, low, orientation, noise, rng)
         except AnklesegError as error:
             problems.append(error)
             log.warning("%s", error)
             continue
         told = {"case": case.name, "subject": case.subject, "group": case.group or "", "side": case.side or ""}
-        rows.append(told | {"image": path.name})
+        rows.append(told | names[case.name])
     if not rows:
         raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
+    columns = dict.fromkeys(column for row in rows for column in row)
     with replace_file(out / TABLE) as part, part.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
+        table = csv.DictWriter(file, list(columns))
         table.writeheader()
         table.writerows(rows)
     return rows
 
 
+def _names(case: Case) -> dict[str, str]:
+    """Column and file name of each channel."""
+    if len(case.images) < 2:
+        return {"image": f"{case.name}.nii.gz"}
+    return {f"image_{number}": f"{case.name}_{number}.nii.gz" for number in range(1, len(case.images) + 1)}
+
+
 def _write(
-    case: Case, path: Path, low: LowResolution, orientation: str, noise: float, rng: np.random.Generator
+    image: Path, path: Path, low: LowResolution, orientation: str, noise: float, rng: np.random.Generator
 ) -> None:
-    if case.problem is not None:
-        raise case.problem
-    sharp = read_volume(case.images[0])
-    image, affine = reorient(sharp.data.astype(np.float32, copy=False), sharp.affine, orientation)
-    thick, thick_affine = thick_scan(image, affine, low)
+    sharp = read_volume(image)
+    data, affine = reorient(sharp.data.astype(np.float32, copy=False), sharp.affine, orientation)
+    thick, thick_affine = thick_scan(data, affine, low)
     if noise:
-        deviation = noise * float(np.percentile(image, BRIGHT_PERCENTILE))
+        deviation = noise * float(np.percentile(data, BRIGHT_PERCENTILE))
         real, imaginary = rng.normal(0, deviation, (2, *thick.shape)).astype(np.float32)
         thick = np.hypot(thick + real, imaginary)
     turned, turned_affine = reorient(thick, thick_affine, axis_codes(sharp.affine))

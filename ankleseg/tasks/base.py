@@ -77,9 +77,10 @@ class Task(LightningModule, ABC):
         """
         if not self._rates:
             return self._make_optimizer(parameters)
+        slow = sorted(self._rates, key=len, reverse=True)  # what lies deeper has its own rate
         others = {id(parameter): parameter for parameter in parameters}
         groups: list[dict[str, Any]] = []
-        for name in self._rates:
+        for name in slow:
             try:
                 part = self.network.get_submodule(name)
             except AttributeError:
@@ -89,7 +90,7 @@ class Task(LightningModule, ABC):
                 ) from None
             groups.append({"params": [others.pop(id(p)) for p in part.parameters() if id(p) in others]})
         make: Callable[..., Optimizer] = self._make_optimizer
-        optimizer = make([*groups, {"params": list(others.values())}])
-        for group, rate in zip(optimizer.param_groups, self._rates.values(), strict=False):
-            group["lr"] *= rate
+        optimizer = make([{"params": list(others.values())}, *groups])
+        for group, name in zip(optimizer.param_groups[1:], slow, strict=True):
+            group["lr"] *= self._rates[name]
         return optimizer

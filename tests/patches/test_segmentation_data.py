@@ -53,7 +53,7 @@ def equal(first: PreparedCase, second: PreparedCase) -> bool:
     placements = first.placement.mirrored == second.placement.mirrored and np.array_equal(
         first.placement.input_affine, second.placement.input_affine
     )
-    return arrays and placements and first.name == second.name
+    return arrays and placements and first.name == second.name and first.scales == second.scales
 
 
 def test_training_draws_patches_and_validation_reads_volumes(cohort: Cohort) -> None:
@@ -203,3 +203,12 @@ def test_every_recipe_of_patches_builds(cohort: Cohort) -> None:
         data = build(node, cohort=cohort, split=Split(train=("s0",)), preparation=PREPARATION, seed=1)
         assert isinstance(data, SegmentationData) and data.structures == ("ball",)
         assert node.augmentation is None or "LR" not in node.augmentation.flips
+
+
+def test_several_processes_get_whole_batches_only(cohort: Cohort, monkeypatch) -> None:
+    data = data_of(cohort, batch_size=3, steps_per_epoch=4)
+    data.setup("fit")
+    monkeypatch.setattr("ankleseg.patches.dataset._place", lambda: (1, 5))
+    assert [len(batch[keys.IMAGE]) for batch in data.train_dataloader()] == []
+    monkeypatch.setattr("ankleseg.patches.dataset._place", lambda: (1, 3))
+    assert [len(batch[keys.IMAGE]) for batch in data.train_dataloader()] == [3]

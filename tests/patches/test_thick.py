@@ -15,6 +15,7 @@ from ankleseg.patches import (
     AugmentationDraw,
     PatchSampler,
     PatchSource,
+    SeenThick,
     ThickPatches,
     ThickScans,
     ThickVolumes,
@@ -22,7 +23,8 @@ from ankleseg.patches import (
     thick_pair,
     thick_volume,
 )
-from ankleseg.prepare import thick_scan
+from ankleseg.prepare import BrightEnd, Otsu, Percentile, Preparation, PreparedCase, ZScore, thick_scan
+from ankleseg.prepare.scaling import Scale
 from ankleseg.prepare.splines import along
 
 FINE = (0.5, 0.5, 0.5)
@@ -35,6 +37,10 @@ WINDOW = Window((4, 8, 30), (16, 16, 32))
 def source(prepared_case) -> PatchSource:
     grain = np.random.default_rng(3).random(SHAPE).astype(np.float32)[None]
     return PatchSource(prepared_case(SHAPE, spacing=FINE, image=grain))
+
+
+def as_it_is(case: PreparedCase) -> SeenThick:
+    return SeenThick(case, (Scale(0.0, 1.0),))
 
 
 def inside(volume: torch.Tensor, window: Window = WINDOW) -> torch.Tensor:
@@ -97,8 +103,9 @@ def test_every_epoch_has_other_scans_and_the_same_epoch_the_same(prepared_case):
     grain = np.random.default_rng(3).random(SHAPE).astype(np.float32)[None]
     scans = ThickScans(finest=(None, None, 2.0), coarsest=(None, None, 4.0), noise=0.05)
     sampler, changes = PatchSampler(size=(16, 16, 32), min_foreground=0), Augmentation(gamma=(0.5, 1.5))
+    drawing = {"length": 6, "seed": 7}
     made = [
-        ThickPatches([prepared_case(SHAPE, spacing=FINE, image=grain)], scans, sampler, changes, length=6, seed=7)
+        ThickPatches([as_it_is(prepared_case(SHAPE, spacing=FINE, image=grain))], scans, sampler, changes, **drawing)
         for _ in range(2)
     ]
     thickness = [float(made[0][index][keys.SLICE_THICKNESS]) for index in range(12)]
@@ -111,10 +118,43 @@ def test_every_epoch_has_other_scans_and_the_same_epoch_the_same(prepared_case):
 
 def test_validation_is_the_same_in_every_epoch(prepared_case):
     case = prepared_case(SHAPE, spacing=FINE)
-    volumes = ThickVolumes([case], replace(SCANS, noise=0.05))
+    volumes = ThickVolumes([as_it_is(case)], replace(SCANS, noise=0.05))
     one, other = volumes[0], volumes[0]
     assert torch.equal(one[keys.IMAGE], other[keys.IMAGE]) and one[keys.IMAGE].shape == one[keys.TARGET].shape
     assert torch.equal(one[keys.TARGET], torch.from_numpy(case.image))
+
+
+@pytest.mark.parametrize("scaling", [BrightEnd(), ZScore(), Percentile()])
+def test_foreground_and_scale_are_those_that_prediction_finds(prepared_case, scaling):
+    """A scan of one bright slice among dark ones is darker when it is taken thick."""
+    raw = 40 + 400 * prepared_case(SHAPE, spacing=FINE).image.clip(0, None)
+    raw[..., 50] *= 3
+    scale = scaling.scale(raw[0], np.ones(SHAPE, dtype=bool))
+    case = replace(prepared_case(SHAPE, spacing=FINE, image=scale(raw[0])[None]), scales=(scale,))
+    preparation = Preparation(orientation="PSR", foreground=Otsu(), scaling=scaling)
+    seen = SeenThick.of(case, SCANS, preparation)
+    thick = thick_volume(PatchSource(case), SCANS.typical())[0].numpy()
+    foreground = preparation.foreground(scale.undone(thick))
+    expected = scaling(scale.undone(thick), foreground)
+    assert np.array_equal(seen.case.foreground, foreground)
+    volume = ThickVolumes([seen], SCANS)[0]
+    assert np.allclose(volume[keys.IMAGE][0].numpy(), expected, atol=1e-5)
+    assert np.abs(expected - thick).max() > 0.02
+    patches = ThickPatches([seen], SCANS, PatchSampler(size=(40, 44, 96), min_foreground=0), length=1)
+    assert torch.allclose(patches[0][keys.TARGET], volume[keys.TARGET], atol=1e-5)
+
+
+def test_the_target_is_the_first_channel(prepared_case):
+    grain = np.random.default_rng(3).random((2, *SHAPE)).astype(np.float32)
+    seen = SeenThick(prepared_case(SHAPE, spacing=FINE, image=grain), (Scale(0.0, 1.0),) * 2)
+    volume = ThickVolumes([seen], SCANS)[0]
+    assert volume[keys.IMAGE].shape == (2, *SHAPE)
+    assert torch.equal(volume[keys.TARGET], torch.from_numpy(grain[:1]))
+
+
+@pytest.mark.parametrize(("coarsest", "axis"), [((None, None, 3.0), 2), ((None, 4.0, 3.0), 1), ((None,) * 3, 2)])
+def test_the_slice_axis_is_the_thickest(coarsest, axis):
+    assert ThickScans(finest=coarsest, coarsest=coarsest).slice_axis == axis
 
 
 def test_a_patch_longer_than_the_volume_is_filled_up(prepared_case):

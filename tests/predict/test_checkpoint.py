@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,11 @@ def test_runs_are_found(tmp_path: Path):
     (tmp_path / "b" / "checkpoints" / "best.ckpt").touch()
     assert find_checkpoint(tmp_path).parent.parent.name == "b"
     assert find_checkpoint(tmp_path / "a").name == "best.ckpt"
+    (tmp_path / "c" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "c" / "checkpoints" / "last.ckpt").touch()
+    later = time.time() + 10
+    os.utime(tmp_path / "c" / "checkpoints" / "last.ckpt", (later, later))
+    assert find_checkpoint(tmp_path).parent.parent.name == "c", "a run without validation has a last checkpoint only"
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="holds no checkpoint; give the folder of a finished run"):
         find_checkpoint(tmp_path / "empty")

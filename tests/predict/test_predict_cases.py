@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import itk
@@ -15,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from ankleseg.cohorts import Case
-from ankleseg.errors import CheckpointError
+from ankleseg.errors import CheckpointError, ConfigError
 from ankleseg.predict import Model, Postprocessing, WholeVolume, predict_case, predict_cases
 from ankleseg.prepare import Otsu, Preparation, ZScore
 from ankleseg.volumes import write_volume
@@ -110,6 +111,26 @@ def test_a_bad_case_is_recorded_and_the_others_go_on(tmp_path: Path):
     assert json.loads((tmp_path / "out/predictions.json").read_text())["cases"] == rows
 
 
+def test_no_input_is_removed_for_a_result(tmp_path: Path):
+    scan(tmp_path / "a/a_labels.nii.gz")
+    scan(tmp_path / "a/a_T1w.nii.gz")
+    settings = {"whole_volume": WholeVolume(window=(16, 16))}
+    with pytest.raises(ConfigError, match=r"a_labels.nii.gz: is an input and would be replaced by a result"):
+        predict_cases([Case("a", "s", (tmp_path / "a/a_labels.nii.gz",))], [model()], tmp_path, **settings)
+    (row,) = predict_cases([Case("b", "s", (tmp_path / "a/a_labels.nii.gz",))], [model()], tmp_path, **settings)
+    assert row["status"] == "ok" and (tmp_path / "a/a_labels.nii.gz").exists()
+
+
+def test_old_masks_go_where_a_name_looks_like_a_pattern(tmp_path: Path):
+    scan(tmp_path / "T1 [ax].nii.gz")
+    odd = Case("T1 [ax]", "s", (tmp_path / "T1 [ax].nii.gz",))
+    settings = {"whole_volume": WholeVolume(window=(16, 16))}
+    predict_cases([odd], [model()], tmp_path / "out", **settings)
+    (tmp_path / "T1 [ax].nii.gz").unlink()
+    (row,) = predict_cases([odd], [model()], tmp_path / "out", **settings)
+    assert row["status"] == "failed" and not list((tmp_path / "out/T1 [ax]").iterdir())
+
+
 def test_memory_that_runs_out_is_met_with_smaller_pieces(tmp_path: Path):
     class Greedy(Bright):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -127,12 +148,31 @@ def test_memory_that_runs_out_is_met_with_smaller_pieces(tmp_path: Path):
     assert (nib.load(tmp_path / "out" / row["labels"]).get_fdata() > 0).sum() == ball.sum()
 
 
+def test_the_smaller_pieces_are_no_larger_than_those_asked_for(tmp_path: Path):
+    seen: list[tuple[int, ...]] = []
+
+    class Greedy(Bright):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(x.shape))
+            if len(x) > 1:
+                raise RuntimeError("not enough memory: you tried to allocate 1 byte")
+            return super().forward(x)
+
+    scan(tmp_path / "a.nii.gz")
+    greedy = replace(model(), network=Greedy().eval())
+    predict_cases([case(tmp_path / "a.nii.gz")], [greedy], tmp_path / "out", whole_volume=WholeVolume(window=(12, 20)))
+    assert seen[-1] == (1, 1, 12, 16)
+
+
 def test_slices_in_another_plane_are_told(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
     for orientation, expected in (("PSR", ""), ("SRP", "do not trust the result")):
         settings = {"whole_volume": WholeVolume(window=(8, 8))}
         (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [model(orientation=orientation)], tmp_path, **settings)
         assert row["status"] == "ok" and expected in row["message"] and bool(row["message"]) == bool(expected)
+    trained_so = replace(model(orientation="SRP"), slice_axis=1)
+    (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [trained_so], tmp_path, **settings)
+    assert row["message"] == ""
 
 
 def test_several_models_are_averaged(tmp_path: Path):
@@ -163,3 +203,14 @@ def test_patch_boxes_lie_in_the_foreground(tmp_path: Path):
     for x0, y0, z0, x1, y1, z1 in found.patches:
         patch = image[x0:x1, y0:y1, z0:z1]
         assert patch.size == 64 and (patch > 100).mean() >= 0.75
+
+
+def test_patch_boxes_are_those_of_the_masks_on_a_finer_grid(tmp_path: Path):
+    scan(tmp_path / "a.nii.gz")
+    whole = WholeVolume(window=(8, 8), mode="patches")
+    coarse = predict_case(case(tmp_path / "a.nii.gz"), [model()], whole)
+    fine = predict_case(case(tmp_path / "a.nii.gz"), [model()], whole, spacing=[0.45, 0.45, None])
+    assert fine.labels.shape != coarse.labels.shape
+    assert len(fine.patches) > len(coarse.patches)
+    for x0, y0, z0, x1, y1, z1 in fine.patches:
+        assert fine.labels[x0:x1, y0:y1, z0:z1].size == 64

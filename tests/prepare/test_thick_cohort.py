@@ -62,3 +62,20 @@ def test_a_broken_case_does_not_stop_the_others(sharp: Case, tmp_path: Path, cap
     assert not (tmp_path / "thick" / TABLE).exists(), "no stale table"
     with pytest.raises(ConfigError, match="noise -1 is negative"):
         write_thick_cohort([sharp], tmp_path / "thick", LOW, noise=-1)
+
+
+def test_no_input_is_replaced(sharp: Case, tmp_path: Path):
+    before = sharp.images[0].read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"s1.nii.gz: is an input and would be replaced by a result; choose another out"
+    ):
+        write_thick_cohort([sharp], tmp_path, LOW)
+    assert sharp.images[0].read_bytes() == before
+
+
+def test_every_channel_becomes_thick(sharp: Case, tmp_path: Path):
+    both = Case("s1", "s1", (sharp.images[0], sharp.images[0]))
+    write_thick_cohort([both], tmp_path / "thick", LOW)
+    (case,) = load_cohort(tmp_path / "thick" / TABLE).cases
+    first, second = (read_volume(path).data for path in case.images)
+    assert len(case.images) == 2 and np.array_equal(first, second) and min(first.shape) == 8

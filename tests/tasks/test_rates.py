@@ -53,6 +53,11 @@ def test_every_weight_is_in_one_group():
     assert sorted(held) == sorted(id(parameter) for parameter in task.parameters())
 
 
+def test_the_common_rate_comes_first_where_it_is_logged_and_inner_parts_have_their_own():
+    groups = optimizer_of(task_with({"ascending": 0.5, "ascending.0": 0.1})).param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([0.5, 0.05, 0.25])
+
+
 def test_without_rates_there_is_one_group():
     assert len(optimizer_of(task_with(None)).param_groups) == 1
 
@@ -61,7 +66,7 @@ def test_frozen_weights_stay_out():
     task = task_with({"head": 0.1})
     head: nn.Module = task.network.get_submodule("head")
     head.requires_grad_(False)
-    slow, _ = optimizer_of(task).param_groups
+    _, slow = optimizer_of(task).param_groups
     assert slow["params"] == []
 
 
