@@ -219,9 +219,9 @@ class SharpSegmentation(nn.Module):
     weigh the same.
 
     Args:
-        segmentation: ``charbonnier``, or ``dice_cross_entropy``: the distance of the image alone, plus one minus the soft
-            Dice (2 Σ p·y + 1) / (Σ p + Σ y + 1) of each structure, sums over the batch, plus the binary cross entropy of
-            each structure, both averaged over the structures.
+        segmentation: ``charbonnier``, or ``dice_cross_entropy``: the distance of the image alone, plus one minus the
+            soft Dice (2 Σ p·y + 1) / (Σ p + Σ y + 1), sums over the batch, plus the binary cross entropy, both
+            averaged over the structures.
 
     Raises:
         ValueError: another word; when called: values and target have different shapes.

@@ -498,7 +498,7 @@ def test_results_of_an_earlier_evaluation_are_gone_when_work_begins(
 ):
     evaluate(folder.done(), references, tmp_path / "out")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("power cut")
 
     monkeypatch.setattr("ankleseg.evaluate.run.read_pair", fail)

@@ -1,0 +1,40 @@
+"""The test that ends a training: predictions of subjects it never saw, and their scores."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ankleseg.config import compose
+from ankleseg.train import main
+
+SHORT = [
+    *("trainer.max_epochs=1", "trainer.accelerator=cpu", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
+    *("patches.steps_per_epoch=1", "patches.batch_size=1", "task.validation.window=[32,32,32]"),
+    *("patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0.05"),
+]
+SPLIT = ["cohort.split.train=[s0]", "cohort.split.validation=[]", "cohort.split.test=[s3]"]
+# 40 sharp voxels of 1 mm are no whole number of slices
+ACROSS = ["patches.thick.finest=[4.5,null,null]", "patches.thick.coarsest=[4.5,null,null]"]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "table", "small"),
+    [
+        ("brain_segsrgan", "quality.csv", ["network.kernel=2", "discriminator.kernel=2"]),
+        ("brain_interpolated_unet", "metrics.csv", ["network.widths=[4,8]"]),
+    ],
+)
+def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
+    tiny_table: Path, tmp_path: Path, experiment: str, table: str, small: list[str]
+):
+    cohort = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]", *SPLIT]
+    run = tmp_path / "run"
+    main(compose("train", [f"+experiment={experiment}", *cohort, *SHORT, *ACROSS, *small, f"run_dir={run}"]))
+    (predicted,) = json.loads((run / "test/predictions/predictions.json").read_text())["cases"]
+    assert (predicted["status"], predicted["message"]) == ("ok", ""), "slices lie as in training"
+    rows = list(csv.DictReader((run / "test" / table).open()))
+    assert rows and {row["status"] for row in rows} == {"ok"}
