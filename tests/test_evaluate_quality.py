@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 from ankleseg.config import compose
 from ankleseg.errors import AnklesegError, CohortError, ConfigError, FileError
 from ankleseg.evaluate.__main__ import main
-from ankleseg.evaluate.quality import evaluate_quality, summarise_images
+from ankleseg.evaluate.quality import evaluate_quality
+from ankleseg.evaluate.quality_summary import summarise_images
 from ankleseg.measures import psnr, ssim
 from ankleseg.volumes import reorient, resample, resampled_grid, write_volume
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -26,14 +25,14 @@ from ankleseg.evaluate.image_scores import (
 )
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, read_predictions
 from ankleseg.evaluate.quality_picture import QualityPicture
+from ankleseg.evaluate.quality_summary import QualityEvaluation, summarise_images
 from ankleseg.evaluate.run import DEFINITIONS as MASK_DEFINITIONS
 from ankleseg.evaluate.scores import SCORED, Score, read_pair, score
-from ankleseg.evaluate.tables import describe_values, score_columns, summarise, write_csv, write_json
+from ankleseg.evaluate.tables import score_columns, summarise, write_csv, write_json
 from ankleseg.volumes import replace_file
 
 RESULTS = ("quality.csv", "quality.json", "metrics.csv", "report.html")
 SUFFIX = re.compile(r"_(T1w|T2w|T2starw|PDw|FLAIR)\.")
-MEASURES = ("psnr_db", "gain_db", "ssim", "correlation", "gms", "gmsd")
 DEFINITIONS = {
     "psnr_db": "10 log10(peak^2 / mean squared difference); peak: the maximum of the whole reference",
     "gain_db": "PSNR above that of the cubic spline interpolation of the input, or of the input itself where it has "
@@ -48,39 +47,6 @@ DEFINITIONS = {
     "foreground": "those of them brighter than Otsu's threshold, holes filled; where the reference has no structures",
     **MASK_DEFINITIONS,
 }
-
-
-@dataclass(frozen=True)
-class QualityEvaluation:
-    """What was found: a row a case, image and region, a row a case and structure, and a picture of every case."""
-
-    out: Path
-    predictions: Predictions
-    references: Cohort
-    images: tuple[ImageScore, ...]
-    structures: tuple[Score, ...]
-    pictures: Mapping[str, bytes]
-    date: str
-
-    @property
-    def scored(self) -> int:
-        """How many predicted images were compared with a reference."""
-        return len({(row.case, row.image) for row in self.images if row.kind == PREDICTION and row.status == SCORED})
-
-    def describe(self) -> str:
-        """Return the lines to print at the end: PSNR by image and region, and where the report is."""
-        lines = []
-        for entry in summarise_images(self.images):
-            level, gain = entry["psnr_db"], entry["gain_db"]["mean"]
-            if level["mean"] is not None:
-                said = f", {gain:+.2f} dB" if gain is not None and entry["kind"] == PREDICTION else ""
-                lines.append(
-                    f"{entry['image']}, {entry['region']}: PSNR {level['mean']:.2f} dB{said}, "
-                    f"SSIM {_shown(entry['ssim']['mean'])} over {level['n']}"
-                )
-        unscored = {row.case: row.status for row in self.images if row.kind == PREDICTION and row.status != SCORED}
-        lines += [f"{case}: {status}" for case, status in unscored.items()]
-        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
 def evaluate_quality(
@@ -162,19 +128,6 @@ def _suffix_of(case: PredictedCase) -> re.Match[str] | None:
     return SUFFIX.search(case.image.name) if case.image else None
 
 
-def summarise_images(rows: Sequence[ImageScore]) -> list[dict[str, Any]]:
-    """Summarise by image and region: ``cases`` scored, and each measure by n, mean, std, median, min and max."""
-    summary = []
-    scored = [row for row in rows if row.status == SCORED]
-    for region in dict.fromkeys(row.region for row in scored):
-        for image, kind in dict.fromkeys((row.image, row.kind) for row in scored):
-            chosen = [row for row in scored if (row.image, row.kind, row.region) == (image, kind, region)]
-            if chosen:
-                described = {name: describe_values([getattr(row, name) for row in chosen]) for name in MEASURES}
-                summary.append({"image": image, "kind": kind, "region": region, "cases": len(chosen), **described})
-    return summary
-
-
 def _score(predicted: PredictedCase, case: Case | None, names: Sequence[str]) -> tuple[list[ImageScore], bytes | None]:
     """The rows of a case, and its picture."""
     like = ImageScore(predicted.name, "", PREDICTION, "", SCORED, group=case.group if case else predicted.group)
@@ -190,10 +143,6 @@ def _score(predicted: PredictedCase, case: Case | None, names: Sequence[str]) ->
         rows += score_image(name, kind, message, image, images, like)
         drawn.add(name, kind, image)
     return with_gains(rows), drawn.draw()
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _write(evaluation: QualityEvaluation) -> None:

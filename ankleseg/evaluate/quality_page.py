@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ankleseg.evaluate.image_scores import BASELINE, FOREGROUND, PREDICTION, STRUCTURES, WHOLE, ImageScore
 from ankleseg.evaluate.page_facts import checkpoint_facts, versions, without_folders
+from ankleseg.evaluate.quality_summary import QualityEvaluation, summarise_images
 from ankleseg.evaluate.scores import SCORED, Score
 from ankleseg.evaluate.tables import summarise
 from ankleseg.report import CaseBlock, Column, Page, Picture, Section, Table
-
-if TYPE_CHECKING:
-    from ankleseg.evaluate.quality import QualityEvaluation
 
 DRAWN = 24  # cases, those of the smallest gain; every case is in the tables
 NAMES = {WHOLE: "whole image", STRUCTURES: "inside the structures", FOREGROUND: "foreground"}
@@ -43,8 +41,6 @@ READING = (
 
 def build_quality_page(evaluation: QualityEvaluation) -> Page:
     """Put together the page: summary, structures, cases from the smallest gain to the greatest, and the full table."""
-    from ankleseg.evaluate.quality import summarise_images
-
     order = _least_gain_first(evaluation.images)
     summary = _summary_table(summarise_images(evaluation.images))
     sections = [Section("Summary", _notes(evaluation), [summary])]

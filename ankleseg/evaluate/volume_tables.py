@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ankleseg.cohorts import Cohort
+from ankleseg.evaluate.predictions import Predictions
 from ankleseg.measures.volumetry import Variation, variation_of_acquisitions, variation_within_subjects
 
 QUANTITIES = ("volume_ml", "ratio")
@@ -109,3 +112,39 @@ def _one_case_each(rows: Sequence[VolumeRow]) -> bool:
     for row in rows:
         cases.setdefault((row.acquisition, row.subject), set()).add(row.case)
     return all(len(found) == 1 for found in cases.values())
+
+
+@dataclass(frozen=True)
+class Volumetry:
+    """What was measured: a row an acquisition, case and structure, and the spread of volumes and ratios."""
+
+    out: Path
+    acquisitions: Mapping[str, Predictions]
+    references: Cohort | None
+    structures: tuple[str, ...]
+    intracranial: str
+    volumes: tuple[VolumeRow, ...]
+    date: str
+
+    @property
+    def measured(self) -> int:
+        """How many rows have a volume."""
+        return sum(row.volume_ml is not None for row in self.volumes)
+
+    @property
+    def variation(self) -> list[dict[str, Any]]:
+        """The rows of ``variation.csv``."""
+        return variation_rows(self.volumes)
+
+    def describe(self) -> str:
+        """Return the lines to print at the end: the spread over the subjects, and where the report is."""
+        said: dict[tuple[str, str], list[str]] = {}
+        for row in self.variation:
+            if row["over"] == "subjects":
+                spread = "–" if row["std_by_mean"] is None else f"{row['std_by_mean']:.4f}"
+                key = row["structure"], "volume" if row["quantity"] == "volume_ml" else "ratio"
+                said.setdefault(key, []).append(f"{row['of']} {spread} (n {row['n']})")
+        lines = [
+            f"{structure} {quantity}, std/mean: {', '.join(shown)}" for (structure, quantity), shown in said.items()
+        ]
+        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -17,7 +16,7 @@ from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_proto
 from ankleseg.evaluate.quality import reference_case
 from ankleseg.evaluate.scores import SCORED
 from ankleseg.evaluate.tables import write_csv, write_json
-from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, variation_rows
+from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, Volumetry
 from ankleseg.measures import volume_ml
 from ankleseg.measures.volumetry import volume_ratios
 from ankleseg.volumes import read_mask, replace_file
@@ -30,42 +29,6 @@ DEFINITIONS = {
     "over subjects": "spread of one acquisition over the subjects that every acquisition measured",
     "over acquisitions": "spread of one subject over its acquisitions; 'median subject' has the median of the subjects",
 }
-
-
-@dataclass(frozen=True)
-class Volumetry:
-    """What was measured: a row an acquisition, case and structure, and the spread of volumes and ratios."""
-
-    out: Path
-    acquisitions: Mapping[str, Predictions]
-    references: Cohort | None
-    structures: tuple[str, ...]
-    intracranial: str
-    volumes: tuple[VolumeRow, ...]
-    date: str
-
-    @property
-    def measured(self) -> int:
-        """How many rows have a volume."""
-        return sum(row.volume_ml is not None for row in self.volumes)
-
-    @property
-    def variation(self) -> list[dict[str, Any]]:
-        """The rows of ``variation.csv``."""
-        return variation_rows(self.volumes)
-
-    def describe(self) -> str:
-        """Return the lines to print at the end: the spread over the subjects, and where the report is."""
-        said: dict[tuple[str, str], list[str]] = {}
-        for row in self.variation:
-            if row["over"] == "subjects":
-                spread = "–" if row["std_by_mean"] is None else f"{row['std_by_mean']:.4f}"
-                key = row["structure"], "volume" if row["quantity"] == "volume_ml" else "ratio"
-                said.setdefault(key, []).append(f"{row['of']} {spread} (n {row['n']})")
-        lines = [
-            f"{structure} {quantity}, std/mean: {', '.join(shown)}" for (structure, quantity), shown in said.items()
-        ]
-        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
 def evaluate_volumetry(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ankleseg.evaluate.page_facts import checkpoint_facts, versions, without_folders
 from ankleseg.evaluate.scores import SCORED
 from ankleseg.evaluate.tables import describe_values
-from ankleseg.evaluate.volume_tables import MEDIAN_SUBJECT, QUANTITIES, VolumeRow, VolumeTable, volume_tables
+from ankleseg.evaluate.volume_tables import MEDIAN_SUBJECT, QUANTITIES, VolumeRow, VolumeTable, Volumetry, volume_tables
 from ankleseg.report import Column, Page, Picture, Section, Table
 from ankleseg.report.acquisitions import volumes_by_acquisition
-
-if TYPE_CHECKING:
-    from ankleseg.evaluate.volumetry import Volumetry
 
 NAMED = 8  # subjects
 LABELS = {"volume_ml": "Volume, ml", "ratio": "Ratio to the intracranial volume"}
