@@ -70,7 +70,7 @@ def trained(run: Path, root: Path, target: str, asked: Sequence[str]) -> Model:
 def restored(case: Case, model: Model) -> np.ndarray:
     """The first run of a case, restored, in raw intensities on its own grid."""
     prepared = model.preparation([read_volume(case.images[0])], case.side)
-    whole = WholeVolume(window=model.window, mode="slices", images=1)
+    whole = WholeVolume(window=model.window, images=1)
     found = whole(model.network, torch.from_numpy(prepared.image), np.ones_like(prepared.foreground)).numpy()
     return prepared.placement.restore(prepared.scales[0].undone(found))[0]
 

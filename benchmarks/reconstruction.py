@@ -90,7 +90,7 @@ def scored(
     model: Model, name: str, config: Any, cohort: Cohort, split: Split, with_input: bool
 ) -> list[dict[str, Any]]:
     """Rows of a variant, and of the frames as they are (brought to the prepared grid by a cubic spline)."""
-    whole = WholeVolume(window=model.window, mode="slices", images=1)
+    whole = WholeVolume(window=model.window, images=1)
 
     def restore(pair: PreparedPair) -> np.ndarray:
         return whole(model.network, torch.from_numpy(pair.case.image), pair.case.foreground)[0].numpy()
