@@ -32,7 +32,6 @@ Target = Float[Tensor, "..."]  # (batch, channels, *spatial), checked when calle
 Correlation = Float[Tensor, "batch"]
 
 CHARBONNIER = 1e-3  # where the distance turns from square to absolute
-CERTAIN = 1e-6  # least probability, so that its logarithm is finite
 NEVER = -1e4  # a logit whose exponential is 0; an infinite one has no gradient
 
 
@@ -219,9 +218,8 @@ class SharpSegmentation(nn.Module):
     weigh the same.
 
     Args:
-        segmentation: ``charbonnier``, or ``dice_cross_entropy``: the distance of the image alone, plus one minus the
-            soft Dice (2 Σ p·y + 1) / (Σ p + Σ y + 1), sums over the batch, plus the binary cross entropy, both
-            averaged over the structures.
+        segmentation: ``charbonnier``, or ``dice``: the distance of the image alone, plus one minus the soft Dice
+            (2 Σ p·y + 1) / (Σ p + Σ y + 1), sums over the batch, averaged over the structures.
 
     Raises:
         ValueError: another word; when called: values and target have different shapes.
@@ -229,8 +227,8 @@ class SharpSegmentation(nn.Module):
 
     def __init__(self, segmentation: str = "charbonnier") -> None:
         super().__init__()
-        if segmentation not in ("charbonnier", "dice_cross_entropy"):
-            raise ValueError(f"{segmentation!r} is none of charbonnier, dice_cross_entropy")
+        if segmentation not in ("charbonnier", "dice"):
+            raise ValueError(f"{segmentation!r} is none of charbonnier, dice")
         self.segmentation = segmentation
 
     def forward(self, values: Images, target: Images) -> Scalar:
@@ -243,9 +241,7 @@ class SharpSegmentation(nn.Module):
         probabilities, structures = values[:, 1:], target[:, 1:]
         shared = (probabilities * structures).sum(others)
         dice = (2 * shared + 1) / (probabilities.sum(others) + structures.sum(others) + 1)
-        likely = probabilities.clamp(CERTAIN, 1 - CERTAIN)
-        entropy = -(structures * likely.log() + (1 - structures) * (1 - likely).log()).mean()
-        return _charbonnier(values[:, :1] - target[:, :1]) + (1 - dice).mean() + entropy
+        return _charbonnier(values[:, :1] - target[:, :1]) + (1 - dice).mean()
 
 
 def slope_of(critic: Callable[[Tensor], Tensor], points: Images) -> Images:
