@@ -46,11 +46,14 @@ def main(config: DictConfig) -> float:
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
     trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
-    write_manifest(run, config, cohort, split, began)
+    if trainer.is_global_zero:
+        write_manifest(run, config, cohort, split, began)
     last = run / "checkpoints" / "last.ckpt" if config.resume else None
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
     best = float("nan" if (score := trainer.checkpoint_callback.best_model_score) is None else score)
-    if config.test and split.test and trainer.is_global_zero:
+    if not trainer.is_global_zero:
+        return best
+    if config.test and split.test:
         test(run, cohort.select(split.test), config)
     write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,16 @@ def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
     assert (predicted["status"], predicted["message"]) == ("ok", ""), "slices lie as in training"
     rows = list(csv.DictReader((run / "test" / table).open()))
     assert rows and {row["status"] for row in rows} == {"ok"}
+
+
+def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    settings = [
+        *("+experiment=brain_segsrgan", f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]"),
+        *(*SPLIT, *SHORT, *ACROSS, "network.kernel=2", "discriminator.kernel=2", "patches.steps_per_epoch=2"),
+        *("trainer.devices=2", "trainer.strategy=ddp_find_unused_parameters_true", f"hydra.run.dir={run}"),
+    ]
+    done = subprocess.run([sys.executable, "-m", "ankleseg.train", *settings], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [done.stdout.count(word) for word in ("no validation:", "report:")] == [1, 1], done.stdout
+    assert [row["status"] for row in csv.DictReader((run / "test/quality.csv").open())]

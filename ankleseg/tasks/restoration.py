@@ -56,7 +56,7 @@ class Restoration(Task):
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         output = self(batch[keys.IMAGE])
         loss = self.loss(output, batch[keys.TARGET], batch.get(keys.CORRELATION))
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(output))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(output))
         return loss
 
     def on_validation_epoch_start(self) -> None:

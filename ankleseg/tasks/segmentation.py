@@ -66,10 +66,10 @@ class Segmentation(Task):
         logits = self(batch[keys.IMAGE])
         known = [batch[keys.KNOWN]] if keys.KNOWN in batch else []
         loss = self.loss(logits, batch[keys.LABEL], *known)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(logits))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
         if self.penalty is not None:
             penalty = self.penalty(self.network)
-            self.log("train/penalty", penalty, on_step=False, on_epoch=True, batch_size=len(logits))
+            self.log("train/penalty", penalty, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
             loss = loss + penalty
         return loss
 

@@ -181,7 +181,7 @@ class SegSRGAN(Task):
 
     def _log(self, size: int, **values: Tensor) -> None:
         named = {f"train/{name}": value.detach() for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
 
     def on_validation_epoch_start(self) -> None:
         self._scores = []
