@@ -9,17 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ankleseg.predict.case import predict_case
     from ankleseg.predict.checkpoint import Model, build_network, find_checkpoint, load_model, read_checkpoint, recipe
     from ankleseg.predict.inputs import cases_of
     from ankleseg.predict.postprocessing import Postprocessing, label_map
-    from ankleseg.predict.run import predict_case, predict_cases
+    from ankleseg.predict.run import predict_cases
     from ankleseg.predict.volume import WholeVolume, probabilities_of, values_of
 
 _HOMES = {
+    "case": ("predict_case",),
     "checkpoint": ("Model", "build_network", "find_checkpoint", "load_model", "read_checkpoint", "recipe"),
     "inputs": ("cases_of",),
     "postprocessing": ("Postprocessing", "label_map"),
-    "run": ("predict_case", "predict_cases"),
+    "run": ("predict_cases",),
     "volume": ("WholeVolume", "probabilities_of", "values_of"),
 }
 
