@@ -19,7 +19,7 @@ from ankleseg.evaluate.motion_summary import (
 from ankleseg.report import Column, Page, Picture, Section, Table
 
 if TYPE_CHECKING:
-    from ankleseg.evaluate.motion import MotionEvaluation
+    from ankleseg.evaluate.motion_evaluation import MotionEvaluation
 
 WORST = 50  # rows shown; every row is in motion.csv
 READING = (

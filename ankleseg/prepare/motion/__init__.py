@@ -2,7 +2,7 @@
 
 from ankleseg.prepare.motion.cohort import describe, prepare_motion_cohort
 from ankleseg.prepare.motion.recipe import MotionRecipe
-from ankleseg.prepare.motion.subject import SubjectResult
+from ankleseg.prepare.motion.result import SubjectResult
 from ankleseg.prepare.motion.weights import BoneWeights
 
 __all__ = ["BoneWeights", "MotionRecipe", "SubjectResult", "describe", "prepare_motion_cohort"]

@@ -20,7 +20,8 @@ from ankleseg.prepare.cleaning.cohort import write_descriptions, write_rows
 from ankleseg.prepare.motion.files import QUALITY, write_table
 from ankleseg.prepare.motion.overrule import TABLE, Overrules, read_overrules, without_registration
 from ankleseg.prepare.motion.recipe import MotionRecipe
-from ankleseg.prepare.motion.subject import SubjectResult, process_subject
+from ankleseg.prepare.motion.result import SubjectResult
+from ankleseg.prepare.motion.subject import process_subject
 from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import replace_file
 

@@ -13,8 +13,8 @@ from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.prepare.cleaning import Cleaned
 from ankleseg.prepare.motion.masks import fractions_on_frame
 from ankleseg.prepare.motion.recipe import MotionRecipe
+from ankleseg.prepare.motion.result import SubjectResult
 from ankleseg.prepare.motion.sequence import OVERRULED, MovedSequence
-from ankleseg.prepare.motion.subject import SubjectResult
 from ankleseg.report.motion import MotionCohort, MotionSequence, MotionSubject, PoseStatus, SubjectSummary
 from ankleseg.report.motion_page import render_motion_cohort, render_motion_subject
 from ankleseg.rigid.register import GLOBAL

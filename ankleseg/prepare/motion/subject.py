@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +19,13 @@ from ankleseg.measures.kinematics import motion_rows, ranges_of_motion
 from ankleseg.prepare.cleaning import Cleaned, clean_into, derivative_name, read_cleaned
 from ankleseg.prepare.cleaning.cohort import RECORD
 from ankleseg.prepare.motion.overrule import Overrules
+from ankleseg.prepare.motion.page import subject_page
 from ankleseg.prepare.motion.recipe import MotionRecipe
+from ankleseg.prepare.motion.result import SubjectResult
 from ankleseg.prepare.settings import plain_settings
 from ankleseg.volumes import replace_file, write_volume
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SubjectResult:
-    """What is told of a subject in the tables of the cohort; plain types only.
-
-    Attributes:
-        name: in the derivative.
-        case, group, side: of the cohort.
-        status: ``usable``, ``partly`` or ``excluded``; ``failed`` where something went wrong on the way.
-        problem: what went wrong, else empty.
-        cleaning: rows of ``cleaning.tsv``.
-        quality: rows of ``status.tsv``.
-        angles, ranges: rows by sequence.
-    """
-
-    name: str
-    case: str
-    group: str | None
-    side: str | None
-    status: str
-    problem: str
-    cleaning: list[dict[str, Any]]
-    quality: list[dict[str, Any]]
-    angles: dict[str, list[dict[str, Any]]]
-    ranges: dict[str, list[dict[str, Any]]]
 
 
 def process_subject(case: Case, out: Path, recipe: MotionRecipe, overrules: Overrules) -> SubjectResult:
@@ -158,8 +134,6 @@ def _write_report(
     sequences: Mapping[str, Any],
     cleaned: Cleaned | None = None,
 ) -> None:
-    from ankleseg.prepare.motion.page import subject_page
-
     cleaned = cleaned or read_cleaned(case, out)
     assert cleaned is not None
     page = subject_page(replace(cleaned, name=name), sequences, recipe)
