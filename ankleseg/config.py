@@ -76,9 +76,14 @@ def count(*groups: Sequence[str]) -> int:
     return sum(map(len, groups))
 
 
+def last_size(size: Sequence[int], schedule: Sequence[Mapping[str, Any]] | None) -> Sequence[int]:
+    """Size of the patches at the end of training: of the last step of the schedule, if there is one."""
+    return schedule[-1]["size"] if schedule else size
+
+
 def register_resolvers() -> None:
-    """Make ``${run_folder:…}``, ``${outputs:…}`` and ``${count:…}`` known to OmegaConf."""
-    for resolver in (run_folder, outputs, count):
+    """Make ``${run_folder:…}``, ``${outputs:…}``, ``${count:…}`` and ``${last_size:…}`` known to OmegaConf."""
+    for resolver in (run_folder, outputs, count, last_size):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -158,6 +163,12 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
 def to_plain(node: Any) -> Any:
     """Return a configuration node as resolved dictionaries, lists and numbers."""
     return OmegaConf.to_container(node, resolve=True) if isinstance(node, (DictConfig, ListConfig)) else node
+
+
+def names_in(node: Any) -> list[str] | None:
+    """Return one name or several as a list, None where none is given."""
+    plain = to_plain(node)
+    return [plain] if isinstance(plain, str) else plain
 
 
 def _check_targets(node: Any) -> None:

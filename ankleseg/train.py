@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ankleseg.config import build, run_command, to_plain
+from ankleseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,6 +34,8 @@ def main(config: DictConfig) -> float:
     if config.common_spacing:
         preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
     data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
+    if config.test and split.test and not data.testable:
+        raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     node = to_plain(config.network)
     described = recipe(
         network=node,
@@ -53,9 +56,11 @@ def main(config: DictConfig) -> float:
     best = float("nan" if (score := trainer.checkpoint_callback.best_model_score) is None else score)
     if not trainer.is_global_zero:
         return best
+    results = {config.monitor: best} if split.validation else {}
+    write_manifest(run, config, cohort, split, began, **results)
     if config.test and split.test:
         test(run, cohort.select(split.test), config)
-    write_manifest(run, config, cohort, split, began, **({config.monitor: best} if split.validation else {}))
+        write_manifest(run, config, cohort, split, began, **results)
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best
 

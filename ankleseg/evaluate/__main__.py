@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ankleseg.config import run_command, to_plain
+from ankleseg.config import names_in, run_command, to_plain
 from ankleseg.errors import AnklesegError, ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def main(config: DictConfig) -> None:
     """
     if config.recipe not in RECIPES:
         raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
+    if not isinstance(to_plain(config.predictions), str | dict):
+        raise ConfigError("predictions is a list without names", mend="name them: 'predictions={first:DIR,second:DIR}'")
     RECIPES[config.recipe](config)
 
 
@@ -28,7 +30,7 @@ def segmentation(config: DictConfig) -> None:
     from ankleseg.evaluate import evaluate
 
     result = evaluate(
-        to_plain(config.predictions), _references(config), config.out, structures=to_plain(config.structures)
+        to_plain(config.predictions), _references(config), config.out, structures=names_in(config.structures)
     )
     print(result.describe())
     if not result.scored:
@@ -76,7 +78,7 @@ def volumetry(config: DictConfig) -> None:
         config.out,
         references=config.references,
         intracranial=config.evaluate.intracranial,
-        structures=to_plain(config.structures),
+        structures=names_in(config.structures),
         suffix=config.suffix,
     )
     print(result.describe())

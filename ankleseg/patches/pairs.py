@@ -168,6 +168,8 @@ class PairData(PatchData):
         batch_size, steps_per_epoch, workers: see `PatchData`.
     """
 
+    testable = False
+
     def __init__(
         self,
         *,

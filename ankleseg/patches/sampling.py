@@ -32,6 +32,12 @@ class Window:
         """2 for a patch in a slice, 3 for a block."""
         return 2 if self.size[2] == 1 else 3
 
+    def within(self, shape: Sequence[int]) -> Window:
+        """The part of it that lies in a volume of this shape."""
+        first, second, third = (max(corner, 0) for corner in self.corner)
+        x, y, z = (min(side, n) for side, n in zip(self.size, shape, strict=True))
+        return Window((first, second, third), (x, y, z))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PatchSampler:

@@ -50,7 +50,8 @@ class ThickScans:
         published: repeat the published code, see `LowResolution`; the noise is then always all of it.
 
     Raises:
-        ConfigError: one axis has a finest but no coarsest spacing, or they are in the wrong order.
+        ConfigError: there are not three of each; one axis has a finest but no coarsest spacing, or they are in the
+            wrong order.
     """
 
     finest: Spacing
@@ -62,6 +63,11 @@ class ThickScans:
     published: bool = False
 
     def __post_init__(self) -> None:
+        if not len(self.finest) == len(self.coarsest) == 3:
+            raise ConfigError(
+                f"patches.thick has {len(self.finest)} finest and {len(self.coarsest)} coarsest spacings",
+                mend="give three of each, in mm, or null for an axis that stays",
+            )
         for low, high in zip(self.finest, self.coarsest, strict=True):
             if (low is None) != (high is None) or (low is not None and high is not None and low > high):
                 raise ConfigError(
@@ -105,7 +111,8 @@ def thick_pair(
     """Cut a patch, sharp and thick.
 
     Only the part of the volume that the patch depends on is made thick. What was drawn to change the anatomy and the
-    contrast changes both; noise is of the thick scan alone.
+    contrast changes both; noise is of the thick scan alone. Where a patch is longer than the volume, the outermost
+    voxels are repeated, as in prediction.
 
     Args:
         source: the sharp scan.
@@ -117,17 +124,16 @@ def thick_pair(
         the interpolated thick patch, the sharp patch, and its label (1, *patch).
     """
     shape, mm = source.case.foreground.shape, spacing(source.case.affine)
+    asked, window = window, window.within(shape)
     corner, size, axes, inner = [], [], [], []
     for axis in range(3):
         first, side = window.corner[axis], window.size[axis]
-        beyond = first < 0 or first + side > shape[axis]  # a patch longer than the volume is an axis of its own
-        start, length = (first, side) if beyond else (0, shape[axis])
-        whole = thick.low.axis(axis, length, float(mm[axis]))
+        whole = thick.low.axis(axis, shape[axis], float(mm[axis]))
         if whole is None:
-            seen, part = slice(first - start, first - start + side), None
+            seen, part = slice(first, first + side), None
         else:
-            seen, part = whole.around(slice(first - start, first - start + side))
-        corner.append(start + seen.start)
+            seen, part = whole.around(slice(first, first + side))
+        corner.append(seen.start)
         size.append(seen.stop - seen.start)
         axes.append(part)
         inner.append(slice(first - corner[axis], first - corner[axis] + side))
@@ -141,7 +147,12 @@ def thick_pair(
         if part is None:
             patch = patch.narrow(axis + 1, inner[axis].start, window.size[axis])
     here = tuple(inner)
-    return patch.contiguous(), sharp[(slice(None), *here)].contiguous(), label[(slice(None), *here)].contiguous()
+    before = [place - first for place, first in zip(window.corner, asked.corner, strict=True)]
+    return (
+        _padded(patch, before, asked.size),
+        _padded(sharp[(slice(None), *here)], before, asked.size),
+        _padded(label[(slice(None), *here)], before, asked.size),
+    )
 
 
 def thick_volume(source: PatchSource, thick: ThickDraw) -> Float[Tensor, "c x y z"]:
@@ -167,6 +178,15 @@ def _thick(
         if part is not None:
             image = _along(image, part.fine_from_thick, axis)
     return image
+
+
+def _padded(image: Tensor, before: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Repeat the outermost voxels until the patch has its size."""
+    for axis, (first, side) in enumerate(zip(before, size, strict=True), start=1):
+        if image.shape[axis] < side:
+            places = torch.arange(-first, side - first).clamp(0, image.shape[axis] - 1)
+            image = image.index_select(axis, places)
+    return image.contiguous()
 
 
 def _along(image: Tensor, matrix: np.ndarray, axis: int) -> Tensor:

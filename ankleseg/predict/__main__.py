@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ankleseg.config import run_command, to_plain
 from ankleseg.errors import ConfigError
 
+SHORTEST = 8  # voxels
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -36,7 +38,7 @@ def main(config: DictConfig) -> None:
         load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
     ]
     settings = to_plain(config.predict)
-    modes, finer = settings.pop("mode"), settings.pop("spacing")
+    modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     first = WholeVolume(**tiles_asked_for(settings, models[0].window))
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
@@ -61,10 +63,15 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
     """Window and overlap: as given, by the side of a patch and its step, or as in training.
 
     Raises:
-        ConfigError: the step is longer than the patch.
+        ConfigError: a side is too short or one is missing, or the step is longer than the patch.
     """
     patch, step = settings.pop("patch"), settings.pop("step")
-    window = settings["window"] or ([patch] * len(trained) if patch else list(trained))
+    window = settings["window"] or (list(trained) if patch is None else [patch] * len(trained))
+    if len(window) != len(trained) or not all(isinstance(side, int) and side >= SHORTEST for side in window):
+        raise ConfigError(
+            f"a window of {window} does not suit the network",
+            mend=f"give predict.patch, or predict.window with {len(trained)} sides, of at least {SHORTEST} voxels",
+        )
     if step is not None:
         if not 0 < step <= min(window):
             raise ConfigError(
@@ -73,6 +80,25 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
             )
         settings["overlap"] = 1 - step / min(window)
     return settings | {"window": window}
+
+
+def checked_spacing(asked: Any) -> list[float | None] | None:
+    """The spacing of the results, where one is asked for.
+
+    Raises:
+        ConfigError: it is not three positive numbers, or null for an axis.
+    """
+    if asked is None:
+        return None
+    if not isinstance(asked, list) or len(asked) != 3 or not all(map(_is_spacing, asked)):
+        raise ConfigError(
+            f"predict.spacing {asked} is no spacing", mend="give three positive numbers in mm, e.g. [0.5,0.5,0.5]"
+        )
+    return asked
+
+
+def _is_spacing(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and value > 0)
 
 
 def postprocessing_asked_for(

@@ -95,8 +95,13 @@ def predict_case(
         placed, affine = _placed(values, prepared, finer)
         if given and placed.shape != given[0].shape:
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
-        given = [given[0] + placed] if given else [placed]
-    mean = given[0] / len(models)
+        if given:
+            given[0] += placed
+        else:
+            given = [placed]
+    mean = given[0]
+    if len(models) > 1:
+        mean /= len(models)
     images, probabilities = np.split(mean, [len(models[0].images)])
     labels = label_map(probabilities, postprocessing) if models[0].structures else np.zeros(mean.shape[1:], np.uint8)
     in_patches = whole_volume.mode == "patches"
@@ -136,8 +141,8 @@ def _placed(values: np.ndarray, prepared: Prepared, finer: bool, order: int = 1)
     placement = prepared.placement
     if not finer:
         return placement.restore(values, order=order), placement.input_affine
-    turned = [placement.oriented_as_input(value) for value in values]
-    return np.stack([value for value, _ in turned]), turned[0][1]
+    turned, affine = placement.oriented_as_input(np.moveaxis(values, 0, -1))  # a view: the values may lie on disk
+    return np.moveaxis(turned, -1, 0), affine
 
 
 def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:

@@ -35,7 +35,7 @@ def cases_of(
 
     Raises:
         FileError: the path does not exist or holds nothing to predict.
-        CohortError: no case is left by the selection.
+        CohortError: no case is left by the selection, or two have one name.
     """
     path = Path(path)
     if not path.exists():
@@ -44,6 +44,7 @@ def cases_of(
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
     given = None if side is None else SIDES[side.lower()]
     found = [case if case.side else replace(case, side=given) for case in _found_at(path, suffix, acquisition)]
+    _check_names(found)
     kept = tuple(
         case
         for case in found
@@ -55,6 +56,17 @@ def cases_of(
             f"none of its {len(found)} cases is selected", file=path, mend=f"its groups are: {groups}; check subjects"
         )
     return kept
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """Results are named after cases: two of one name would write over each other."""
+    first: dict[str, Case] = {}
+    for case in cases:
+        other = first.setdefault(case.name, case)
+        if other is not case:
+            raise CohortError(
+                f"has the same name as {other.images[0].name}", file=case.images[0], mend="rename one of the two"
+            )
 
 
 def _found_at(path: Path, suffix: str | None, acquisition: str | None) -> tuple[Case, ...]:

@@ -44,9 +44,11 @@ def label_map(
     A voxel gets the most probable structure where that is more probable than background, 1 − Σp; for one structure,
     where its probability exceeds one half.
     """
-    best = probabilities.argmax(axis=0)
-    top = np.take_along_axis(probabilities, best[None], axis=0)[0]
-    labels = np.where(top > 1 - probabilities.sum(axis=0), best + 1, 0).astype(np.uint8)
+    labels = np.empty(probabilities.shape[1:], dtype=np.uint8)
+    for x in range(len(labels)):  # plane by plane: whole numbers of eight bytes would take twice the probabilities
+        best = probabilities[:, x].argmax(axis=0)
+        top = np.take_along_axis(probabilities[:, x], best[None], axis=0)[0]
+        labels[x] = np.where(top > 1 - probabilities[:, x].sum(axis=0), best + 1, 0)
     if postprocessing is None:
         return labels
     mended = np.zeros_like(labels)

@@ -72,7 +72,7 @@ def predict_cases(
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             for path in earlier[case.name]:
-                path.unlink()
+                path.unlink(missing_ok=True)
             row = _row(case)
             began = time.perf_counter()
             told = {"progress": bar.update, "announce": partial(_announce, case.name)}
@@ -86,8 +86,8 @@ def predict_cases(
             bar.n = number + 1
             bar.refresh()
             content["cases"].append(row)
-    with replace_file(out / MANIFEST) as part:
-        part.write_text(json.dumps(content, indent=1))
+            with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
+                part.write_text(json.dumps(content, indent=1))
     return content["cases"]
 
 
@@ -109,14 +109,15 @@ def _with_less_memory(
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
-        window = tuple(map(min, whole_volume.window, models[0].window))
-        smaller = replace(whole_volume, mode="tiles", batch=1, window=window)
-        try:
-            return predict_case(case, models, smaller, postprocessing, spacing=spacing)
-        except (MemoryError, RuntimeError) as again:
-            raise AnklesegError(
-                "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window"
-            ) from again
+    # only here, since the error holds all that the first attempt had in memory
+    window = tuple(map(min, whole_volume.window, models[0].window))
+    smaller = replace(whole_volume, mode="tiles", batch=1, window=window)
+    try:
+        return predict_case(case, models, smaller, postprocessing, spacing=spacing)
+    except (MemoryError, RuntimeError) as again:
+        raise AnklesegError(
+            "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window or a coarser spacing"
+        ) from again
 
 
 def _other_plane(header: Header, model: Model) -> str:

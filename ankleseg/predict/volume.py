@@ -110,6 +110,8 @@ class WholeVolume:
             raise ConfigError(f"window {list(self.window)} has {len(self.window)} sides", mend="give two or three")
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap {self.overlap} is not a fraction", mend="choose 0 ≤ overlap < 1")
+        if self.batch < 1:
+            raise ConfigError(f"batch {self.batch} is too small", mend="choose 1 or more tiles in one pass")
 
     def __call__(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ankleseg.config import build, run_command, to_plain
+from ankleseg.config import build, names_in, run_command, to_plain
 from ankleseg.errors import CohortError, ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
     if not config.cohort.root:
         raise ConfigError("there is no cohort to prepare", mend="add cohort.root=FOLDER or cohort.root=TABLE.csv")
-    cohort = load_cohort(config.cohort.root, suffix=config.cohort.suffix, strict=False)
+    node = config.cohort
+    cohort = load_cohort(node.root, suffix=node.suffix, acquisition=node.get("acquisition"), strict=False)
     print(cohort.describe())
     RECIPES[config.recipe](config, cohort)
 
@@ -60,8 +61,8 @@ def prepare_motion(config: DictConfig, cohort: Cohort) -> None:
         cohort,
         config.out,
         build(config.motion),
-        subjects=_names(config.subject),
-        bones=_names(config.bones),
+        subjects=names_in(config.subject),
+        bones=names_in(config.bones),
         workers=config.workers,
         dask=config.dask,
     )
@@ -69,12 +70,6 @@ def prepare_motion(config: DictConfig, cohort: Cohort) -> None:
     print(f"report: {config.out}/report.html")
     if not any(result.quality for result in results):
         raise CohortError("no sequence can be used", file=config.cohort.root, mend=f"see {config.out}/cleaning.tsv")
-
-
-def _names(asked: Any) -> list[str] | None:
-    """One name or several, None where none is given."""
-    plain = to_plain(asked)
-    return [plain] if isinstance(plain, str) else plain
 
 
 def prepare_thick(config: DictConfig, cohort: Cohort) -> None:

@@ -57,7 +57,9 @@ class Placement:
         """
         return np.stack([self._restored(array, order) for array in arrays])
 
-    def oriented_as_input(self, array: Shaped[np.ndarray, "u v w"]) -> tuple[Shaped[np.ndarray, "x y z"], Affine]:
+    def oriented_as_input(
+        self, array: Shaped[np.ndarray, "u v w *rest"]
+    ) -> tuple[Shaped[np.ndarray, "x y z *rest"], Affine]:
         """Turn an array on the prepared grid as the input was stored, at the prepared spacing, with its affine."""
         return reorient(self._mirrored(array), self.affine, axis_codes(self.input_affine))
 
