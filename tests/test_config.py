@@ -66,6 +66,14 @@ def test_bone_chooses_the_target(bone: str, outputs: int):
     assert list(config.structures) == (["calcaneus", "talus", "tibia"] if bone == "all" else [bone])
 
 
+def test_prediction_takes_the_patches_that_end_training():
+    settings = ["+experiment=brain_segsrgan", "run_dir=x"]
+    assert list(compose("train", settings).window) == [64, 64, 64]
+    steps = "patches.schedule=[{epoch: 1, size: [80, 80, 80]}, {epoch: 2, size: [96, 96, 96]}]"
+    assert list(compose("train", [*settings, steps]).window) == [96, 96, 96]
+    assert list(compose("train", ["+experiment=ankle_noise2noise", "run_dir=x"]).window) == [96, 96]
+
+
 COMMANDS = ["phantoms", "prepare", "train", "predict", "evaluate"]
 
 

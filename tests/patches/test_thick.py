@@ -162,6 +162,11 @@ def test_a_patch_longer_than_the_volume_is_filled_up(prepared_case):
     image, target, label = thick_pair(source, Window((4, 8, -6), (16, 16, 32)), AugmentationDraw(), SCANS.typical())
     assert image.shape == target.shape == label.shape == (1, 16, 16, 32)
     assert torch.equal(target[..., 6:26], torch.from_numpy(source.case.image)[:, 4:20, 8:24])
+    whole = thick_volume(source, SCANS.typical())[:, 4:20, 8:24]
+    for patch in (image, target, label):
+        assert torch.equal(patch[..., :6], patch[..., 6:7].expand(1, 16, 16, 6)), "as prediction fills up"
+        assert torch.equal(patch[..., 26:], patch[..., 25:26].expand(1, 16, 16, 6))
+    assert image[..., 6:26].shape == whole.shape and (image[..., 6:26] - whole).abs().max() < 2e-3
 
 
 def test_ranges_in_the_wrong_order_are_refused():
@@ -169,3 +174,5 @@ def test_ranges_in_the_wrong_order_are_refused():
         ThickScans(finest=(None, None, 4.0), coarsest=(None, None, 3.0))
     with pytest.raises(ConfigError, match="are no range"):
         ThickScans(finest=(None, None, 4.0), coarsest=(None, 4.0, 4.0))
+    with pytest.raises(ConfigError, match="2 finest and 3 coarsest spacings; give three of each"):
+        ThickScans(finest=(None, 4.0), coarsest=(None, None, 4.0))

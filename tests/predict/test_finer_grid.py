@@ -15,7 +15,7 @@ from torch import nn
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
 from ankleseg.predict import Model, WholeVolume, predict_case, predict_cases, values_of
-from ankleseg.predict.__main__ import tiles_asked_for
+from ankleseg.predict.__main__ import checked_spacing, tiles_asked_for
 from ankleseg.prepare import BrightEnd, Otsu, Preparation, WholeImage
 from ankleseg.volumes import reorient, write_volume
 from ankleseg.volumes.geometry import spacing
@@ -171,3 +171,18 @@ def test_a_step_longer_than_the_patch_is_refused():
     assert tiles_asked_for(settings, (64, 64, 64)) == {"window": [128, 128, 128], "overlap": 1 - 30 / 128}
     with pytest.raises(ConfigError, match="predict.step 200 does not suit a patch of 64 voxels; choose a step from 1"):
         tiles_asked_for({"window": None, "patch": None, "step": 200, "overlap": 0.5}, (64, 64, 64))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"patch": 0, "window": None}, {"patch": None, "window": [64, 64]}, {"patch": 4, "window": None}]
+)
+def test_windows_that_do_not_suit_the_network_are_refused(asked: dict):
+    with pytest.raises(ConfigError, match="or predict.window with 3 sides, of at least 8 voxels"):
+        tiles_asked_for({"step": None, "overlap": 0.5, **asked}, (64, 64, 64))
+
+
+@pytest.mark.parametrize("asked", [0.5, [0.5, 0.5], [0.5, 0.5, "a"], [0.5, 0.5, 0]])
+def test_a_spacing_that_is_none_is_refused(asked):
+    with pytest.raises(ConfigError, match="give three positive numbers in mm, e.g."):
+        checked_spacing(asked)
+    assert checked_spacing([0.5, None, 2]) == [0.5, None, 2] and checked_spacing(None) is None

@@ -48,3 +48,9 @@ def test_what_cannot_be_predicted_is_told(tmp_path: Path, folder: Path):
         cases_of(tmp_path / "empty")
     with pytest.raises(CohortError, match="side 'up' is unknown; choose left or right"):
         cases_of(folder, side="up")
+
+
+def test_two_scans_of_one_name_are_refused(folder: Path):
+    write_volume(folder / "a.nii", np.ones((3, 3, 3), np.int16), np.eye(4))
+    with pytest.raises(CohortError, match=r"a\.nii\.gz: has the same name as a\.nii; rename one of the two"):
+        cases_of(folder)

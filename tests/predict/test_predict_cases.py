@@ -17,7 +17,7 @@ from torch import nn
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
-from ankleseg.predict import Model, Postprocessing, WholeVolume, predict_case, predict_cases
+from ankleseg.predict import Model, Postprocessing, WholeVolume, predict_case, predict_cases, run
 from ankleseg.prepare import Otsu, Preparation, ZScore
 from ankleseg.volumes import write_volume
 
@@ -214,3 +214,21 @@ def test_patch_boxes_are_those_of_the_masks_on_a_finer_grid(tmp_path: Path):
     assert len(fine.patches) > len(coarse.patches)
     for x0, y0, z0, x1, y1, z1 in fine.patches:
         assert fine.labels[x0:x1, y0:y1, z0:z1].size == 64
+
+
+def test_a_crash_keeps_what_was_predicted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("a", "b"):
+        scan(tmp_path / f"{name}.nii.gz")
+    true = run.predict_case
+
+    def crashing(case: Case, *others, **more):
+        if case.name == "b":
+            raise KeyError("a bug")
+        return true(case, *others, **more)
+
+    monkeypatch.setattr(run, "predict_case", crashing)
+    cases = [case(tmp_path / f"{name}.nii.gz") for name in ("a", "b")]
+    with pytest.raises(KeyError):
+        predict_cases(cases, [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16)))
+    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    assert row["case"] == "a" and (tmp_path / "out" / row["labels"]).exists()
