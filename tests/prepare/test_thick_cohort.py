@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from ankleseg.cohorts import Case, load_cohort
+from ankleseg.config import compose
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.prepare import LowResolution
+from ankleseg.prepare.__main__ import main
 from ankleseg.prepare.thick_cohort import TABLE, write_thick_cohort
 from ankleseg.volumes import axis_codes, read_volume, reorient, write_volume
 
@@ -79,3 +81,14 @@ def test_every_channel_becomes_thick(sharp: Case, tmp_path: Path):
     (case,) = load_cohort(tmp_path / "thick" / TABLE).cases
     first, second = (read_volume(path).data for path in case.images)
     assert len(case.images) == 2 and np.array_equal(first, second) and min(first.shape) == 8
+
+
+def test_the_command_takes_the_acquisition_that_is_asked_for(tmp_path: Path):
+    for name, slices in (("sub-1_T2w", 48), ("sub-1_acq-te1_T2w", 36)):
+        data = np.random.default_rng(0).integers(0, 900, (10, 12, slices)).astype(np.int16)
+        write_volume(tmp_path / "study/sub-1/anat" / f"{name}.nii.gz", data, AFFINE)
+    for asked, slices in (("null", 8), ("te1", 6)):
+        words = [f"cohort.root={tmp_path / 'study'}", f"cohort.acquisition={asked}", f"out={tmp_path / asked}"]
+        main(compose("prepare", ["recipe=low_resolution", "cohort=brain", *words]))
+        (case,) = load_cohort(tmp_path / asked / TABLE).cases
+        assert read_volume(case.images[0]).data.shape == (10, 12, slices)
