@@ -220,28 +220,35 @@ class SharpSegmentation(nn.Module):
     Args:
         segmentation: ``charbonnier``, or ``dice``: the distance of the image alone, plus one minus the soft Dice
             (2 Σ p·y + 1) / (Σ p + Σ y + 1), sums over the batch, averaged over the structures.
+        image: factor on the distance of the image; published 1. Beside Dice, some tenths where the distance is some
+            hundredths, a larger one sharpens sooner.
 
     Raises:
-        ValueError: another word; when called: values and target have different shapes.
+        ValueError: another word, or a factor that is not positive; when called: values and target have different
+            shapes.
     """
 
-    def __init__(self, segmentation: str = "charbonnier") -> None:
+    def __init__(self, segmentation: str = "charbonnier", image: float = 1.0) -> None:
         super().__init__()
         if segmentation not in ("charbonnier", "dice"):
             raise ValueError(f"{segmentation!r} is none of charbonnier, dice")
+        if not image > 0:
+            raise ValueError(f"the factor on the distance of the image is positive, but is {image}")
         self.segmentation = segmentation
+        self.image = image
 
     def forward(self, values: Images, target: Images) -> Scalar:
         _check_shapes(values, target)
         full = torch.promote_types(values.dtype, torch.float32)
         values, target = values.to(full), target.to(full)
+        distance = ((values - target).square() + CHARBONNIER**2).sqrt()
         if self.segmentation == "charbonnier":
-            return _charbonnier(values - target)
+            return distance.mean() + (self.image - 1) * distance[:, 0].mean() / values.shape[1]
         others = [0, *range(2, values.ndim)]
         probabilities, structures = values[:, 1:], target[:, 1:]
         shared = (probabilities * structures).sum(others)
         dice = (2 * shared + 1) / (probabilities.sum(others) + structures.sum(others) + 1)
-        return _charbonnier(values[:, :1] - target[:, :1]) + (1 - dice).mean()
+        return self.image * distance[:, 0].mean() + (1 - dice).mean()
 
 
 def slope_of(critic: Callable[[Tensor], Tensor], points: Images) -> Images:
@@ -318,10 +325,6 @@ def _marginal(logits: Tensor, label: Tensor, known: Tensor | None) -> Tensor:
     background, rest = logits[:, :1], logits[:, 1:]
     merged = torch.cat([background, rest.masked_fill(~unknown, NEVER)], dim=1).logsumexp(dim=1, keepdim=True)
     return torch.cat([merged, rest.masked_fill(unknown, NEVER)], dim=1)
-
-
-def _charbonnier(difference: Tensor) -> Tensor:
-    return (difference.square() + CHARBONNIER**2).sqrt().mean()
 
 
 def _check_shapes(output: Tensor, target: Tensor) -> None:

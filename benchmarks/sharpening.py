@@ -87,7 +87,13 @@ def by_loop(network: torch.nn.Module, image: torch.Tensor, patch: int, step: int
 
 def with_plain_layers(network: torch.nn.Module) -> torch.nn.Module:
     """Compute each layer as the publication writes it."""
-    from ankleseg.networks.segsrgan_layers import Convolution, DoublingConvolution, InstanceNorm, ThinConvolution
+    from ankleseg.networks.segsrgan_layers import (
+        Convolution,
+        DoublingConvolution,
+        FirstConvolution,
+        InstanceNorm,
+        LastConvolution,
+    )
 
     def padded(layer: torch.nn.Conv3d, x: torch.Tensor) -> torch.Tensor:
         pad = [layer.kernel_size[0] // 2] * 6
@@ -100,7 +106,8 @@ def with_plain_layers(network: torch.nn.Module) -> torch.nn.Module:
         deviation, mean = torch.std_mean(x, (2, 3, 4), correction=0, keepdim=True)
         return (x - mean) / (deviation + 1e-7) * layer.weight.view(-1, 1, 1, 1) + layer.bias.view(-1, 1, 1, 1)
 
-    plain = {InstanceNorm: norm, Convolution: padded, ThinConvolution: padded, DoublingConvolution: doubled}
+    plain = dict.fromkeys((Convolution, FirstConvolution, LastConvolution), padded)
+    plain |= {InstanceNorm: norm, DoublingConvolution: doubled}
     for module in network.modules():
         if type(module) in plain:
             module.forward = plain[type(module)].__get__(module)

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ankleseg.networks.blocks import check_sides
-from ankleseg.networks.segsrgan_layers import Convolution, DoublingConvolution, InstanceNorm, ThinConvolution, normal_
+from ankleseg.networks.segsrgan_layers import (
+    Convolution,
+    DoublingConvolution,
+    FirstConvolution,
+    InstanceNorm,
+    LastConvolution,
+    joined,
+    normal_,
+)
 
 RESIDUAL_BLOCKS = 6
 SHORTEST_SIDE = 8  # a quarter of it, 2, is the shortest side that reflects by one voxel
@@ -102,7 +110,7 @@ class SegSRGANGenerator(nn.Module):
         self.conditional = conditional
         self.unet = unet
         k, joined = kernel, 2 if unet else 1
-        self.first = norm_relu(Convolution(in_channels + conditional, k, size=7))
+        self.first = norm_relu(FirstConvolution(in_channels + conditional, k, size=7))
         self.down = nn.ModuleList([norm_relu(Convolution(n * k, 2 * n * k, stride=2)) for n in (1, 2)])
         if unet:
             self.before_skip = nn.ModuleList([ResidualBlock(k), ResidualBlock(2 * k)])
@@ -110,7 +118,7 @@ class SegSRGANGenerator(nn.Module):
         self.up = nn.ModuleList(
             [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(joined * 2 * k, k))]
         )
-        self.last = ThinConvolution(joined * k, out_channels, size=7)
+        self.last = LastConvolution(joined * k, out_channels, size=7)
         if residual:
             nn.init.zeros_(self.last.weight[:1])
 
@@ -134,8 +142,8 @@ class SegSRGANGenerator(nn.Module):
     def _joined(self, features: Tensor) -> Tensor:
         full = self.before_skip[0](features)
         half = self.before_skip[1](self.down[0](full))
-        features = torch.cat([self.up[0](self.middle(self.down[1](half))), half], dim=1)
-        return torch.cat([self.up[1](features), full], dim=1)
+        features = joined(self.up[0](self.middle(self.down[1](half))), half)
+        return joined(self.up[1](features), full)
 
 
 class SegSRGANDiscriminator(nn.Module):

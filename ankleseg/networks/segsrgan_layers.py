@@ -1,14 +1,19 @@
 """The layers of SegSRGAN: what the published ones compute, by a shorter way.
 
-On CPUs the published layers spend most of their time on work that can be left out: a 7³ convolution to two channels,
-which costs as much as one to sixteen, and a 3³ convolution that reads each voxel of an enlarged map up to eight times.
-The layers here keep the published weights and give the published values up to rounding, in training as in prediction.
+On CPUs the published layers spend most of their time on work that can be left out: 7³ convolutions from one channel
+and to two, which cost as much as from and to sixteen, a 3³ convolution that reads each voxel of an enlarged map up to
+eight times, padding whose gradient is added voxel by voxel, and changes of layout. The layers here keep the published
+weights and give the published values up to rounding, in training as in prediction. On CPUs their maps are laid channels
+last; a layer follows the layout of its input.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,6 +30,65 @@ def normal_(weight: Tensor, gain: float) -> None:
     """Fill with a normal of variance ``gain`` / fan-in, cut at two deviations: LeCun's for gain 1, He's for 2."""
     deviation = math.sqrt(gain / weight[0].numel()) / TRUNCATED_DEVIATION
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+
+
+class _Padded(torch.autograd.Function):
+    """Maps grown by ``reach`` voxels at each end of the given axes; its gradient is summed plane by plane."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, reach: int, axes: tuple[int, ...], mirrored: bool) -> Tensor:
+        ctx.reach, ctx.axes, ctx.mirrored = reach, axes, mirrored
+        sides = [side + 2 * reach * (axis in axes) for axis, side in enumerate(x.shape)]
+        padded = torch.empty(sides, dtype=x.dtype, device=x.device, memory_format=layout_of(x))
+        _inside(padded, reach, axes).copy_(x)
+        for position, axis in enumerate(axes):
+            # The planes of this axis are complete along the axes before it, so that edges and corners are filled too.
+            grown = _inside(padded, reach, axes[position + 1 :])
+            for outside, source in _sources(reach, grown.shape[axis], mirrored):
+                grown.select(axis, outside).copy_(grown.select(axis, source))
+        return padded
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (summed,) = gradients
+        summed = summed.clone(memory_format=torch.preserve_format)
+        for position, axis in reversed(list(enumerate(ctx.axes))):
+            grown = _inside(summed, ctx.reach, ctx.axes[position + 1 :])
+            for outside, source in _sources(ctx.reach, grown.shape[axis], ctx.mirrored):
+                grown.select(axis, source).add_(grown.select(axis, outside))
+        inside = _inside(summed, ctx.reach, ctx.axes)
+        return inside.contiguous(memory_format=layout_of(summed)), None, None, None
+
+
+def _inside(padded: Tensor, reach: int, axes: Sequence[int]) -> Tensor:
+    for axis in axes:
+        padded = padded.narrow(axis, reach, padded.shape[axis] - 2 * reach)
+    return padded
+
+
+def _sources(reach: int, side: int, mirrored: bool) -> Iterator[tuple[int, int]]:
+    """Each plane outside, and the one inside that it repeats."""
+    for distance in range(1, reach + 1):
+        step = distance if mirrored else 0
+        yield reach - distance, reach + step
+        yield side - 1 - reach + distance, side - 1 - reach - step
+
+
+def layout_of(maps: Tensor) -> torch.memory_format:
+    """The layout in which maps made from these are laid."""
+    last = not maps.is_contiguous() and maps.is_contiguous(memory_format=torch.channels_last_3d)
+    return torch.channels_last_3d if last else torch.contiguous_format
+
+
+def mirrored(x: Tensor, reach: int, axes: tuple[int, ...] = (2, 3, 4)) -> Tensor:
+    """Pad by reflection as ``torch.nn.functional.pad`` does.
+
+    Raises ValueError where a side is not longer than ``reach``.
+    """
+    shortest = min(x.shape[axis] for axis in axes)
+    if shortest <= reach:
+        raise ValueError(f"a side of {shortest} is too short to be padded by reflection of {reach}")
+    return _Padded.apply(x, reach, axes, True)
 
 
 class InstanceNorm(nn.Module):
@@ -45,17 +109,22 @@ class InstanceNorm(nn.Module):
         self.in_place = False
 
     def forward(self, x: Maps) -> Maps:
-        maps = x.reshape(1, -1, *x.shape[2:])
-        weight, bias = self.weight.repeat(len(x)), self.bias.repeat(len(x))
+        if x.is_contiguous():
+            return self._normed(x.view(1, -1, *x.shape[2:]), len(x)).view(x.shape)
+        normed = [self._normed(sample, 1) for sample in x.split(1)]
+        return x if self.in_place else normed[0] if len(x) == 1 else torch.cat(normed)
+
+    def _normed(self, maps: Tensor, samples: int) -> Tensor:
+        weight, bias = self.weight.repeat(samples), self.bias.repeat(samples)
         with torch.no_grad():
             mean, variance = torch.batch_norm_update_stats(maps, None, None, 0.0)
             deviation = variance.sqrt()
         if self.in_place:
             column = (-1, 1, 1, 1)
             maps.sub_(mean.view(column)).mul_((weight / (deviation + self.epsilon)).view(column))
-            return maps.add_(bias.view(column)).view(x.shape)
+            return maps.add_(bias.view(column))
         weight = weight * (deviation / (deviation + self.epsilon))
-        return functional.batch_norm(maps, None, None, weight, bias, training=True, eps=NEGLIGIBLE).view(x.shape)
+        return functional.batch_norm(maps, None, None, weight, bias, training=True, eps=NEGLIGIBLE)
 
 
 class Convolution(nn.Conv3d):
@@ -67,9 +136,28 @@ class Convolution(nn.Conv3d):
     def reset_parameters(self) -> None:
         normal_(self.weight, gain=1)
 
+    def forward(self, x: Maps) -> Float[Tensor, "batch outputs x2 y2 z2"]:
+        return functional.conv3d(mirrored(x, self.kernel_size[0] // 2), self.weight, stride=self.stride)
 
-class ThinConvolution(Convolution):
-    """A convolution of a large ``size`` to few channels, as a flat one to many channels.
+
+class FirstConvolution(Convolution):
+    """A convolution of a large ``size`` from few channels, as a flat one from many.
+
+    The planes x that the kernel covers are channels of one flat convolution in y and z. On CPUs its maps are laid
+    channels last.
+    """
+
+    def forward(self, x: Maps) -> Float[Tensor, "batch outputs x y z"]:
+        size, batch = self.kernel_size[0], len(x)
+        planes = mirrored(x, size // 2).unfold(2, size, 1).permute(0, 2, 1, 5, 3, 4).flatten(0, 1).flatten(1, 2)
+        last = x.device.type == "cpu"
+        planes = planes.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        maps = functional.conv2d(planes, self.weight.flatten(1, 2)).unflatten(0, (batch, -1)).transpose(1, 2)
+        return maps.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
+
+
+class LastConvolution(Convolution):
+    """A convolution of a large ``size`` to few channels, as a flat one to many.
 
     Each plane x of the kernel is convolved, flat in y and z, to output channels of its own; their maps are summed
     after a shift along x.
@@ -77,13 +165,35 @@ class ThinConvolution(Convolution):
 
     def forward(self, x: Maps) -> Float[Tensor, "batch outputs x y z"]:
         size, side, reach = self.kernel_size[0], x.shape[2], self.kernel_size[0] // 2
-        planes = self.weight.movedim(2, 0).flatten(0, 1).unsqueeze(2)
-        maps = functional.conv3d(functional.pad(x, [reach] * 4 + [0, 0], mode="reflect"), planes)
-        maps = functional.pad(maps, [0, 0, 0, 0, reach, reach], mode="reflect")
-        total, *others = [part[:, :, start : start + side] for start, part in enumerate(maps.chunk(size, dim=1))]
-        for other in others:
-            total = total + other
-        return total
+        flat = mirrored(x, reach, axes=(3, 4)).transpose(1, 2).flatten(0, 1)
+        maps = functional.conv2d(flat, self.weight.movedim(2, 0).flatten(0, 1))
+        maps = mirrored(maps.unflatten(0, (len(x), side)).transpose(1, 2), reach, axes=(2,))
+        return _ShiftedSum.apply(maps, size)
+
+
+class _ShiftedSum(torch.autograd.Function):
+    """Sum of ``parts`` groups of channels, each shifted along x by one voxel more than the one before."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, parts: int) -> Tensor:
+        ctx.parts, ctx.layout = parts, layout_of(maps)
+        side = maps.shape[2] - parts + 1
+        shifted = [part[:, :, start : start + side] for start, part in enumerate(maps.chunk(parts, dim=1))]
+        return functools.reduce(torch.Tensor.add_, shifted[1:], shifted[0].clone(memory_format=ctx.layout))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        batch, channels, side, *sides = gradient.shape
+        spread = torch.empty(
+            (batch, channels * ctx.parts, side + ctx.parts - 1, *sides),
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=ctx.layout,
+        ).zero_()
+        for start, part in enumerate(spread.chunk(ctx.parts, dim=1)):
+            part[:, :, start : start + side] = gradient
+        return spread, None
 
 
 class DoublingConvolution(Convolution):
@@ -103,12 +213,66 @@ class DoublingConvolution(Convolution):
         self.register_buffer("sums", sums, persistent=False)
 
     def forward(self, x: Maps) -> Float[Tensor, "batch outputs 2*x 2*y 2*z"]:
-        batch, _, *sides = x.shape
         weight = torch.einsum("aix,bjy,ckz,ntxyz->abcntijk", self.sums, self.sums, self.sums, self.weight)
-        maps = functional.conv3d(functional.pad(x, [1] * 6, mode="replicate"), weight.flatten(0, 3))
-        eighths = [
-            part[:, :, a : a + sides[0], b : b + sides[1], c : c + sides[2]]
-            for part, (a, b, c) in zip(maps.chunk(8, dim=1), product((0, 1), repeat=3), strict=True)
-        ]
-        enlarged = torch.stack(eighths, dim=2).unflatten(2, (2, 2, 2)).permute(0, 1, 5, 2, 6, 3, 7, 4)
-        return enlarged.reshape(batch, -1, *(2 * side for side in sides))
+        return _Interleaved.apply(functional.conv3d(_Padded.apply(x, 1, (2, 3, 4), False), weight.flatten(0, 3)))
+
+
+class _Interleaved(torch.autograd.Function):
+    """Eight groups of channels (B, 8 C, X+1, Y+1, Z+1) as the voxels of maps (B, C, 2 X, 2 Y, 2 Z)."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        batch, channels, *sides = maps.shape
+        enlarged = torch.empty(
+            (batch, channels // 8, *(2 * (side - 1) for side in sides)),
+            dtype=maps.dtype,
+            device=maps.device,
+            memory_format=layout_of(maps),
+        )
+        for eighth, voxels in zip(_eighths(maps), _every_other(enlarged), strict=True):
+            voxels.copy_(eighth)
+        return enlarged
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        batch, channels, *sides = gradient.shape
+        spread = torch.empty(
+            (batch, channels * 8, *(side // 2 + 1 for side in sides)),
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=layout_of(gradient),
+        ).zero_()
+        for eighth, voxels in zip(_eighths(spread), _every_other(gradient), strict=True):
+            eighth.copy_(voxels)
+        return spread
+
+
+def _eighths(maps: Tensor) -> Iterator[Tensor]:
+    """Of maps that have a voxel more along each axis, the group of channels of each corner of an enlarged voxel."""
+    x, y, z = (side - 1 for side in maps.shape[2:])
+    for part, (a, b, c) in zip(maps.chunk(8, dim=1), product((0, 1), repeat=3), strict=True):
+        yield part[:, :, a : a + x, b : b + y, c : c + z]
+
+
+def _every_other(maps: Tensor) -> Iterator[Tensor]:
+    for a, b, c in product((0, 1), repeat=3):
+        yield maps[:, :, a::2, b::2, c::2]
+
+
+class _Joined(torch.autograd.Function):
+    """``torch.cat`` of two along the channels, with gradients that are laid as the maps are."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        ctx.channels, ctx.layout = (first.shape[1], second.shape[1]), layout_of(first)
+        return torch.cat([first, second], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part.contiguous(memory_format=ctx.layout) for part in gradients[0].split(ctx.channels, dim=1))
+
+
+def joined(first: Tensor, second: Tensor) -> Tensor:
+    """The channels of both."""
+    return _Joined.apply(first, second)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ankleseg.networks.blocks import (
     channel_dropout,
+    channels_last,
     check_settings,
     check_sides,
     conv_norm_relu,
@@ -94,7 +95,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)
-        x = self.descending[0](x)
+        x = self.descending[0](channels_last(x))
         skipped = []
         for level in list(self.descending)[1:]:
             skipped.append(x)

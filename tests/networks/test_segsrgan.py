@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ankleseg.networks import SegSRGANDiscriminator, SegSRGANGenerator, for_inference
-from ankleseg.networks.segsrgan_layers import Convolution, DoublingConvolution, InstanceNorm, ThinConvolution
+from ankleseg.networks.segsrgan_layers import (
+    Convolution,
+    DoublingConvolution,
+    FirstConvolution,
+    InstanceNorm,
+    LastConvolution,
+)
 
 CONF = Path(__file__).parents[2] / "conf"
 KINDS = [{}, {"unet": True}, {"conditional": True}, {"unet": True, "conditional": True}]
@@ -63,7 +70,8 @@ def plain_layers(network: nn.Module) -> nn.Module:
         mean, deviation = x.mean((2, 3, 4), keepdim=True), x.std((2, 3, 4), correction=0, keepdim=True)
         return (x - mean) / (deviation + 1e-7) * layer.weight.view(-1, 1, 1, 1) + layer.bias.view(-1, 1, 1, 1)
 
-    by_kind = {InstanceNorm: norm, Convolution: padded, ThinConvolution: padded, DoublingConvolution: doubled}
+    by_kind = dict.fromkeys((Convolution, FirstConvolution, LastConvolution), padded)
+    by_kind |= {InstanceNorm: norm, DoublingConvolution: doubled}
     for module in network.modules():
         if type(module) in by_kind:
             module.forward = by_kind[type(module)].__get__(module)
@@ -142,7 +150,8 @@ def test_gradients_of_the_layers_are_those_of_differences():
     torch.manual_seed(0)
     for layer, channels in [
         (InstanceNorm(2), 2),
-        (ThinConvolution(2, 3, size=7), 2),
+        (FirstConvolution(2, 3, size=7), 2),
+        (LastConvolution(2, 3, size=7), 2),
         (DoublingConvolution(2, 3), 2),
         (Convolution(2, 2, stride=2), 2),
     ]:
@@ -152,15 +161,23 @@ def test_gradients_of_the_layers_are_those_of_differences():
         assert torch.autograd.gradcheck(layer, (x,), atol=1e-5, fast_mode=True)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d], ids=["plain", "channels last"])
 @pytest.mark.parametrize("sides", [(4, 4, 4), (5, 8, 6)])
 @pytest.mark.parametrize(
-    ("kind", "settings"),
-    [(ThinConvolution, (3, 2, 7)), (ThinConvolution, (3, 5, 5)), (DoublingConvolution, (3, 2))],
-    ids=["thin 7", "thin 5", "doubling"],
+    ("layer", "channels"),
+    [
+        (FirstConvolution(2, 3, 7), 2),
+        (LastConvolution(3, 2, 7), 3),
+        (LastConvolution(3, 5, 5), 3),
+        (DoublingConvolution(3, 2), 3),
+        (Convolution(3, 2), 3),
+        (Convolution(3, 2, stride=2), 3),
+    ],
+    ids=["first", "last 7", "last 5", "doubling", "convolution", "stride"],
 )
-def test_a_shorter_way_gives_the_published_values(kind, settings, sides):
-    layer = kind(*settings).double()
-    x = values(2, 3, *sides, dtype=torch.float64)
+def test_a_shorter_way_gives_the_published_values(layer, channels, sides, layout):
+    layer = copy.deepcopy(layer).double()
+    x = values(2, channels, *sides, dtype=torch.float64).contiguous(memory_format=layout)
     short = layer(x.requires_grad_())
     short.square().sum().backward()
     gradients = x.grad, layer.weight.grad
@@ -170,6 +187,26 @@ def test_a_shorter_way_gives_the_published_values(kind, settings, sides):
     written.square().sum().backward()
     torch.testing.assert_close(short, written)
     torch.testing.assert_close(gradients, (x.grad, layer.weight.grad))
+
+
+@pytest.mark.parametrize("unet", [False, True])
+def test_maps_and_their_gradients_stay_channels_last_on_a_cpu(unet):
+    network = small_generator(unet=unet)
+    wrong = []
+
+    def look(name, maps):
+        if not maps.is_contiguous(memory_format=torch.channels_last_3d):
+            wrong.append(name)
+
+    def watch(name, maps):
+        look(name, maps)
+        maps.register_hook(lambda gradient: look(f"gradient of {name}", gradient))
+
+    for name, layer in network.named_modules():
+        if isinstance(layer, (Convolution, InstanceNorm)):
+            layer.register_forward_hook(lambda _, __, maps, name=name: watch(name, maps))
+    network(values(2, 1, 16, 16, 16)).square().sum().backward()
+    assert not [name for name in wrong if name != "gradient of last"]  # which is laid as the loss is
 
 
 def test_weights_start_as_published():

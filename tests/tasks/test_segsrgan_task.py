@@ -135,11 +135,17 @@ def test_charbonnier_and_dice_are_those_of_their_formulas():
     values, target = torch.rand(2, 2, 2, 3, 2, 3)
     plain = float(SharpSegmentation()(values, target))
     assert plain == pytest.approx(float(((values - target) ** 2 + 1e-6).sqrt().mean()), rel=1e-5)
+    weighted = float(SharpSegmentation(image=3)(values, target))
+    distances = ((values - target) ** 2 + 1e-6).sqrt()
+    assert weighted == pytest.approx(float(3 * distances[:, 0].mean() + distances[:, 1].mean()) / 2, rel=1e-5)
     truth = (target > 0.5).float()
     p, y = values[:, 1], truth[:, 1]
     dice = (2 * (p * y).sum() + 1) / (p.sum() + y.sum() + 1)
-    expected = ((values[:, 0] - truth[:, 0]) ** 2 + 1e-6).sqrt().mean() + 1 - dice
-    assert float(SharpSegmentation("dice")(values, truth)) == pytest.approx(float(expected), rel=1e-5)
+    image = ((values[:, 0] - truth[:, 0]) ** 2 + 1e-6).sqrt().mean()
+    assert float(SharpSegmentation("dice")(values, truth)) == pytest.approx(float(image + 1 - dice), rel=1e-5)
+    assert float(SharpSegmentation("dice", 10)(values, truth)) == pytest.approx(float(10 * image + 1 - dice), rel=1e-5)
+    with pytest.raises(ValueError, match="positive"):
+        SharpSegmentation(image=0)
 
 
 def test_before_the_critic_all_parts_teach_the_generator():
