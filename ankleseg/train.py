@@ -47,6 +47,7 @@ def main(config: DictConfig) -> float:
         slice_axis=data.slice_axis,
     )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
+    task.check_patches(data.patch_sizes)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
     trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
     if trainer.is_global_zero:

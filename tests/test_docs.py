@@ -64,3 +64,13 @@ def test_a_documented_command_is_complete(command: str):
     resumes = config.get("resume") is not None  # the stored configuration is complete
     assert resumes or not OmegaConf.missing_keys(config)
     OmegaConf.to_container(config, resolve=True)
+
+
+def test_the_reference_lists_every_choice_of_every_group():
+    listed = {}
+    for line in (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8").splitlines():
+        if row := re.match(r"\| `([a-z/]+)` \| (.*) \|[^|]*\|$", line):
+            listed[row[1]] = set(re.findall(r"`(\w+)`", row[2]))
+    folders = [folder for folder in (ROOT / "conf").rglob("*") if folder.is_dir()]
+    there = {str(folder.relative_to(ROOT / "conf")): {file.stem for file in folder.glob("*.yaml")} for folder in folders}
+    assert listed == there

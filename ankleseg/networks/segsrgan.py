@@ -187,6 +187,11 @@ class SegSRGANDiscriminator(nn.Module):
             if convolution.bias is not None:
                 nn.init.zeros_(convolution.bias)
 
+    @property
+    def shortest(self) -> int:
+        """The shortest side that it takes, in voxels."""
+        return self.divisor * int(self.last.kernel_size[0])
+
     def forward(
         self,
         image_and_segmentation: Float[Tensor, "batch channels x y z"],
@@ -224,7 +229,6 @@ class SegSRGANDiscriminator(nn.Module):
 
     def _checked(self, values: Tensor, slice_thickness: Tensor | None) -> Tensor:
         check_sides(values, self.divisor)
-        shortest = self.divisor * self.last.kernel_size[0]
-        if min(values.shape[2:]) < shortest:
-            raise ValueError(f"a side of {min(values.shape[2:])} is too short: the last kernel needs {shortest}")
+        if min(values.shape[2:]) < self.shortest:
+            raise ValueError(f"a side of {min(values.shape[2:])} is too short: the last kernel needs {self.shortest}")
         return with_thickness(values, slice_thickness, self.conditional)

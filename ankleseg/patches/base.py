@@ -31,6 +31,11 @@ class PatchData(LightningDataModule, ABC):
         self._patches: Dataset[Any] | None = None
         self._volumes: Any = None
 
+    @property
+    @abstractmethod
+    def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Sides of the patches in voxels, each with the first epoch that has them."""
+
     @abstractmethod
     def patches(self) -> Dataset[Any]:
         """The patches of training, ``patches_per_epoch`` in each epoch."""

@@ -17,6 +17,7 @@ from ankleseg.patches.base import PatchData
 from ankleseg.patches.cache import CaseCache
 from ankleseg.patches.dataset import PatchDataset, VolumeDataset
 from ankleseg.patches.sampling import PatchSampler
+from ankleseg.patches.schedule import PatchSchedule
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
 from ankleseg.volumes import available_memory
 from ankleseg.volumes.frames import read_grid
@@ -70,6 +71,10 @@ class SegmentationData(PatchData):
         self._augmentation = augmentation
         self._cache = cache
         self._mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
+
+    @property
+    def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        return PatchSchedule(self._sampler, self._drawing["schedule"]).sizes
 
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""

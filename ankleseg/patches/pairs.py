@@ -196,6 +196,10 @@ class PairData(PatchData):
         self._drawing: dict[str, Any] = {"seed": seed, "min_correlation": min_correlation}
         self._validation_frames = validation_frames
 
+    @property
+    def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        return [(0, tuple(self._sampler.size))]
+
     def patches(self) -> PairDataset:
         """Pairs of patches: image (C, *patch), target (1, *patch) and correlation ()."""
         cases = self.cohort.select(self.split.train).cases

@@ -51,6 +51,11 @@ class PatchSchedule:
             self._epochs.append(epoch)
             self.samplers.append(grown)
 
+    @property
+    def sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Each step's first epoch and sides."""
+        return [(epoch, tuple(sampler.size)) for epoch, sampler in zip(self._epochs, self.samplers, strict=True)]
+
     def step(self, epoch: int) -> int:
         """Number of the step that serves an epoch."""
         return bisect_right(self._epochs, epoch) - 1

@@ -16,9 +16,11 @@ from ankleseg.patches.sampling import Window
 from ankleseg.patches.source import PatchSource
 from ankleseg.prepare import LowResolution, ThickAxis
 from ankleseg.rigid.profile import Shape
-from ankleseg.volumes.geometry import spacing
+from ankleseg.volumes.geometry import Affine, spacing
 
 Spacing = Sequence[float | None]
+
+LATEST = 1 - 1e-9  # where the first slice begins at most, as a fraction of the distance between slices
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ class ThickScans:
                     f"spacings from {list(self.finest)} to {list(self.coarsest)} mm are no range",
                     mend="give the finer one first, and null for the same axes",
                 )
+
+    def check(self, shape: Sequence[int], affine: Affine) -> None:
+        """Refuse a prepared scan, of this shape and affine, of which not every thick scan of the ranges can be taken.
+
+        Raises:
+            ConfigError: a spacing is smaller than that of the scan, or fewer than two slices fit.
+        """
+        for where, phase in ((0.0, 0.0), (1.0, 0.0 if self.published else LATEST)):
+            low = self._taken(where, phase, 0.0, 0).low
+            for axis in range(3):
+                low.axis(axis, shape[axis], float(spacing(affine)[axis]))
 
     @property
     def slice_axis(self) -> int:

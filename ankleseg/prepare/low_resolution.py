@@ -107,7 +107,7 @@ class LowResolution:
         return self._published(length, step, wanted) if self.published else self._true(length, step, voxel)
 
     def _true(self, length: int, step: float, voxel: float) -> ThickAxis:
-        count = int(np.floor(length / step - self.phase + 1e-6))
+        count = max(2, round(length / step - self.phase))
         centres = (np.arange(count) + self.phase + 0.5) * step - 0.5
         profile = SliceProfile(self.thickness * step * voxel, self.profile)
         edges = (np.arange(length + 1) - 0.5 - centres[:, None]) * voxel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,18 @@ class Task(LightningModule, ABC):
     @abstractmethod
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor | None: ...
 
+    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]]) -> None:
+        """Refuse patches that a network will not take, before anything is prepared.
+
+        Args:
+            sizes: sides of the patches, each with the first epoch that has them.
+
+        Raises:
+            ConfigError: a side is no multiple of the network's divisor.
+        """
+        for _, size in sizes:
+            check_size(size, getattr(self.network, "divisor", 1), "the network")
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Seeded anew in each step, so that a resumed run draws the dropout masks of an uninterrupted one: what else
         # draws from the global generator, such as the start of a data loader, differs between the two.
@@ -94,3 +106,13 @@ class Task(LightningModule, ABC):
         for group, name in zip(optimizer.param_groups[1:], slow, strict=True):
             group["lr"] *= self._rates[name]
         return optimizer
+
+
+def check_size(size: Sequence[int], divisor: int, network: str, shortest: int = 1) -> None:
+    """Refuse patches whose sides a network will not take; raises ConfigError that names it."""
+    if any(side % divisor for side in size) or min(size) < shortest:
+        least = f" of at least {shortest}" if shortest > divisor else ""
+        raise ConfigError(
+            f"patches of {' × '.join(map(str, size))} voxels do not suit {network}",
+            mend=f"choose multiples of {divisor}{least} as sides in patches.sampler.size and patches.schedule",
+        )

@@ -17,7 +17,7 @@ from ankleseg.measures import overlap
 from ankleseg.measures.image_quality import psnr
 from ankleseg.networks import for_inference
 from ankleseg.predict import WholeVolume, label_map, values_of
-from ankleseg.tasks.base import MakeOptimizer, Task
+from ankleseg.tasks.base import MakeOptimizer, Task, check_size
 from ankleseg.tasks.segmentation import ValidatedCase
 
 
@@ -77,6 +77,14 @@ class SegSRGAN(Task):
         self._make_critic_optimizer = critic_optimizer
         self._scores: list[dict[str, float | None]] = []
         self._inference: nn.Module | None = None
+
+    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]]) -> None:
+        super().check_patches(sizes)
+        divisor, shortest = (getattr(self.discriminator, name, 1) for name in ("divisor", "shortest"))
+        ends = [*(epoch for epoch, _ in sizes[1:]), None]
+        for (_, size), end in zip(sizes, ends, strict=True):
+            if end is None or end > self.adversarial_from:
+                check_size(size, divisor, "the critic", shortest)
 
     def configure_optimizers(self) -> Any:
         optimizers = [

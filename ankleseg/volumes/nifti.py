@@ -19,6 +19,7 @@ from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
 from ankleseg.volumes.volume import Header
 
 GZIP_MAGIC = b"\x1f\x8b"
+SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of the units of time
 SPATIAL_UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micrometre"}
 
 
@@ -201,7 +202,13 @@ def _header_of(path: Path, raw: Any) -> Header:
         qform=qform,
         sform=sform,
         unit=unit,
+        frame_time=_frame_time(raw) if len(shape) > 3 else 0.0,
     )
+
+
+def _frame_time(raw: Any) -> float:
+    time = float(raw["pixdim"][4]) * SECONDS.get(int(raw["xyzt_units"]) & 0b111000, 0.0)
+    return time if 0 < time < np.inf else 0.0
 
 
 def _stored_affine(path: Path, raw: Any, name: str) -> Affine | None:

@@ -28,6 +28,7 @@ class Header:
         format: ``nifti``, ``nrrd``, ``mha`` or ``dicom``.
         qform, sform: the two affines of a NIfTI file, None where its code is 0 and in other formats.
         unit: spatial unit the file names, ``unknown`` where it names none.
+        frame_time: seconds from one frame of a sequence to the next; 0 where the file does not say.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Header:
     qform: Affine | None = None
     sform: Affine | None = None
     unit: str = "mm"
+    frame_time: float = 0.0
 
     @property
     def spacing(self) -> Float[np.ndarray, "xyz=3"]:

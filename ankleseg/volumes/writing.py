@@ -32,7 +32,7 @@ def write_volume(
         affine: voxel to world, RAS+ mm.
         like: header of the input. Its qform and sform codes are kept; where ``affine`` is that of ``like``, so are its
             two affines, which makes the result overlay the input in a reader that trusts the other one. Without it
-            both are scanner coordinates.
+            both are scanner coordinates. The time between frames of a sequence is kept.
 
     Raises:
         FileError: another ending, or the folder cannot be written.
@@ -54,6 +54,8 @@ def _nifti_image(data: np.ndarray, affine: Affine, like: Header | None) -> nib.N
     storable = _storable(data)
     image = nib.Nifti1Image(storable, affine, dtype=storable.dtype)
     image.header.set_xyzt_units("mm", "sec")
+    if like is not None and like.frame_time and storable.ndim > 3:
+        image.header["pixdim"][4] = like.frame_time
     if like is not None and same_grid(data.shape, affine, data.shape, like.affine, tolerance=1e-4):
         qform, sform = like.qform, like.sform
         qform_code, sform_code = like.qform_code, like.sform_code

@@ -176,3 +176,15 @@ def test_ranges_in_the_wrong_order_are_refused():
         ThickScans(finest=(None, None, 4.0), coarsest=(None, 4.0, 4.0))
     with pytest.raises(ConfigError, match="2 finest and 3 coarsest spacings; give three of each"):
         ThickScans(finest=(None, 4.0), coarsest=(None, None, 4.0))
+
+
+@pytest.mark.parametrize(
+    ("finest", "coarsest", "problem"),
+    [(3.0, 20.0, "48 mm holds fewer than two slices of 20 mm"), (0.3, 3.0, "0.3 mm is finer than the scan's 0.5 mm")],
+)
+def test_both_ends_of_a_range_are_checked_before_training(prepared_case, finest, coarsest, problem):
+    case = prepared_case(SHAPE, spacing=FINE)
+    scans = ThickScans(finest=(None, None, finest), coarsest=(None, None, coarsest))
+    preparation = Preparation(orientation="RAS", spacing=FINE, foreground=Otsu(), scaling=BrightEnd())
+    with pytest.raises(ConfigError, match=problem):
+        SeenThick.of(case, scans, preparation)

@@ -123,6 +123,15 @@ def test_splines_pass_through_the_samples_and_keep_what_they_can(order):
         spline_matrix(20, places, 7)
 
 
+def test_no_more_than_half_a_slice_of_the_field_of_view_is_left_out():
+    for length in range(12, 40):
+        thick, affine = thick_scan(
+            fine((2, 2, length)), np.diag([0.5, 0.5, 0.5, 1]), LowResolution(spacing=(None, None, 3))
+        )
+        assert abs(thick.shape[2] * 3 - length * 0.5) <= 1.5
+        assert affine[2, 3] == pytest.approx(1.25), "the first slice begins at the edge"
+
+
 def test_what_cannot_be_is_refused():
     image = fine()
     with pytest.raises(ConfigError, match="finer than the scan's 0.5 mm; give a larger spacing"):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from ankleseg import keys
 from ankleseg.errors import ConfigError
 from ankleseg.losses import SharpSegmentation, gradient_penalty, slope_of
+from ankleseg.networks import SegSRGANDiscriminator, SegSRGANGenerator
 from ankleseg.predict import WholeVolume
 from ankleseg.tasks import SegSRGAN
 
@@ -162,6 +163,22 @@ def test_before_the_critic_all_parts_teach_the_generator():
         SharpSegmentation()(values, truth).backward()
         optimizer.step()
     assert torch.allclose(found.network.gain, plain.gain, atol=1e-5)
+
+
+def test_patches_that_generator_or_critic_will_not_take_are_refused_before_training():
+    def checked(sizes, **settings):
+        made = task(**settings)
+        made.network, made.discriminator = SegSRGANGenerator(kernel=2), SegSRGANDiscriminator(kernel=2, patch=64)
+        made.check_patches([(epoch, (side,) * 3) for epoch, side in sizes])
+
+    checked([(0, 64)])
+    checked([(0, 36), (5, 64)], adversarial_from=5)
+    with pytest.raises(ConfigError, match="30 × 30 × 30 voxels do not suit the network; choose multiples of 4 as"):
+        checked([(0, 30)])
+    with pytest.raises(ConfigError, match="32 × 32 × 32 .* the critic; choose multiples of 32 of at least 64 as"):
+        checked([(0, 32), (5, 64)], adversarial_from=4)
+    with pytest.raises(ConfigError, match="68 × 68 × 68 .* the critic"):
+        checked([(0, 32), (5, 68)], adversarial_from=5)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

@@ -138,6 +138,21 @@ def test_a_sequence_of_volumes_is_written_and_read(tmp_path):
     np.testing.assert_array_equal(volume.data, counting((5, 6, 4, 3)))
 
 
+@pytest.mark.parametrize(("unit", "stored", "expected"), [("sec", 0.5, 0.5), ("msec", 500, 0.5), ("unknown", 0.5, 0)])
+def test_a_sequence_keeps_the_time_between_its_frames(unit, stored, expected, tmp_path):
+    source = nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.float32), np.eye(4))
+    source.header["pixdim"][4] = stored
+    source.header.set_xyzt_units("mm", unit)
+    nib.save(source, tmp_path / "input.nii.gz")
+    header = read_header(tmp_path / "input.nii.gz")
+    assert header.frame_time == expected
+    if expected:
+        write_volume(tmp_path / "result.nii.gz", np.zeros((3, 4, 5, 2), np.uint8), 2 * np.eye(4), like=header)
+        assert read_header(tmp_path / "result.nii.gz").frame_time == expected
+    write_volume(tmp_path / "single.nii.gz", np.zeros((3, 4, 5), np.uint8), np.eye(4), like=header)
+    assert read_header(tmp_path / "single.nii.gz").frame_time == 0
+
+
 def test_only_nifti_is_written(tmp_path):
     with pytest.raises(FileError, match=r"out\.mha: cannot be written in this format; name it \.nii\.gz"):
         write_volume(tmp_path / "out.mha", counting(), np.eye(4))
