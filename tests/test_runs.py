@@ -42,6 +42,22 @@ def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
     assert rows and {row["status"] for row in rows} == {"ok"}
 
 
+def test_a_failing_test_leaves_the_result_of_the_training(
+    tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_others):
+        raise MemoryError
+
+    monkeypatch.setattr("ankleseg.runs.test", failing)
+    cohort = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]", "cohort.split.train=[s0]"]
+    split = ["cohort.split.validation=[s1]", "cohort.split.test=[s3]", "trainer.check_val_every_n_epoch=1"]
+    small = ["network.kernel=2", "discriminator.kernel=2", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(MemoryError):
+        main(compose("train", ["+experiment=brain_segsrgan", *cohort, *split, *SHORT, *ACROSS, *small]))
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    assert manifest["results"]["val/psnr"] > 0
+
+
 def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
     run = tmp_path / "run"
     settings = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,28 @@ def test_memory_that_runs_out_is_met_with_smaller_pieces(tmp_path: Path):
     )
     assert row["status"] == "ok"
     assert (nib.load(tmp_path / "out" / row["labels"]).get_fdata() > 0).sum() == ball.sum()
+
+
+def test_the_second_attempt_finds_the_memory_of_the_first_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Volume:
+        pass
+
+    scan(tmp_path / "a.nii.gz")
+    true, held = run.predict_case, []
+
+    def greedy(*others, **more):
+        if not held:
+            volume = Volume()
+            held.append(weakref.ref(volume))
+            raise RuntimeError("not enough memory: you tried to allocate 1 byte")
+        assert held[0]() is None
+        return true(*others, **more)
+
+    monkeypatch.setattr(run, "predict_case", greedy)
+    (row,) = predict_cases(
+        [case(tmp_path / "a.nii.gz")], [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16))
+    )
+    assert row["status"] == "ok" and held
 
 
 def test_the_smaller_pieces_are_no_larger_than_those_asked_for(tmp_path: Path):
