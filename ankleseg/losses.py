@@ -220,8 +220,8 @@ class SharpSegmentation(nn.Module):
     Args:
         segmentation: ``charbonnier``, or ``dice``: the distance of the image alone, plus one minus the soft Dice
             (2 Σ p·y + 1) / (Σ p + Σ y + 1), sums over the batch, averaged over the structures.
-        image: factor on the distance of the image; published 1. Beside Dice, some tenths where the distance is some
-            hundredths, a larger one sharpens sooner.
+        image: factor on the distance of the image; published 1. One minus the Dice is some tenths where the distance is
+            some hundredths: beside Dice, a larger factor sharpens sooner.
 
     Raises:
         ValueError: another word, or a factor that is not positive; when called: values and target have different

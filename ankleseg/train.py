@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def main(config: DictConfig) -> float:
         slice_axis=data.slice_axis,
     )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
-    task.check_patches(data.patch_sizes)
+    task.check_patches(data.patch_sizes, epochs if (epochs := config.trainer.get("max_epochs", -1)) > 0 else math.inf)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
     trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
     if trainer.is_global_zero:

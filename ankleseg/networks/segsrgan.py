@@ -95,6 +95,7 @@ class SegSRGANGenerator(nn.Module):
     """
 
     divisor = 4
+    shortest = SHORTEST_SIDE
 
     def __init__(
         self,
@@ -109,16 +110,16 @@ class SegSRGANGenerator(nn.Module):
         self.residual = residual
         self.conditional = conditional
         self.unet = unet
-        k, joined = kernel, 2 if unet else 1
+        k, maps = kernel, 2 if unet else 1
         self.first = norm_relu(FirstConvolution(in_channels + conditional, k, size=7))
         self.down = nn.ModuleList([norm_relu(Convolution(n * k, 2 * n * k, stride=2)) for n in (1, 2)])
         if unet:
             self.before_skip = nn.ModuleList([ResidualBlock(k), ResidualBlock(2 * k)])
         self.middle = nn.Sequential(*[ResidualBlock(4 * k) for _ in range(1 if unet else RESIDUAL_BLOCKS)])
         self.up = nn.ModuleList(
-            [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(joined * 2 * k, k))]
+            [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(maps * 2 * k, k))]
         )
-        self.last = LastConvolution(joined * k, out_channels, size=7)
+        self.last = LastConvolution(maps * k, out_channels, size=7)
         if residual:
             nn.init.zeros_(self.last.weight[:1])
 
@@ -126,8 +127,8 @@ class SegSRGANGenerator(nn.Module):
         self, image: Float[Tensor, "batch channels x y z"], slice_thickness: Tensor | None = None
     ) -> Float[Tensor, "batch outputs x y z"]:
         check_sides(image, self.divisor)
-        if min(image.shape[2:]) < SHORTEST_SIDE:
-            raise ValueError(f"a side of {min(image.shape[2:])} is too short: pad it to {SHORTEST_SIDE}")
+        if min(image.shape[2:]) < self.shortest:
+            raise ValueError(f"a side of {min(image.shape[2:])} is too short: pad it to {self.shortest}")
         features = self.first(with_thickness(image, slice_thickness, self.conditional))
         outputs = self.last(self._joined(features) if self.unet else self._straight(features))
         if self.residual:

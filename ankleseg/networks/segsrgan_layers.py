@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 Maps = Float[Tensor, "batch channels x y z"]
@@ -49,6 +50,7 @@ class _Padded(torch.autograd.Function):
         return padded
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (summed,) = gradients
         summed = summed.clone(memory_format=torch.preserve_format)
@@ -111,8 +113,12 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Maps) -> Maps:
         if x.is_contiguous():
             return self._normed(x.view(1, -1, *x.shape[2:]), len(x)).view(x.shape)
+        if self.in_place:
+            for number in range(len(x)):
+                self._normed(x[number : number + 1], 1)
+            return x
         normed = [self._normed(sample, 1) for sample in x.split(1)]
-        return x if self.in_place else normed[0] if len(x) == 1 else torch.cat(normed)
+        return normed[0] if len(x) == 1 else torch.cat(normed)
 
     def _normed(self, maps: Tensor, samples: int) -> Tensor:
         weight, bias = self.weight.repeat(samples), self.bias.repeat(samples)
@@ -147,6 +153,9 @@ class FirstConvolution(Convolution):
     channels last.
     """
 
+    def __init__(self, before: int, after: int, size: int) -> None:
+        super().__init__(before, after, size)
+
     def forward(self, x: Maps) -> Float[Tensor, "batch outputs x y z"]:
         size, batch = self.kernel_size[0], len(x)
         planes = mirrored(x, size // 2).unfold(2, size, 1).permute(0, 2, 1, 5, 3, 4).flatten(0, 1).flatten(1, 2)
@@ -162,6 +171,9 @@ class LastConvolution(Convolution):
     Each plane x of the kernel is convolved, flat in y and z, to output channels of its own; their maps are summed
     after a shift along x.
     """
+
+    def __init__(self, before: int, after: int, size: int) -> None:
+        super().__init__(before, after, size)
 
     def forward(self, x: Maps) -> Float[Tensor, "batch outputs x y z"]:
         size, side, reach = self.kernel_size[0], x.shape[2], self.kernel_size[0] // 2
@@ -182,6 +194,7 @@ class _ShiftedSum(torch.autograd.Function):
         return functools.reduce(torch.Tensor.add_, shifted[1:], shifted[0].clone(memory_format=ctx.layout))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients
         batch, channels, side, *sides = gradient.shape
@@ -234,6 +247,7 @@ class _Interleaved(torch.autograd.Function):
         return enlarged
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
         batch, channels, *sides = gradient.shape
@@ -269,6 +283,7 @@ class _Joined(torch.autograd.Function):
         return torch.cat([first, second], dim=1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         return tuple(part.contiguous(memory_format=ctx.layout) for part in gradients[0].split(ctx.channels, dim=1))
 

@@ -39,7 +39,7 @@ class SeenThick:
             ConfigError: not every thick scan that may be drawn can be taken of it.
             FileError: the thick scan has no foreground or no contrast.
         """
-        thick.check(case.foreground.shape, case.affine)
+        thick.check(case.name, case.foreground.shape, case.affine)
         image = thick_volume(PatchSource(case), thick.typical()).numpy()
         before = case.scales or (Scale(0.0, 1.0),) * len(image)
         raw = [scale.undone(channel) for scale, channel in zip(before, image, strict=True)]

@@ -20,7 +20,7 @@ from ankleseg.volumes.geometry import Affine, spacing
 
 Spacing = Sequence[float | None]
 
-LATEST = 1 - 1e-9  # where the first slice begins at most, as a fraction of the distance between slices
+FEWEST = 3  # slices in a field of view: two are needed, and the first may begin nearly a slice inside
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,26 @@ class ThickScans:
                     mend="give the finer one first, and null for the same axes",
                 )
 
-    def check(self, shape: Sequence[int], affine: Affine) -> None:
+    def check(self, name: str, shape: Sequence[int], affine: Affine) -> None:
         """Refuse a prepared scan, of this shape and affine, of which not every thick scan of the ranges can be taken.
 
         Raises:
-            ConfigError: a spacing is smaller than that of the scan, or fewer than two slices fit.
+            ConfigError: a spacing is smaller than that of the scan, or too few slices fit.
         """
-        for where, phase in ((0.0, 0.0), (1.0, 0.0 if self.published else LATEST)):
-            low = self._taken(where, phase, 0.0, 0).low
-            for axis in range(3):
-                low.axis(axis, shape[axis], float(spacing(affine)[axis]))
+        for axis, (length, mm) in enumerate(zip(shape, spacing(affine), strict=True)):
+            low, high = self.finest[axis], self.coarsest[axis]
+            if low is None or high is None:
+                continue
+            if low < mm * (1 - 1e-3):
+                raise ConfigError(
+                    f"patches.thick.finest {low:g} mm is finer than {name} with {mm:g} mm along that axis",
+                    mend="give a larger spacing, or null for an axis that stays as it is",
+                )
+            if length * mm < FEWEST * high:
+                raise ConfigError(
+                    f"the field of view of {name}, {length * mm:g} mm, holds fewer than {FEWEST} slices of {high:g} mm",
+                    mend="choose a smaller patches.thick.coarsest",
+                )
 
     @property
     def slice_axis(self) -> int:

@@ -48,6 +48,9 @@ class ThickAxis:
 class LowResolution:
     """How a scan with thicker voxels is taken of a finer one.
 
+    Its slices fill the field of view up to half a slice: the last one may reach so far beyond it, where the outermost
+    voxel goes on.
+
     Args:
         spacing: distance of the thick voxels in mm along each axis; None leaves an axis as it is.
         thickness: full width at half maximum of the profile, as a multiple of that distance: below 1 leaves gaps
@@ -107,7 +110,7 @@ class LowResolution:
         return self._published(length, step, wanted) if self.published else self._true(length, step, voxel)
 
     def _true(self, length: int, step: float, voxel: float) -> ThickAxis:
-        count = max(2, round(length / step - self.phase))
+        count = int(np.floor(length / step - self.phase + 0.5))
         centres = (np.arange(count) + self.phase + 0.5) * step - 0.5
         profile = SliceProfile(self.thickness * step * voxel, self.profile)
         edges = (np.arange(length + 1) - 0.5 - centres[:, None]) * voxel

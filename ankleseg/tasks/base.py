@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -55,17 +56,18 @@ class Task(LightningModule, ABC):
     @abstractmethod
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor | None: ...
 
-    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]]) -> None:
+    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = math.inf) -> None:
         """Refuse patches that a network will not take, before anything is prepared.
 
         Args:
             sizes: sides of the patches, each with the first epoch that has them.
+            epochs: of the training.
 
         Raises:
-            ConfigError: a side is no multiple of the network's divisor.
+            ConfigError: a side is no multiple of the network's divisor, or too short.
         """
         for _, size in sizes:
-            check_size(size, getattr(self.network, "divisor", 1), "the network")
+            check_size(size, self.network, "the network")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Seeded anew in each step, so that a resumed run draws the dropout masks of an uninterrupted one: what else
@@ -108,11 +110,12 @@ class Task(LightningModule, ABC):
         return optimizer
 
 
-def check_size(size: Sequence[int], divisor: int, network: str, shortest: int = 1) -> None:
-    """Refuse patches whose sides a network will not take; raises ConfigError that names it."""
+def check_size(size: Sequence[int], network: nn.Module, name: str) -> None:
+    """Refuse patches whose sides a network will not take, as far as it says; raises ConfigError that names it."""
+    divisor, shortest = (int(getattr(network, key, 1)) for key in ("divisor", "shortest"))
     if any(side % divisor for side in size) or min(size) < shortest:
         least = f" of at least {shortest}" if shortest > divisor else ""
         raise ConfigError(
-            f"patches of {' × '.join(map(str, size))} voxels do not suit {network}",
+            f"patches of {' × '.join(map(str, size))} voxels do not suit {name}",
             mend=f"choose multiples of {divisor}{least} as sides in patches.sampler.size and patches.schedule",
         )

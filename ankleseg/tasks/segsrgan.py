@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -43,7 +44,7 @@ class SegSRGAN(Task):
         adversarial: weight of the critic's score in the generator's loss.
         gradient_penalty: weight of the penalty in the critic's loss.
         critic_steps: steps of the critic before each of the generator.
-        adversarial_from: epoch from which there is a critic. Before it all parts of a batch go to steps of the
+        adversarial_from: epoch from which there is a critic; none where training ends before. Before it all parts of a batch go to steps of the
             generator: a critic has little to say of what is not yet sharp.
         others: see `Task`; network and optimizer are those of the generator.
     """
@@ -78,13 +79,12 @@ class SegSRGAN(Task):
         self._scores: list[dict[str, float | None]] = []
         self._inference: nn.Module | None = None
 
-    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]]) -> None:
+    def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = math.inf) -> None:
         super().check_patches(sizes)
-        divisor, shortest = (getattr(self.discriminator, name, 1) for name in ("divisor", "shortest"))
-        ends = [*(epoch for epoch, _ in sizes[1:]), None]
+        ends = [*(epoch for epoch, _ in sizes[1:]), epochs]
         for (_, size), end in zip(sizes, ends, strict=True):
-            if end is None or end > self.adversarial_from:
-                check_size(size, divisor, "the critic", shortest)
+            if min(end, epochs) > self.adversarial_from:
+                check_size(size, self.discriminator, "the critic")
 
     def configure_optimizers(self) -> Any:
         optimizers = [

@@ -54,8 +54,10 @@ def _nifti_image(data: np.ndarray, affine: Affine, like: Header | None) -> nib.N
     storable = _storable(data)
     image = nib.Nifti1Image(storable, affine, dtype=storable.dtype)
     image.header.set_xyzt_units("mm", "sec")
-    if like is not None and like.frame_time and storable.ndim > 3:
+    if storable.ndim > 3 and like is not None and like.frame_time:
         image.header["pixdim"][4] = like.frame_time
+    elif storable.ndim > 3:
+        image.header.set_xyzt_units("mm", "unknown")  # the number that stands there, 1, means nothing
     if like is not None and same_grid(data.shape, affine, data.shape, like.affine, tolerance=1e-4):
         qform, sform = like.qform, like.sform
         qform_code, sform_code = like.qform_code, like.sform_code

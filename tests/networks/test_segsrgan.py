@@ -192,9 +192,10 @@ def test_a_shorter_way_gives_the_published_values(layer, channels, sides, layout
 @pytest.mark.parametrize("unet", [False, True])
 def test_maps_and_their_gradients_stay_channels_last_on_a_cpu(unet):
     network = small_generator(unet=unet)
-    wrong = []
+    wrong, watched = [], []
 
     def look(name, maps):
+        watched.append(name)
         if not maps.is_contiguous(memory_format=torch.channels_last_3d):
             wrong.append(name)
 
@@ -207,6 +208,8 @@ def test_maps_and_their_gradients_stay_channels_last_on_a_cpu(unet):
             layer.register_forward_hook(lambda _, __, maps, name=name: watch(name, maps))
     network(values(2, 1, 16, 16, 16)).square().sum().backward()
     assert not [name for name in wrong if name != "gradient of last"]  # which is laid as the loss is
+    layers = [name for name in watched if not name.startswith("gradient")]
+    assert len(layers) > 10 and set(watched) == {*layers, *(f"gradient of {name}" for name in layers)}, watched
 
 
 def test_weights_start_as_published():

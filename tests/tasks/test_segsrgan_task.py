@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -166,15 +167,19 @@ def test_before_the_critic_all_parts_teach_the_generator():
 
 
 def test_patches_that_generator_or_critic_will_not_take_are_refused_before_training():
-    def checked(sizes, **settings):
+    def checked(sizes, epochs=math.inf, **settings):
         made = task(**settings)
         made.network, made.discriminator = SegSRGANGenerator(kernel=2), SegSRGANDiscriminator(kernel=2, patch=64)
-        made.check_patches([(epoch, (side,) * 3) for epoch, side in sizes])
+        made.check_patches([(epoch, (side,) * 3) for epoch, side in sizes], epochs)
 
     checked([(0, 64)])
     checked([(0, 36), (5, 64)], adversarial_from=5)
+    checked([(0, 36)], epochs=3, adversarial_from=3)
+    checked([(0, 64), (7, 36)], epochs=7, adversarial_from=3)
     with pytest.raises(ConfigError, match="30 × 30 × 30 voxels do not suit the network; choose multiples of 4 as"):
         checked([(0, 30)])
+    with pytest.raises(ConfigError, match="4 × 4 × 4 .* the network; choose multiples of 4 of at least 8 as"):
+        checked([(0, 4), (1, 64)], adversarial_from=1)
     with pytest.raises(ConfigError, match="32 × 32 × 32 .* the critic; choose multiples of 32 of at least 64 as"):
         checked([(0, 32), (5, 64)], adversarial_from=4)
     with pytest.raises(ConfigError, match="68 × 68 × 68 .* the critic"):
