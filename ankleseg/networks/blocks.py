@@ -30,14 +30,16 @@ def check_settings(spatial_dims: int, norm: str, dropout: float, widths: Sequenc
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """On a CPU, a volume (B, C, X, Y, Z) laid channels last, otherwise itself; most layers keep that layout.
+    """On a CPU, a batch (B, C, *spatial) laid channels last, otherwise itself; most layers keep that layout.
 
-    (Not the instance norm of torch.) The 3-D U-Net trains about 1.4 times as fast in bfloat16 then, and no slower in single precision.
+    (Not the instance norm of torch.) Training is 1.2 to 2.3 times as fast so, in bfloat16 more than in single precision;
+    a ResNet of many small maps is not, and does without.
     """
-    if x.ndim != 5 or x.device.type != "cpu":
+    if x.device.type != "cpu":
         return x
     # Not x.contiguous, which leaves a single channel laid as it is.
-    return torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last_3d).copy_(x)
+    layout = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return torch.empty(x.shape, dtype=x.dtype, memory_format=layout).copy_(x)
 
 
 def check_sides(x: Tensor, divisor: int) -> None:

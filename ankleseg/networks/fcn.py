@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ankleseg.networks.blocks import channel_dropout, check_settings, conv_norm_relu, convolution
+from ankleseg.networks.blocks import channel_dropout, channels_last, check_settings, conv_norm_relu, convolution
 
 
 class FCN(nn.Module):
@@ -73,6 +73,7 @@ class FCN(nn.Module):
         self.head = convolution(spatial_dims, width_before, out_channels, size=1)
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
+        x = channels_last(x)
         for level in (*self.ascending, *self.descending):
             x = level(x)
         return self.head(x)

@@ -35,7 +35,6 @@ def for_inference(network: nn.Module) -> nn.Module:
     for module in ready.modules():
         if isinstance(module, InstanceNorm):
             module.in_place = True
-        # Three-dimensional networks lay their maps channels last themselves where that is faster.
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.contiguous(memory_format=torch.channels_last)
     return ready
