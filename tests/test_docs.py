@@ -72,5 +72,7 @@ def test_the_reference_lists_every_choice_of_every_group():
         if row := re.match(r"\| `([a-z/]+)` \| (.*) \|[^|]*\|$", line):
             listed[row[1]] = set(re.findall(r"`(\w+)`", row[2]))
     folders = [folder for folder in (ROOT / "conf").rglob("*") if folder.is_dir()]
-    there = {str(folder.relative_to(ROOT / "conf")): {file.stem for file in folder.glob("*.yaml")} for folder in folders}
+    there = {
+        str(folder.relative_to(ROOT / "conf")): {file.stem for file in folder.glob("*.yaml")} for folder in folders
+    }
     assert listed == there

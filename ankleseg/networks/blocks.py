@@ -32,8 +32,8 @@ def check_settings(spatial_dims: int, norm: str, dropout: float, widths: Sequenc
 def channels_last(x: Tensor) -> Tensor:
     """On a CPU, a batch (B, C, *spatial) laid channels last, otherwise itself; most layers keep that layout.
 
-    (Not the instance norm of torch.) Training is 1.2 to 2.3 times as fast so, in bfloat16 more than in single precision;
-    a ResNet of many small maps is not, and does without.
+    (Not the instance norm of torch.) Training is 1.2 to 2.3 times as fast so, in bfloat16 more than in single
+    precision; a ResNet of many small maps is not, and does without.
     """
     if x.device.type != "cpu":
         return x

@@ -44,8 +44,8 @@ class SegSRGAN(Task):
         adversarial: weight of the critic's score in the generator's loss.
         gradient_penalty: weight of the penalty in the critic's loss.
         critic_steps: steps of the critic before each of the generator.
-        adversarial_from: epoch from which there is a critic; none where training ends before. Before it all parts of a batch go to steps of the
-            generator: a critic has little to say of what is not yet sharp.
+        adversarial_from: epoch from which there is a critic; none where training ends before. Until then all parts of a
+            batch go to steps of the generator: a critic has little to say of what is not yet sharp.
         others: see `Task`; network and optimizer are those of the generator.
     """
 

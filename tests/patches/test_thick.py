@@ -180,7 +180,10 @@ def test_ranges_in_the_wrong_order_are_refused():
 
 @pytest.mark.parametrize(
     ("finest", "coarsest", "problem"),
-    [(3.0, 20.0, "48 mm, holds fewer than 3 slices of 20 mm; choose"), (0.3, 3.0, "0.3 mm is finer than .* with 0.5 mm")],
+    [
+        (3.0, 20.0, "48 mm, holds fewer than 3 slices of 20 mm; choose"),
+        (0.3, 3.0, "0.3 mm is finer than .* with 0.5 mm"),
+    ],
 )
 def test_both_ends_of_a_range_are_checked_before_training(prepared_case, finest, coarsest, problem):
     case = prepared_case(SHAPE, spacing=FINE)
