@@ -82,8 +82,8 @@ class SegSRGAN(Task):
     def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = math.inf) -> None:
         super().check_patches(sizes)
         ends = [*(epoch for epoch, _ in sizes[1:]), epochs]
-        for (_, size), end in zip(sizes, ends, strict=True):
-            if min(end, epochs) > self.adversarial_from:
+        for (first, size), end in zip(sizes, ends, strict=True):
+            if first < epochs and min(end, epochs) > self.adversarial_from:
                 check_size(size, self.discriminator, "the critic")
 
     def configure_optimizers(self) -> Any:

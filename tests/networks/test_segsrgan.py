@@ -271,8 +271,8 @@ def test_the_generator_made_ready_to_predict_gives_the_same_values(settings):
         with torch.inference_mode():
             expected = plain_layers(small_generator(**settings))(image, *told)
             scale = float(expected.abs().max())
-            torch.testing.assert_close(ready(image, *told), expected, rtol=0, atol=1e-5 * scale)
-            torch.testing.assert_close(network(image, *told), expected, rtol=0, atol=1e-5 * scale)
+            torch.testing.assert_close(ready(image, *told), expected, rtol=0, atol=3e-5 * scale)
+            torch.testing.assert_close(network(image, *told), expected, rtol=0, atol=3e-5 * scale)
         assert torch.equal(image, before)
     assert not any(module.in_place for module in network.modules() if isinstance(module, InstanceNorm))
 
