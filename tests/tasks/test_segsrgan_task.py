@@ -176,7 +176,9 @@ def test_patches_that_generator_or_critic_will_not_take_are_refused_before_train
     checked([(0, 36), (5, 64)], adversarial_from=5)
     checked([(0, 36)], epochs=3, adversarial_from=3)
     checked([(0, 64), (7, 36)], epochs=7, adversarial_from=3)
-    with pytest.raises(ConfigError, match="30 × 30 × 30 voxels do not suit the network; choose multiples of 4 of at least 8 as"):
+    with pytest.raises(
+        ConfigError, match="30 × 30 × 30 voxels do not suit the network; choose multiples of 4 of at least 8 as"
+    ):
         checked([(0, 30)])
     with pytest.raises(ConfigError, match="4 × 4 × 4 .* the network; choose multiples of 4 of at least 8 as"):
         checked([(0, 4), (1, 64)], adversarial_from=1)
