@@ -78,8 +78,40 @@ def predict_case(
         return _as_sequence(
             [predict_case(f, models, whole_volume, postprocessing, spacing=spacing, progress=part) for f in frames]
         )
-    finer = len(models[0].images) > 0 or spacing is not None
-    given: list[np.ndarray] = []
+    values, prepared, affine = _averaged(
+        case,
+        models,
+        whole_volume,
+        spacing,
+        slice_thickness=float(header.spacing.max()),
+        progress=progress,
+        announce=announce,
+    )
+    images, probabilities = np.split(values, [len(models[0].images)])
+    labels = label_map(probabilities, postprocessing) if models[0].structures else np.zeros(values.shape[1:], np.uint8)
+    boxes: list[list[int]] = []
+    if whole_volume.mode == "patches":
+        finer = _finer(models[0], spacing)
+        boxes = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground, finer)
+    return CasePrediction(labels, probabilities, images, affine, boxes)
+
+
+def _finer(model: Model, spacing: Sequence[float | None] | None) -> bool:
+    """Whether results stay at the spacing that the network works at."""
+    return len(model.images) > 0 or spacing is not None
+
+
+def _averaged(
+    case: Case,
+    models: Sequence[Model],
+    whole_volume: WholeVolume,
+    spacing: Sequence[float | None] | None,
+    *,
+    slice_thickness: float,
+    progress: Any,
+    announce: Any,
+) -> tuple[np.ndarray, Prepared, np.ndarray]:
+    """What the models give on average, in its place; the case as prepared for the last of them; the affine."""
     for number, model in enumerate(models):
         _check_channels(case, model)
         if number == 0 or model.preparation != models[number - 1].preparation:
@@ -88,25 +120,20 @@ def predict_case(
             model,
             prepared,
             whole_volume,
-            slice_thickness=float(header.spacing.max()),
+            slice_thickness=slice_thickness,
             progress=None if progress is None else lambda part: progress(part / len(models)),
             announce=announce if number == 0 else None,
         )
-        placed, affine = _placed(values, prepared, finer)
-        if given and placed.shape != given[0].shape:
+        placed, affine = _placed(values, prepared, _finer(model, spacing))
+        if number == 0:
+            mean = placed
+        elif placed.shape != mean.shape:
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
-        if given:
-            given[0] += placed
         else:
-            given = [placed]
-    mean = given[0]
+            mean += placed
     if len(models) > 1:
         mean /= len(models)
-    images, probabilities = np.split(mean, [len(models[0].images)])
-    labels = label_map(probabilities, postprocessing) if models[0].structures else np.zeros(mean.shape[1:], np.uint8)
-    in_patches = whole_volume.mode == "patches"
-    boxes = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground, finer) if in_patches else []
-    return CasePrediction(labels, probabilities, images, affine, boxes)
+    return mean, prepared, affine
 
 
 def _values(

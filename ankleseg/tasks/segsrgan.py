@@ -44,8 +44,9 @@ class SegSRGAN(Task):
         adversarial: weight of the critic's score in the generator's loss.
         gradient_penalty: weight of the penalty in the critic's loss.
         critic_steps: steps of the critic before each of the generator.
-        adversarial_from: epoch from which there is a critic; none where training ends before. Until then all parts of a
-            batch go to steps of the generator: a critic has little to say of what is not yet sharp.
+        adversarial_from: epoch from which there is a critic, counted from the end where negative: -1 is the last; none
+            where training ends before. Until then all parts of a batch go to steps of the generator: a critic has
+            little to say of what is not yet sharp.
         others: see `Task`; network and optimizer are those of the generator.
     """
 
@@ -83,8 +84,11 @@ class SegSRGAN(Task):
         super().check_patches(sizes)
         ends = [*(epoch for epoch, _ in sizes[1:]), epochs]
         for (first, size), end in zip(sizes, ends, strict=True):
-            if first < epochs and min(end, epochs) > self.adversarial_from:
+            if first < epochs and min(end, epochs) > self._first_with_critic(epochs):
                 check_size(size, self.discriminator, "the critic")
+
+    def _first_with_critic(self, epochs: float) -> float:
+        return self.adversarial_from + (epochs if self.adversarial_from < 0 else 0)
 
     def configure_optimizers(self) -> Any:
         optimizers = [
@@ -98,7 +102,8 @@ class SegSRGAN(Task):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
         *others, last = self._parts(batch)
-        with_critic = self.current_epoch >= self.adversarial_from
+        epochs = self.trainer.max_epochs
+        with_critic = self.current_epoch >= self._first_with_critic(math.inf if epochs in (None, -1) else epochs)
         for part in others:
             if with_critic:
                 self._critic_step(part)

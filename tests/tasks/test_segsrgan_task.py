@@ -78,15 +78,14 @@ def task(**settings) -> SegSRGAN:
         structures=["cortex"],
         validation=WholeVolume(window=(8, 8, 8), images=1),
         optimizer=partial(torch.optim.SGD, lr=0.5),
-        critic_optimizer=partial(torch.optim.SGD, lr=0.05),
-        **({"critic_steps": 1} | settings),
+        **({"critic_steps": 1, "critic_optimizer": partial(torch.optim.SGD, lr=0.05)} | settings),
     )
 
 
 def fitted(module: LightningModule, patches: Dataset, batch: int, **settings) -> LightningModule:
     trainer = Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1,
-        enable_model_summary=False, **({"precision": "64-true"} | settings),
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, **({"precision": "64-true", "max_epochs": 1} | settings),
     )  # fmt: skip
     trainer.fit(module, DataLoader(patches, batch))
     return module
@@ -166,6 +165,13 @@ def test_before_the_critic_all_parts_teach_the_generator():
     assert torch.allclose(found.network.gain, plain.gain, atol=1e-5)
 
 
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_negative_epoch_counts_from_the_end(epochs):
+    found = fitted(task(adversarial_from=-2, critic_optimizer=torch.optim.Adam), Patches(4), batch=4, max_epochs=epochs)
+    _, critic = found.optimizers()
+    assert int(critic.state[found.discriminator.weight]["step"]) == 2, "one step in each of the last two epochs"
+
+
 def test_patches_that_generator_or_critic_will_not_take_are_refused_before_training():
     def checked(sizes, epochs=math.inf, **settings):
         made = task(**settings)
@@ -176,6 +182,7 @@ def test_patches_that_generator_or_critic_will_not_take_are_refused_before_train
     checked([(0, 36), (5, 64)], adversarial_from=5)
     checked([(0, 36)], epochs=3, adversarial_from=3)
     checked([(0, 64), (7, 36)], epochs=7, adversarial_from=3)
+    checked([(0, 36), (5, 64)], epochs=6, adversarial_from=-1)
     with pytest.raises(
         ConfigError, match="30 × 30 × 30 voxels do not suit the network; choose multiples of 4 of at least 8 as"
     ):
@@ -184,6 +191,8 @@ def test_patches_that_generator_or_critic_will_not_take_are_refused_before_train
         checked([(0, 4), (1, 64)], adversarial_from=1)
     with pytest.raises(ConfigError, match="32 × 32 × 32 .* the critic; choose multiples of 32 of at least 64 as"):
         checked([(0, 32), (5, 64)], adversarial_from=4)
+    with pytest.raises(ConfigError, match="32 × 32 × 32 .* the critic"):
+        checked([(0, 32), (5, 64)], epochs=6, adversarial_from=-2)
     with pytest.raises(ConfigError, match="68 × 68 × 68 .* the critic"):
         checked([(0, 32), (5, 68)], adversarial_from=5)
 
