@@ -100,16 +100,6 @@ class SegSRGAN(Task):
         steps = int(self.trainer.estimated_stepping_batches)
         return optimizers, [self._make_scheduler(optimizer, total_steps=steps) for optimizer in optimizers]
 
-    def on_train_epoch_start(self) -> None:
-        """Start the running statistics of batch norms anew: validation sees their mean over an epoch.
-
-        Those of the last ten batches of a few small patches are too noisy for the brightness of an image.
-        """
-        for module in self.network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = None
-                module.reset_running_stats()
-
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
         *others, last = self._parts(batch)
         epochs = self.trainer.max_epochs

@@ -17,7 +17,7 @@ CONF = Path(__file__).parents[2] / "conf" / "network"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 OURS = {"fcn", "unet", "resnet", "resnet_bottleneck", "reconstruction_resnet", "reconstruction_resnet_small"}
 MONAI = {"monai_unet", "segresnet", "basicunet"}
-AROUND_ANOTHER = {"unet_skip", "unet_skip_3d"}  # their settings are those of the network inside
+AROUND_ANOTHER = {"unet_skip"}  # their settings are those of the network inside
 THREE_DIMENSIONAL = {"segsrgan", "segsrgan_unet"}  # with settings of their own: see test_segsrgan.py
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 

@@ -52,17 +52,3 @@ def test_its_node_hands_the_channels_on_and_survives_a_checkpoint() -> None:
     network = build_network(node)
     assert isinstance(network, GlobalSkip) and isinstance(build(node), GlobalSkip)
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_179_569
-
-
-def test_segsrgan_on_two_cores_has_network_and_patches_of_the_two_step_pipeline() -> None:
-    """What the two are compared by is what they learn, not how large they are."""
-    sharpening = compose("train", ["+experiment=brain_segsrgan", "+budget=two_cores"])
-    interpolated = compose("train", ["+experiment=brain_interpolated_unet", "+budget=two_cores_unet"])
-    node = to_plain(sharpening.network)
-    assert {**node["network"], "out_channels": 1} == to_plain(interpolated.network)
-    assert sum(parameter.numel() for parameter in build_network(node).parameters()) == 1_648_738
-    for name in ("sampler", "batch_size", "augmentation", "thick"):
-        assert sharpening.patches[name] == interpolated.patches[name]
-    parts = sharpening.patches.critic_steps + 1
-    assert parts * sharpening.patches.steps_per_epoch == interpolated.patches.steps_per_epoch
-    assert sharpening.trainer.max_epochs == interpolated.trainer.max_epochs
