@@ -1,6 +1,7 @@
 """One final Lightning module a task; network, loss and optimiser are injected."""
 
 from ankleseg.tasks.base import Task
+from ankleseg.tasks.norm_statistics import FrozenStatistics
 from ankleseg.tasks.restoration import Restoration, RestoredCase
 from ankleseg.tasks.schedules import polynomial_decay
 from ankleseg.tasks.segmentation import Segmentation, ValidatedCase
@@ -9,6 +10,7 @@ from ankleseg.tasks.watching import CrashCheckpoint, History, ValidationOverlays
 
 __all__ = [
     "CrashCheckpoint",
+    "FrozenStatistics",
     "History",
     "Restoration",
     "RestoredCase",
