@@ -136,11 +136,13 @@ def build(node: Any, *args: Any, **kwargs: Any) -> Any:
         args, kwargs: further arguments of the outermost class.
 
     Raises:
-        ConfigError: a ``_target_`` is unknown or refused, or the class does not take the arguments.
+        ConfigError: a ``_target_`` is unknown or refused, a value is missing, or the class does not take the arguments.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
+    if isinstance(node, DictConfig) and (missing := sorted(OmegaConf.missing_keys(node))):
+        raise ConfigError(f"{missing[0]} is missing", mend=f"add {missing[0]}=…")
     plain = to_plain(node)
     if not isinstance(plain, (dict, list)):
         return plain

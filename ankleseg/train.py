@@ -46,6 +46,7 @@ def main(config: DictConfig) -> float:
         images=config.images,
         postprocessing=to_plain(config.postprocessing),
         slice_axis=data.slice_axis,
+        slice_spacing=data.slice_spacing,
     )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs if (epochs := config.trainer.get("max_epochs", -1)) > 0 else math.inf)

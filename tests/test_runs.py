@@ -42,6 +42,18 @@ def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
     assert rows and {row["status"] for row in rows} == {"ok"}
 
 
+def test_the_last_epoch_is_validated_however_seldom_the_others_are(tiny_table: Path, tmp_path: Path):
+    cohort = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]", "cohort.split.train=[s0]"]
+    split = ["cohort.split.validation=[s1]", "cohort.split.test=[]"]
+    small = ["network.widths=[4,8]", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=10"]
+    run = tmp_path / "run"
+    words = ["+experiment=brain_interpolated_unet", *cohort, *split, *SHORT, *ACROSS, *small, f"run_dir={run}"]
+    assert 0 <= main(compose("train", words)) <= 1
+    assert (run / "checkpoints/best.ckpt").is_file()
+    with (run / "metrics.csv").open() as file:
+        assert [bool(row["val/dice"]) for row in csv.DictReader(file)] == [False, False, True]
+
+
 def test_a_failing_test_leaves_the_result_of_the_training(
     tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -9,7 +9,7 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
-from ankleseg.volumes import Volume, on_grid_of, read_mask, same_grid, voxel_distance
+from ankleseg.volumes import Volume, holds_grid, on_grid_of, read_mask, same_grid, voxel_distance
 from ankleseg.volumes.frames import read_structure
 
 SCORED = "ok"
@@ -58,8 +58,9 @@ class MaskPair:
 def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, resampled: bool = False) -> MaskPair:
     """Read the predicted mask of a structure and its reference; problems become a status, never an exception.
 
-    Masks on different grids are not compared, unless ``resampled``: the predicted one then takes the grid of the
-    reference, each voxel the nearest value, and the message says so.
+    Of a predicted mask that reaches beyond the reference only what lies on its voxels is compared. Masks on different
+    grids are not, unless ``resampled``: the predicted one then takes the grid of the reference, each voxel the nearest
+    value, and the message says so.
     """
     if predicted.status != SCORED:
         return MaskPair(predicted.status, predicted.message)
@@ -77,6 +78,8 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
         return MaskPair("unreadable", str(error) or "does not fit into memory")
     shapes = prediction.data.shape, reference.data.shape
     if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
+        if holds_grid(shapes[0], prediction.affine, shapes[1], reference.affine) and reference.header is not None:
+            return MaskPair(SCORED, "", on_grid_of(prediction, reference.header), reference)
         if resampled and reference.header is not None:
             return MaskPair(SCORED, RESAMPLED, on_grid_of(prediction, reference.header), reference)
         return MaskPair("different grid", _grids_differ(prediction, reference))
@@ -157,4 +160,7 @@ def _grids_differ(prediction: Volume, reference: Volume) -> str:
     if shapes[0] == shapes[1]:
         moved = voxel_distance(reference.affine, prediction.affine, shapes[1])
         how = f"the affines differ by up to {moved:.1f} voxels"
-    return f"{prediction.path}: lies on another grid than {reference.path} ({how}); predict the scan it was drawn on"
+    return (
+        f"{prediction.path}: lies on another grid than {reference.path} ({how}); "
+        "predict the scan it was drawn on, or score a sharper prediction by recipe=quality"
+    )

@@ -176,7 +176,7 @@ class SegSRGANDiscriminator(nn.Module):
     def __init__(self, in_channels: int = 2, kernel: int = 32, patch: int = 64, conditional: bool = False) -> None:
         super().__init__()
         if patch < self.divisor or patch % self.divisor:
-            raise ValueError(f"patch is {patch}, but is a multiple of {self.divisor}")
+            raise ValueError(f"patches have sides of {patch}, but the critic takes multiples of {self.divisor}")
         self.conditional = conditional
         widths = [in_channels + conditional, *(kernel * 2**level for level in range(HALVINGS))]
         self.down = nn.ModuleList(

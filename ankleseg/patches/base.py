@@ -21,6 +21,7 @@ class PatchData(LightningDataModule, ABC):
     """
 
     slice_axis = 2  # the prepared axis across the slices
+    slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
     testable = True  # whether test subjects can be predicted and scored as they are
 
     def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int) -> None:

@@ -120,6 +120,7 @@ class SuperResolutionData(SegmentationData):
         super().__init__(batch_size=batch_size * (critic_steps + 1), **others)
         self.thick = thick
         self.slice_axis = thick.slice_axis
+        self.slice_spacing = thick.slice_spacing
 
     def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
         return ThickPatches(self._seen(cases), self.thick, **drawing)

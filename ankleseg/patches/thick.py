@@ -103,6 +103,12 @@ class ThickScans:
         """The prepared axis with the thickest slices; the last where nothing is made thick."""
         return max(range(3), key=lambda axis: (self.coarsest[axis] or 0.0, axis))
 
+    @property
+    def slice_spacing(self) -> tuple[float, float] | None:
+        """The finest and coarsest distance of the slices, mm; None where nothing is made thick."""
+        low, high = self.finest[self.slice_axis], self.coarsest[self.slice_axis]
+        return None if low is None or high is None else (low, high)
+
     def draw(self, rng: np.random.Generator) -> ThickDraw:
         """Draw a thick scan; the random numbers taken do not depend on the ranges."""
         where, phase, noise, seed = rng.random(), rng.random(), rng.random(), int(rng.integers(2**62))

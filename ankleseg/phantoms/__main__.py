@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ankleseg.config import build, run_command, to_plain
+from ankleseg.errors import ConfigError
 
 WORDS = (
     "out", "size", "subjects", "seed", "contrast", "workers", "side", "dynamic", "age", "thick", "echoes",
@@ -12,7 +13,17 @@ WORDS = (
 
 
 def main(config: Any) -> None:
-    """Write the cohort that the configuration's ``cohort.phantom`` node describes; what is null is as it says there."""
+    """Write the cohort that the configuration's ``cohort.phantom`` node describes; what is null is as it says there.
+
+    Raises:
+        ConfigError: the cohort has no phantom of its own.
+    """
+    target = "" if config.cohort.phantom is None else str(config.cohort.phantom["_target_"])
+    if not target.startswith("ankleseg.phantoms."):
+        raise ConfigError(
+            "this cohort has no phantom to be written alone",
+            mend="choose cohort=ankle, brain, bones or ankle_repeats; add dynamic=true to ankle for sequences",
+        )
     asked = {key: to_plain(config[key]) for key in WORDS if config[key] is not None}
     if config.dynamic:
         asked["motion"] = build(config.motion)

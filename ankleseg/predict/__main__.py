@@ -53,8 +53,9 @@ def main(config: DictConfig) -> None:
             save_probabilities=config.save_probabilities,
             spacing=finer,
         )
-        failed += sum(row["status"] != "ok" for row in rows)
-        print(f"{len(rows)} cases ({mode}), {sum(row['status'] != 'ok' for row in rows)} failed: {out}")
+        wrong = sum(row["status"] != "ok" for row in rows)
+        failed += wrong
+        print(f"{len(rows)} {'case' if len(rows) == 1 else 'cases'} ({mode}), {wrong} failed: {out}")
     if failed:
         raise SystemExit(1)
 

@@ -26,7 +26,8 @@ FORMAT = 1
 class Model:
     """A trained network and all that its use needs; its first outputs are ``images``, the others are of structures.
 
-    ``slice_axis`` is the prepared axis across the slices of the scans it was trained on.
+    ``slice_axis`` is the prepared axis across the slices of the scans it was trained on, ``slice_spacing`` the range of
+    their distances in mm where they were made thick.
     """
 
     network: nn.Module
@@ -38,6 +39,7 @@ class Model:
     images: tuple[str, ...] = ()
     postprocessing: Postprocessing | None = None
     slice_axis: int = 2
+    slice_spacing: tuple[float, float] | None = None
 
 
 def recipe(
@@ -49,6 +51,7 @@ def recipe(
     images: Sequence[str] = (),
     postprocessing: Mapping[str, Any] | None = None,
     slice_axis: int = 2,
+    slice_spacing: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint.
 
@@ -60,6 +63,7 @@ def recipe(
         images: names of its leading outputs that are intensities, such as ``sharp``.
         postprocessing: node of what is done to its masks, None for nothing.
         slice_axis: the prepared axis across the slices.
+        slice_spacing: mm, finest and coarsest of the slices that were made thick.
     """
     return {
         "format": FORMAT,
@@ -70,6 +74,7 @@ def recipe(
         "images": list(images),
         "postprocessing": None if postprocessing is None else dict(postprocessing),
         "slice_axis": slice_axis,
+        "slice_spacing": None if slice_spacing is None else list(slice_spacing),
     }
 
 
@@ -163,6 +168,7 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
         images=tuple(described.get("images", ())),
         postprocessing=postprocessing,
         slice_axis=int(described.get("slice_axis", 2)),
+        slice_spacing=None if (mm := described.get("slice_spacing")) is None else (float(mm[0]), float(mm[1])),
     )
 
 

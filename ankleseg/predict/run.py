@@ -24,6 +24,7 @@ from ankleseg.volumes import Header, read_header, replace_file, slice_axis, writ
 from ankleseg.volumes import spacing as voxel_sides
 
 MANIFEST = "predictions.json"
+FAR = 1.25  # times the distance of slices in training: what lies beyond is told
 
 
 def predict_cases(
@@ -60,22 +61,23 @@ def predict_cases(
     content: dict[str, Any] = {
         "mode": whole_volume.mode,
         "window": list(whole_volume.window),
+        "overlap": whole_volume.overlap,
+        "blend": whole_volume.blend,
+        "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].structures),
         "images": list(models[0].images),
         "checkpoint": [str(model.path) for model in models],
         "cases": [],
     }
     (out / MANIFEST).unlink(missing_ok=True)
-    with tqdm(
-        total=len(cases), unit="case", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    ) as bar:
+    with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             for path in earlier[case.name]:
                 path.unlink(missing_ok=True)
             row = _row(case)
             began = time.perf_counter()
-            told = {"progress": bar.update, "announce": partial(_announce, case.name)}
+            told = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
                 prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **told)
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
@@ -89,6 +91,11 @@ def predict_cases(
             with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
                 part.write_text(json.dumps(content, indent=1))
     return content["cases"]
+
+
+def _advance(bar: tqdm, end: float, part: float) -> None:
+    """Parts of a case add up to one but for rounding, of which tqdm would warn."""
+    bar.update(max(min(part, end - bar.n), 0.0))
 
 
 def _announce(case: str, line: str) -> None:
@@ -120,13 +127,19 @@ def _with_less_memory(
         ) from again
 
 
-def _other_plane(header: Header, model: Model) -> str:
-    """Say when thick slices of a scan lie in another plane than those the network was trained on."""
+def _unlike_training(header: Header, model: Model) -> str:
+    """Say when slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
     placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
     mm = voxel_sides(placement.affine)
-    if slice_axis(placement.affine) == model.slice_axis or mm.max() < 1.5 * mm.min():
+    across = float(mm[model.slice_axis])
+    finest, coarsest = model.slice_spacing or (across, across)
+    if slice_axis(placement.affine) != model.slice_axis and mm.max() >= 1.5 * mm.min():
+        message = "its slices lie in another plane than those of the training scans: do not trust the result"
+    elif not finest / FAR <= across <= coarsest * FAR:
+        trained = f"{finest:.2g}" if finest == coarsest else f"{finest:.2g} to {coarsest:.2g}"
+        message = f"its slices lie {across:.2g} mm apart, those of the training {trained} mm: do not trust the result"
+    else:
         return ""
-    message = "its slices lie in another plane than those of the training scans: do not trust the result"
     tqdm.write(f"ankleseg: {header.path}: {message}")
     return message
 
@@ -164,7 +177,7 @@ def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save
         write_volume(folder / name, data, prediction.affine, like=header)
         return f"{case.name}/{name}"
 
-    row: dict[str, Any] = {"message": _other_plane(header, model), "patches": prediction.patches}
+    row: dict[str, Any] = {"message": _unlike_training(header, model), "patches": prediction.patches}
     row |= {"images": {}, "masks": {}, "probabilities": {}}
     for name, image in zip(model.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))

@@ -56,7 +56,6 @@ def write_thick_cohort(
     out = Path(out)
     names = {case.name: _names(case) for case in cases}
     spare_inputs(cases, [out / name for channels in names.values() for name in channels.values()])
-    out.mkdir(parents=True, exist_ok=True)
     (out / TABLE).unlink(missing_ok=True)
     rows, problems = [], []
     for number, case in enumerate(tqdm(cases, unit="case", desc="taking thick scans")):
@@ -96,7 +95,10 @@ def _write(
 ) -> None:
     sharp = read_volume(image)
     data, affine = reorient(sharp.data.astype(np.float32, copy=False), sharp.affine, orientation)
-    thick, thick_affine = thick_scan(data, affine, low)
+    try:
+        thick, thick_affine = thick_scan(data, affine, low)
+    except ConfigError as error:
+        raise ConfigError(error.problem, file=image, mend=error.mend) from error
     if noise:
         deviation = noise * float(np.percentile(data, BRIGHT_PERCENTILE))
         real, imaginary = rng.normal(0, deviation, (2, *thick.shape)).astype(np.float32)

@@ -6,12 +6,13 @@ from ankleseg.tasks.restoration import Restoration, RestoredCase
 from ankleseg.tasks.schedules import polynomial_decay
 from ankleseg.tasks.segmentation import Segmentation, ValidatedCase
 from ankleseg.tasks.segsrgan import SegSRGAN
-from ankleseg.tasks.watching import CrashCheckpoint, History, ValidationOverlays
+from ankleseg.tasks.watching import CrashCheckpoint, History, LastValidation, ValidationOverlays
 
 __all__ = [
     "CrashCheckpoint",
     "FrozenStatistics",
     "History",
+    "LastValidation",
     "Restoration",
     "RestoredCase",
     "SegSRGAN",

@@ -47,6 +47,14 @@ class History(Callback):
             part.write_bytes(training_curves(curves))
 
 
+class LastValidation(Callback):
+    """Validate after the last epoch too: a run shorter than ``check_val_every_n_epoch`` has a best checkpoint then."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs and trainer.check_val_every_n_epoch is not None:
+            trainer.check_val_every_n_epoch = 1
+
+
 class CrashCheckpoint(Callback):
     """Write ``crash.ckpt`` when training ends by an error or an interruption.
 

@@ -131,6 +131,19 @@ def same_grid(
     return voxel_distance(affine_a, affine_b, shape_a) <= tolerance
 
 
+def holds_grid(
+    shape_a: Sequence[int], affine_a: Affine, shape_b: Sequence[int], affine_b: Affine, tolerance: float = 0.1
+) -> bool:
+    """Tell whether the voxels of grid b are voxels of grid a, at ``tolerance`` voxels, whatever way its axes run."""
+    a_from_b = np.linalg.inv(affine_a) @ affine_b
+    whole = np.rint(a_from_b)
+    if abs(np.linalg.det(whole[:3, :3])) != 1:
+        return False
+    found, meant = corners(shape_b, a_from_b), corners(shape_b, whole)
+    inside = (meant >= 0).all() and (meant <= np.array(shape_a[:3]) - 1).all()
+    return bool(inside and np.linalg.norm(found - meant, axis=1).max() <= tolerance)
+
+
 def resample(
     data: Scan, affine: Affine, shape: Sequence[int], target_affine: Affine, *, order: int = 1, cval: float | int = 0.0
 ) -> Shaped[np.ndarray, "u v w"]:

@@ -117,6 +117,18 @@ def break_structure(folder: Folder, references: Path) -> None:
     (references / "derivatives/manual/sub-C02/anat/sub-C02_label-talus_mask.nii.gz").unlink()
 
 
+def test_of_a_prediction_that_reaches_beyond_the_reference_only_its_voxels_count(
+    folder: Folder, references: Path, tmp_path: Path
+):
+    beyond = np.pad(bone("talus"), ((0, 0), (0, 0), (2, 1)), constant_values=1)
+    longer = AFFINE.copy()
+    longer[:3, 3] -= 2 * AFFINE[:3, 2]
+    folder.put("sub-C02", "talus", beyond, longer)
+    evaluate(folder.done(), references, tmp_path / "out")
+    row = rows_of(tmp_path / "out")["sub-C02", "talus"]
+    assert (row["status"], float(row["dice"]), row["message"]) == ("ok", 1.0, "")
+
+
 @pytest.mark.parametrize(
     ("damage", "status", "message"),
     [

@@ -292,7 +292,7 @@ def test_the_slope_is_the_gradient_of_the_score(settings):
 
 def test_the_discriminator_names_a_wrong_patch_or_side():
     for patch in (16, 48, 0):
-        with pytest.raises(ValueError, match=f"patch is {patch}, but is a multiple of 32"):
+        with pytest.raises(ValueError, match=f"sides of {patch}, but the critic takes multiples of 32"):
             SegSRGANDiscriminator(patch=patch)
     with pytest.raises(ValueError, match="a side of 48 does not divide by 32: pad it to 64"):
         small_discriminator()(torch.zeros(1, 2, 32, 32, 48))

@@ -198,6 +198,27 @@ def test_slices_in_another_plane_are_told(tmp_path: Path):
     assert row["message"] == ""
 
 
+@pytest.mark.parametrize(
+    ("trained", "expected"),
+    [
+        (None, ""),
+        ((3.0, 5.0), ""),
+        ((3.3, 3.3), ""),
+        ((0.8, 1.0), "its slices lie 3 mm apart, those of the training 0.8 to 1 mm: do not trust the result"),
+        ((9.0, 9.0), "its slices lie 3 mm apart, those of the training 9 mm: do not trust the result"),
+    ],
+)
+def test_slices_unlike_those_of_training_are_told(
+    tmp_path: Path, trained: tuple[float, float] | None, expected: str, capsys: pytest.CaptureFixture[str]
+):
+    write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).random((16, 16, 6)), np.diag([1.0, 1, 3, 1]))
+    told = replace(model(orientation="RAS"), slice_spacing=trained)
+    settings = {"whole_volume": WholeVolume(window=(8, 8))}
+    (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [told], tmp_path / "out", **settings)
+    assert (row["status"], row["message"]) == ("ok", expected)
+    assert expected in capsys.readouterr().out
+
+
 def test_several_models_are_averaged(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
     one, two = model(), model(spacing=[0.8, 0.8, None])

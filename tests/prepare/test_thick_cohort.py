@@ -62,6 +62,9 @@ def test_a_broken_case_does_not_stop_the_others(sharp: Case, tmp_path: Path, cap
     with pytest.raises(AnklesegError, match="does not exist"):
         write_thick_cohort([broken], tmp_path / "thick", LOW)
     assert not (tmp_path / "thick" / TABLE).exists(), "no stale table"
+    with pytest.raises(ConfigError, match=r"s1\.nii\.gz: a field of view of 24 mm holds fewer than two slices"):
+        write_thick_cohort([sharp], tmp_path / "none", LowResolution(spacing=(None, None, 13.0)))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigError, match="noise -1 is negative"):
         write_thick_cohort([sharp], tmp_path / "thick", LOW, noise=-1)
 

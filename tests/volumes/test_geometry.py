@@ -11,6 +11,7 @@ from ankleseg.volumes import (
     anatomical_axis,
     axis_codes,
     diagonal_mm,
+    holds_grid,
     is_left_handed,
     reorient,
     resample,
@@ -76,6 +77,28 @@ def test_the_last_axis_wins_a_tie_of_spacings():
     assert slice_axis(np.diag([2.0, 2.01, 1.0, 1.0])) == 1
     assert slice_axis(np.diag([2.01, 2.0, 1.0, 1.0])) == 1
     assert slice_axis(np.diag([2.1, 2.0, 1.0, 1.0])) == 0
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PSR", "LIP"])
+def test_a_grid_holds_its_parts_whatever_way_their_axes_run(codes):
+    whole = affine_of("RAS", size=(0.5, 0.75, 2.0), oblique=True)
+    part_data, part = reorient(np.zeros((6, 5, 4)), whole @ shift(2, 3, 1), codes)
+    assert holds_grid((8, 8, 5), whole, part_data.shape, part)
+    assert not holds_grid((8, 8, 4), whole, part_data.shape, part), "a slice of the part lies beyond"
+    assert not holds_grid(part_data.shape, part, (8, 8, 5), whole)
+    for other in (whole @ shift(2.3, 3, 1), whole @ shift(2, 3, 1) @ np.diag([1.1, 1, 1, 1])):
+        assert not holds_grid((8, 8, 5), whole, *placed(other, codes))
+
+
+def shift(*voxels: float) -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, 3] = voxels
+    return affine
+
+
+def placed(affine: np.ndarray, codes: str) -> tuple[tuple[int, ...], np.ndarray]:
+    data, turned = reorient(np.zeros((6, 5, 4)), affine, codes)
+    return data.shape, turned
 
 
 def test_left_handed_means_an_odd_number_of_flips():
