@@ -22,6 +22,7 @@ from ankleseg.predict.tiles import blending_weights, box_of, tile_corners
 
 LARGEST_SHARE = 0.5  # of the memory that may be used: larger sums are kept on disk
 WORTH_SAYING = 10  # s
+ACTIVATIONS = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 SLICE_MARGIN = 32  # voxels of surroundings kept around the foreground in whole slices
 
 Job = tuple[int, tuple[int, ...], tuple[int, ...]]  # item of the stack, corner and sides of the tile
@@ -52,12 +53,16 @@ class Probe:
 def probe(
     network: nn.Module, channels: int, dimensions: int, images: int = 0, slice_thickness: float | None = None
 ) -> Probe:
-    """Run a small input through a network; the outputs of all its layers are an upper bound of what a pass holds."""
+    """Run a small input through a network; the outputs of all its layers are an upper bound of what a pass holds.
+
+    What an activation writes over its input is not counted again.
+    """
     total = 0
 
-    def count(_module: nn.Module, _inputs: object, output: object) -> None:
+    def count(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         nonlocal total
-        if isinstance(output, Tensor):
+        held = {given.data_ptr() for given in inputs if isinstance(given, Tensor)}
+        if isinstance(output, Tensor) and not (isinstance(module, ACTIVATIONS) and output.data_ptr() in held):
             total += output.numel() * output.element_size()
 
     leaves = [module for module in network.modules() if not any(module.children())]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ankleseg.errors import ConfigError
+from ankleseg.networks import UNet, for_inference
 from ankleseg.predict import WholeVolume
 from ankleseg.predict.volume import probabilities_of, probe
 
@@ -88,6 +89,19 @@ def test_memory_bound_lowers_the_batch_and_is_told_when_it_cannot_hold():
     )
     with pytest.raises(ConfigError, match=r"window of 128×128 needs about .* GB, more than memory_gb=0\.001; allow"):
         WholeVolume(**settings, memory_gb=0.001)(network, torch.zeros(1, 128, 128, 2), np.ones((128, 128, 2), bool))
+
+
+def test_what_an_activation_writes_over_its_input_is_counted_once():
+    layers = [nn.Conv2d(1, 64, 3, padding=1), nn.Identity(), nn.ReLU(inplace=True), nn.Conv2d(64, 1, 1)]
+    assert probe(nn.Sequential(*layers), 1, 2).bytes_a_voxel == 4 * 65
+    layers[2] = nn.ReLU()
+    assert probe(nn.Sequential(*layers), 1, 2).bytes_a_voxel == 4 * 129
+
+
+def test_a_patch_of_128_of_the_sharpening_unet_fits_into_the_default_memory():
+    network = for_inference(UNet(1, 2, spatial_dims=3, widths=[16, 32, 64, 64]))
+    whole = WholeVolume(window=(128, 128, 128), images=1)
+    assert whole.batch_that_fits(probe(network, 1, 3, images=1), (1, 1, 256, 256, 256), (128, 128, 128)) == 1
 
 
 @pytest.mark.parametrize(
