@@ -147,6 +147,23 @@ def test_charbonnier_and_dice_are_those_of_their_formulas():
     assert float(SharpSegmentation("dice", 10)(values, truth)) == pytest.approx(float(10 * image + 1 - dice), rel=1e-5)
     with pytest.raises(ValueError, match="positive"):
         SharpSegmentation(image=0)
+    with pytest.raises(ValueError, match="none of charbonnier, dice, dice_cross_entropy"):
+        SharpSegmentation("iou")
+
+
+def test_cross_entropy_beside_dice_tells_of_background_and_of_structures_that_are_absent():
+    logits = torch.randn(2, 4, 3, 2, 3, requires_grad=True)
+    label = torch.randint(0, 3, (2, 3, 2, 3))  # the third structure is in no patch
+    structures = torch.stack([label == number for number in (1, 2, 3)], dim=1).float()
+    values = torch.cat([torch.zeros(2, 1, 3, 2, 3), logits.softmax(1)[:, 1:]], dim=1)
+    target = torch.cat([torch.zeros(2, 1, 3, 2, 3), structures], dim=1)
+    both, dice = (SharpSegmentation(word)(values, target) for word in ("dice_cross_entropy", "dice"))
+    expected = torch.nn.functional.cross_entropy(logits, label)
+    torch.testing.assert_close(both - dice, expected, rtol=1e-4, atol=1e-5)
+    certain = torch.zeros(1, 3, 2, 2, 2)
+    certain[:, 1] = 1
+    assert float(SharpSegmentation("dice_cross_entropy")(certain, certain)) < 0.01
+    assert torch.isfinite(SharpSegmentation("dice_cross_entropy")(certain, certain.flip(1)))
 
 
 def test_before_the_critic_all_parts_teach_the_generator():
