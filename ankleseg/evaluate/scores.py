@@ -14,6 +14,7 @@ from ankleseg.volumes.frames import read_structure
 
 SCORED = "ok"
 RESAMPLED = "the prediction lies on another grid; each voxel of the reference took its nearest value"
+PART = "the prediction holds the grid of the reference; only the voxels of the reference were compared"
 FINDINGS = {"ok": "found", "both empty": "both empty", "missed": "missed", "invented": "invented"}
 
 
@@ -58,7 +59,8 @@ class MaskPair:
 def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, resampled: bool = False) -> MaskPair:
     """Read the predicted mask of a structure and its reference; problems become a status, never an exception.
 
-    Of a predicted mask that reaches beyond the reference only what lies on its voxels is compared. Masks on different
+    Of a predicted mask that reaches beyond the reference only what lies on its voxels is compared, and the message says
+    so; not where single patches are scored, whose boxes are those of the prediction. Masks on different
     grids are not, unless ``resampled``: the predicted one then takes the grid of the reference, each voxel the nearest
     value, and the message says so.
     """
@@ -78,8 +80,9 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
         return MaskPair("unreadable", str(error) or "does not fit into memory")
     shapes = prediction.data.shape, reference.data.shape
     if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
-        if holds_grid(shapes[0], prediction.affine, shapes[1], reference.affine) and reference.header is not None:
-            return MaskPair(SCORED, "", on_grid_of(prediction, reference.header), reference)
+        held = holds_grid(shapes[0], prediction.affine, shapes[1], reference.affine)
+        if held and not predicted.patches and reference.header is not None:  # patches are in voxels of the prediction
+            return MaskPair(SCORED, PART, on_grid_of(prediction, reference.header), reference)
         if resampled and reference.header is not None:
             return MaskPair(SCORED, RESAMPLED, on_grid_of(prediction, reference.header), reference)
         return MaskPair("different grid", _grids_differ(prediction, reference))

@@ -126,7 +126,11 @@ def test_of_a_prediction_that_reaches_beyond_the_reference_only_its_voxels_count
     folder.put("sub-C02", "talus", beyond, longer)
     evaluate(folder.done(), references, tmp_path / "out")
     row = rows_of(tmp_path / "out")["sub-C02", "talus"]
-    assert (row["status"], float(row["dice"]), row["message"]) == ("ok", 1.0, "")
+    assert (row["status"], float(row["dice"])) == ("ok", 1.0) and "only the voxels of the reference" in row["message"]
+    folder.row("sub-C02").update(patches=[[0, 0, 0, 4, 4, 4]])
+    evaluate(folder.done(), references, tmp_path / "patches")
+    row = rows_of(tmp_path / "patches")["sub-C02", "talus"]
+    assert row["status"] == "different grid" and row["dice"] == ""
 
 
 @pytest.mark.parametrize(
