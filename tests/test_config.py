@@ -55,6 +55,22 @@ def test_unknown_name_is_told():
         build({"_target_": "torch.nn.Lineal"})
 
 
+def test_what_is_missing_is_told_by_its_full_name():
+    config = compose("train", ["+experiment=cord_segsrgan", "cohort.root=necks.csv", "run_dir=run"])
+    with pytest.raises(ConfigError) as caught:
+        build(config.cohort.split)
+    assert str(caught.value) == "cohort.split.train is missing; add cohort.split.train=…"
+
+
+@pytest.mark.parametrize("cohort", ["ankle_dynamic", "cord"])
+def test_a_cohort_without_a_phantom_of_its_own_is_refused_at_once(cohort: str, tmp_path):
+    from ankleseg.phantoms.__main__ import main
+
+    with pytest.raises(ConfigError, match="no phantom to be written alone; choose cohort=ankle"):
+        main(compose("phantoms", [f"cohort={cohort}", f"out={tmp_path / 'out'}"]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_plain_values_pass_through():
     assert build(None) is None and build(3) == 3 and build([1, {"a": 2}]) == [1, {"a": 2}]
 

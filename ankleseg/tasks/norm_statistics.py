@@ -11,7 +11,8 @@ class FrozenStatistics(Callback):
 
     The statistics of a few patches are not those of a volume: a network trained by them alone meets others in
     prediction, and an image that is regressed comes out shifted, by another amount at every validation. With frozen
-    statistics it learns what it will be asked. The scale and shift of the norms are still trained.
+    statistics it learns what it will be asked. The scale and shift of the norms are still trained. A critic is left as
+    it is; a run that is stopped early may end before.
 
     Source: Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm" (there for the classes of whole images).
 
@@ -31,6 +32,6 @@ class FrozenStatistics(Callback):
         epochs = trainer.max_epochs
         if epochs in (None, -1) or trainer.current_epoch < max(1, epochs - round(self.share * epochs)):
             return
-        for module in pl_module.modules():
+        for module in pl_module.get_submodule("network").modules():
             if isinstance(module, _BatchNorm):
                 module.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,17 +33,20 @@ class Normed(LightningModule):
 
 
 class Watch(Callback):
-    """The state of the network after each epoch."""
+    """The state of the network before the first epoch and after each."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, Tensor]] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.states.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
 
 
 def states(epochs: int, share: float) -> list[dict[str, Tensor]]:
-    """After each epoch of a training that is validated after each."""
+    """Before and after each epoch of a training that is validated after each."""
     torch.manual_seed(1)
     images = torch.randn(8, 1, 6, 6) * 2 + 5
     watch, module = Watch(), Normed()
@@ -63,8 +67,9 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor], name: str) -> boo
 )
 def test_statistics_stay_in_the_last_epochs_while_all_weights_move(epochs: int, share: float, frozen: int):
     found = states(epochs, share)
-    for epoch in range(1, epochs):
-        before, after = found[epoch - 1], found[epoch]
+    assert len(found) == epochs + 1
+    for epoch in range(epochs):
+        before, after = found[epoch], found[epoch + 1]
         for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
             assert moved(before, after, name) == (epoch < epochs - frozen), f"{name} in epoch {epoch}"
         for name in ("0.weight", "1.weight", "1.bias"):
@@ -73,9 +78,10 @@ def test_statistics_stay_in_the_last_epochs_while_all_weights_move(epochs: int, 
 
 def test_a_run_without_end_has_none():
     module = Normed()
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=-1)
-    FrozenStatistics(1.0).on_train_epoch_start(trainer, module)
-    assert module.network[1].training
+    for epochs, frozen in ((-1, False), (None, False), (9, True)):
+        trainer: Any = SimpleNamespace(max_epochs=epochs, current_epoch=8)
+        FrozenStatistics(1.0).on_train_epoch_start(trainer, module.train())
+        assert module.network[1].training is not frozen
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
