@@ -11,4 +11,3 @@ TARGET = "target"  # (B, C, *spatial) float32 | what the image is to become: sha
 CORRELATION = "correlation"  # (B,) float32 | of image and target of a patch
 SLICE_THICKNESS = "slice_thickness"  # (B,) float32 mm | of the scan that an image was interpolated from
 KNOWN = "known"  # (B, K) bool | whether the reference of each structure is to be believed; absent where all are
-PREDICTION = "prediction"  # (B, K, *spatial) float32 | probability of each structure

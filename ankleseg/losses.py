@@ -93,8 +93,9 @@ class DiceLoss(nn.Module):
     """One minus the soft Dice of each structure, averaged over the structures (Milletari 2016), without background.
 
     A structure's Dice is the ratio of sums 2 Σ p·y / (Σ p + Σ y) with 1e-5 added to numerator and denominator: a
-    structure that is neither in the label nor predicted has loss 0, one that is predicted though absent has loss 1 and
-    next to no gradient. A cross entropy beside it (``DiceCrossEntropy``) teaches what is absent.
+    structure that is not in the label has a loss near 1 and next to no gradient as soon as its probabilities add up to
+    more than that, as in a large patch they always do. A cross entropy beside it (``DiceCrossEntropy``) teaches what is
+    absent.
 
     Args:
         over_batch: sum over all samples of a batch, which steadies the loss where many patches lack a structure;
@@ -247,6 +248,8 @@ class SharpSegmentation(nn.Module):
         distance = ((values - target).square() + CHARBONNIER**2).sqrt()
         if self.segmentation == "charbonnier":
             return distance.mean() + (self.image - 1) * distance[:, 0].mean() / values.shape[1]
+        if values.shape[1] == 1:  # no structures
+            return self.image * distance.mean()
         others = [0, *range(2, values.ndim)]
         probabilities, structures = values[:, 1:], target[:, 1:]
         shared = (probabilities * structures).sum(others)

@@ -30,7 +30,8 @@ def resumed(config: DictConfig) -> DictConfig:
     A resumed run takes ``trainer.max_epochs`` from the command line, so that it can be made longer.
 
     Raises:
-        ConfigError: the folder holds no run that can be resumed, or a new run would overwrite an old one.
+        ConfigError: the folder holds no run that can be resumed, was written elsewhere, or a new run would overwrite an
+            old one.
     """
     if not config.resume:
         if (Path(config.run_dir) / "checkpoints").exists():
@@ -44,6 +45,12 @@ def resumed(config: DictConfig) -> DictConfig:
     require_run(folder)
     stored = OmegaConf.load(folder / "config.yaml")
     assert isinstance(stored, DictConfig)
+    if Path(stored.run_dir).resolve() != folder.resolve():
+        raise ConfigError(
+            f"was written as {stored.run_dir}, where it would go on",
+            file=folder,
+            mend="move it back, or resume that folder",
+        )
     stored.resume = str(folder)
     from hydra.core.hydra_config import HydraConfig
 
@@ -110,7 +117,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def test(run: Path, cohort: Cohort, config: DictConfig) -> None:
+def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> None:
     """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``.
 
     Where the network was trained on thick scans made of sharp ones, such scans are made of the test cases too, and
@@ -121,7 +128,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig) -> None:
     from ankleseg.predict import WholeVolume, load_model, predict_cases
 
     out = run / "test"
-    model = load_model(run)
+    model = load_model(run, device=device)
     thick = build(config.patches.thick) if "thick" in config.patches else None
     predict_cases(
         cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, model.preparation.orientation),

@@ -27,6 +27,9 @@ def main(config: DictConfig) -> float:
     quiet_libraries()
     config = resumed(config)
     run = Path(config.run_dir)
+    epochs = config.trainer.get("max_epochs") or -1
+    if epochs < 0 and (config.trainer.get("max_steps") or -1) < 0:
+        raise ConfigError("the training has no end", mend="set trainer.max_epochs, or trainer.max_steps")
     seed_everything(config.seed, verbose=False)
     root = config.cohort.root or build(config.cohort.phantom)
     cohort = build(config.cohort.load, root, structures=to_plain(config.structures))
@@ -49,7 +52,7 @@ def main(config: DictConfig) -> float:
         slice_spacing=data.slice_spacing,
     )
     task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
-    task.check_patches(data.patch_sizes, epochs if (epochs := config.trainer.get("max_epochs", -1)) > 0 else math.inf)
+    task.check_patches(data.patch_sizes, epochs if epochs > 0 else math.inf)
     logger = TensorBoardLogger(run, name="tensorboard", version="")
     trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
     if trainer.is_global_zero:
@@ -62,7 +65,7 @@ def main(config: DictConfig) -> float:
     results = {config.monitor: best} if split.validation else {}
     write_manifest(run, config, cohort, split, began, **results)
     if config.test and split.test:
-        test(run, cohort.select(split.test), config)
+        test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
         write_manifest(run, config, cohort, split, began, **results)
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ankleseg.config import compose
+from ankleseg.errors import ConfigError
+from ankleseg.runs import resumed
 from ankleseg.train import main
 
 SHORT = [
@@ -42,22 +45,25 @@ def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
     assert rows and {row["status"] for row in rows} == {"ok"}
 
 
-def test_the_last_epoch_is_validated_however_seldom_the_others_are(tiny_table: Path, tmp_path: Path):
+@pytest.mark.parametrize(("every", "validated"), [(10, [False, False, True]), (2, [False, True, False, True, True])])
+def test_the_last_epoch_is_validated_however_seldom_the_others_are(
+    tiny_table: Path, tmp_path: Path, every: int, validated: list[bool]
+):
     cohort = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]", "cohort.split.train=[s0]"]
     split = ["cohort.split.validation=[s1]", "cohort.split.test=[]"]
-    small = ["network.widths=[4,8]", "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=10"]
+    small = ["network.widths=[4,8]", f"trainer.max_epochs={len(validated)}", f"trainer.check_val_every_n_epoch={every}"]
     run = tmp_path / "run"
     words = ["+experiment=brain_interpolated_unet", *cohort, *split, *SHORT, *ACROSS, *small, f"run_dir={run}"]
     assert 0 <= main(compose("train", words)) <= 1
     assert (run / "checkpoints/best.ckpt").is_file()
     with (run / "metrics.csv").open() as file:
-        assert [bool(row["val/dice"]) for row in csv.DictReader(file)] == [False, False, True]
+        assert [bool(row["val/dice"]) for row in csv.DictReader(file)] == validated
 
 
 def test_a_failing_test_leaves_the_result_of_the_training(
     tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def failing(*_others):
+    def failing(*_others, **_more):
         raise MemoryError
 
     monkeypatch.setattr("ankleseg.runs.test", failing)
@@ -81,3 +87,45 @@ def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert [done.stdout.count(word) for word in ("no validation:", "report:")] == [1, 1], done.stdout
     assert [row["status"] for row in csv.DictReader((run / "test/quality.csv").open())]
+
+
+REFUSED = {
+    "2-D patches": (["patches.sampler.size=[32,32]"], "patches of 2 sides cannot be sharpened"),
+    "nonzero": (["prepare/foreground=nonzero"], "foreground=nonzero does not suit thick scans"),
+    "no spacing": (["prepare.spacing=[1.0,1.0,null]"], "without a spacing across the slices"),
+    "no common spacing": (["common_spacing=false"], "without a spacing across the slices"),
+    "slices last": (["prepare.orientation='slices last'"], "depends on the scan; name one"),
+    "no end": (["trainer.max_epochs=-1"], "the training has no end; set trainer.max_epochs"),
+    "null epochs": (["trainer.max_epochs=null"], "the training has no end; set trainer.max_epochs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_prediction_could_not_follow_is_refused_before_training(tiny_table: Path, tmp_path: Path, case: str):
+    asked, said = REFUSED[case]
+    words = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[ball]", *SPLIT, *SHORT]
+    words += ["network.kernel=2", "discriminator.kernel=2", f"run_dir={tmp_path / 'run'}", *asked]
+    with pytest.raises(ConfigError, match=said):
+        main(compose("train", ["+experiment=brain_segsrgan", *words]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_super_resolution_needs_no_structures(tiny_table: Path, tmp_path: Path):
+    words = [f"cohort.root={tiny_table}", "cohort.suffix=null", "structures=[]", "cohort.split.train=[s0]"]
+    words += ["cohort.split.validation=[s1]", "cohort.split.test=[s3]", *SHORT, *ACROSS]
+    words += ["network.kernel=2", "discriminator.kernel=2", "task.reconstruction.segmentation=dice_cross_entropy"]
+    words += ["trainer.check_val_every_n_epoch=1", f"run_dir={tmp_path / 'run'}"]
+    assert math.isfinite(main(compose("train", ["+experiment=brain_segsrgan", *words])))
+    rows = list(csv.DictReader((tmp_path / "run/test/quality.csv").open()))
+    assert rows and {row["status"] for row in rows} == {"ok"}
+
+
+def test_a_run_that_was_moved_is_not_resumed(tmp_path: Path):
+    moved = tmp_path / "moved"
+    (moved / "checkpoints").mkdir(parents=True)
+    (moved / "checkpoints/last.ckpt").touch()
+    (moved / "config.yaml").write_text(f"run_dir: {tmp_path / 'first'}\n")
+    with pytest.raises(
+        ConfigError, match=rf"moved: was written as {tmp_path / 'first'}, where it would go on; move it"
+    ):
+        resumed(compose("train", ["+experiment=ankle_static_unet", f"resume={moved}", "run_dir=x"]))

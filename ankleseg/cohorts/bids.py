@@ -49,7 +49,10 @@ def load_bids(root: Path, *, suffix: str | None = None, acquisition: str | None 
                 if strict:
                     raise
                 name = "_".join(session.relative_to(root).parts)
-                cases.append(Case(name, subject.name, (), group=known_text(row.get("group")), problem=problem))
+                masks = _clear_references(root, session.relative_to(root))
+                cases.append(
+                    Case(name, subject.name, (), references=masks, group=known_text(row.get("group")), problem=problem)
+                )
     if not strict:
         found = {folder.name for folder in folders}
         absent = [name for name in participants if name.startswith("sub-") and name not in found]
@@ -139,6 +142,14 @@ def _references(root: Path, session: Path) -> dict[str, Reference]:
                     mend=f"put the one to believe under derivatives/{MANUAL}",
                 )
     return found
+
+
+def _clear_references(root: Path, session: Path) -> dict[str, Reference]:
+    """The segmentations of a session without one clear image: volumes need no image."""
+    try:
+        return _references(root, session)
+    except CohortError:
+        return {}
 
 
 def _pipeline_references(pipeline: Path, session: Path) -> dict[str, Reference]:

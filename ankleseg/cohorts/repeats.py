@@ -26,7 +26,7 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
         suffix: of the images, such as ``T1w``; None takes all kinds.
 
     Raises:
-        CohortError: there is no folder, or nothing in it was repeated.
+        CohortError: there is no folder, nothing in it was repeated, or a run is there twice.
         GeometryError: runs of one scan are on different grids.
         FileError: a header cannot be read.
     """
@@ -59,9 +59,12 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
 def _runs(folder: Path, suffix: str | None) -> dict[str, list[Path]]:
     """Files of a folder that differ only in their run, two or more, by the name they share."""
     found: dict[str, list[Path]] = {}
+    stems: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         name, runs = RUN.subn("", stem(file))
         if runs and file.name.endswith(IMAGE_ENDINGS) and (suffix is None or name.endswith(f"_{suffix}")):
+            if (first := stems.setdefault(stem(file), file)) is not file:
+                raise CohortError(f"is there twice, as {first.name} too", file=file, mend="remove one of the two")
             found.setdefault(name, []).append(file)
     return {name: files for name, files in found.items() if len(files) > 1}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ankleseg.config import names_in, run_command, to_plain
@@ -15,13 +16,17 @@ def main(config: DictConfig) -> None:
     """Score predictions, write tables and report; fail only when nothing could be scored.
 
     Raises:
-        ConfigError: the recipe is unknown.
+        ConfigError: the recipe is unknown, or results would replace those of a training run.
         AnklesegError: predictions or references cannot be read, or nothing could be scored.
     """
     if config.recipe not in RECIPES:
         raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
     if not isinstance(to_plain(config.predictions), str | dict):
         raise ConfigError("predictions is a list without names", mend="name them: 'predictions={first:DIR,second:DIR}'")
+    if (Path(config.out) / "checkpoints").exists():  # its metrics.csv and ours have one name
+        raise ConfigError(
+            "is a training run", file=config.out, mend=f"choose another out, e.g. {config.out}/evaluation"
+        )
     RECIPES[config.recipe](config)
 
 

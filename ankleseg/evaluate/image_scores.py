@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError
 from ankleseg.evaluate.predictions import PredictedCase
-from ankleseg.evaluate.scores import SCORED
+from ankleseg.evaluate.scores import ELSEWHERE, LEAST_COVERED, SCORED
 from ankleseg.measures.image_quality import (
     correlation,
     deviation_inside,
@@ -21,14 +21,13 @@ from ankleseg.measures.image_quality import (
     psnr,
     ssim_map,
 )
-from ankleseg.volumes import Volume, on_grid_of, read_volume, resample, same_grid
+from ankleseg.volumes import Volume, covered_by, on_grid_of, read_volume, resample, same_grid
 from ankleseg.volumes.frames import read_structure
 
 PREDICTION, INTERPOLATION, INPUT = "prediction", "interpolation", "input"
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic spline": 3}
 BASELINE = "cubic spline"  # or the input, where it has the grid of the reference
 WHOLE, STRUCTURES, FOREGROUND = "whole", "structures", "foreground"
-LEAST_COVERED = 0.95  # of what is compared; else the fields of view are too different
 EXTENSION = 8  # voxels by which the border goes on: a cubic spline looks no further
 
 Region = Bool[np.ndarray, "x y z"]
@@ -100,10 +99,8 @@ def read_images(predicted: PredictedCase, case: Case | None) -> ImageSet:
     share = float(covered[mask].mean())
     percent = f"{100 * share:.{0 if share < 0.99 else 1}f} % of the {region} of the reference"
     if share < LEAST_COVERED:
-        return ImageSet(
-            "different field of view", f"prediction and input show {percent}; predict the scan of this case"
-        )
-    remarks = [remark] if remark else []
+        return ImageSet(ELSEWHERE, f"prediction and input show {percent}; predict the scan of this case")
+    remarks = [said for said in (predicted.message, remark) if said]
     if not covered.all():
         remarks.append(f"compared where prediction and input show anything: {percent}")
     regions = {WHOLE: covered} | ({region: mask & covered} if region != WHOLE else {})
@@ -177,18 +174,6 @@ def interpolated(volume: Volume, reference: Volume, order: int) -> Float[np.ndar
     affine[:3, 3] -= affine[:3, :3] @ np.full(3, EXTENSION)
     extended = np.pad(volume.data, EXTENSION, mode="edge")
     return resample(extended, affine, reference.data.shape, reference.affine, order=order)
-
-
-def covered_by(volume: Volume, reference: Volume) -> Region:
-    """Tell which voxels of a reference have their centre in the field of view of a volume."""
-    shape = reference.data.shape
-    step = np.linalg.inv(volume.affine) @ reference.affine
-    index = np.ogrid[tuple(slice(0, length) for length in shape)]
-    covered = np.ones(shape, dtype=bool)
-    for axis, length in enumerate(volume.data.shape):
-        place = step[axis, 3] + sum(step[axis, k] * index[k] for k in range(3))
-        covered &= (place > -0.5 - 1e-3) & (place < length - 0.5 + 1e-3)
-    return covered
 
 
 def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from ankleseg import __version__
 
+FOLDERS = (
+    r"(?:^|(?<=[:;] ))(?:[A-Za-z]:)?[/\\][^:;]*[/\\](?=[^/\\:;]+: )",  # of the file that has a problem
+    r"(?<![^\s('\"\[])(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=[^\s/\\])",  # any that begin at the root
+    r"(?<![^\s('\"\[])(?:[^\s/\\:('\"]+[/\\])+(?=[^\s/\\:]+\.[a-z])",  # relative ones of a file with an ending
+)
+
 
 def versions(*packages: str) -> str:
     """Versions of this package, of Python, and of others by name."""
@@ -18,11 +24,18 @@ def versions(*packages: str) -> str:
 
 
 def checkpoint_facts(checkpoints: Sequence[str]) -> list[tuple[str, str]]:
-    """The end of the path of each checkpoint, enough to tell runs apart: experiment, time and file."""
-    ends = [[part for part in Path(path).parts if part not in ("/", "checkpoints")][-3:] for path in checkpoints]
-    return [("Checkpoint", "/".join(end)) for end in ends]
+    """The end of the path of each checkpoint of a run, enough to tell runs apart: experiment, time and file."""
+    return [("Checkpoint", _end_of(Path(path))) for path in checkpoints]
+
+
+def _end_of(path: Path) -> str:
+    if path.parent.name != "checkpoints":
+        return path.name
+    return "/".join([part for part in path.parts if part not in ("/", "checkpoints")][-3:])
 
 
 def without_folders(message: str) -> str:
     """Leave only the names of the files in a message: a report is passed on, and folders may tell who and where."""
-    return re.sub(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=[^\s/\\])", "", message)
+    for folders in FOLDERS:
+        message = re.sub(folders, "", message)
+    return message

@@ -153,7 +153,11 @@ def _least_gain_first(rows: Sequence[ImageScore]) -> list[str]:
 def _case_block(evaluation: QualityEvaluation, name: str) -> CaseBlock:
     rows = [row for row in evaluation.images if row.case == name]
     problems = list(dict.fromkeys(row.status for row in rows if row.status != SCORED))
-    masks = [f"{row.structure}: Dice {row.dice:.3f}" for row in evaluation.structures if row.case == name and row.dice]
+    masks = [
+        f"{row.structure}: Dice {row.dice:.3f}"
+        for row in evaluation.structures
+        if row.case == name and row.dice is not None
+    ]
     png = evaluation.pictures.get(name)
     base = next((row.image for row in rows if row.image == BASELINE and row.status == SCORED), "input")
     said = f"Slice through {name}: {base}, prediction, reference and differences"

@@ -9,12 +9,14 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
-from ankleseg.volumes import Volume, holds_grid, on_grid_of, read_mask, same_grid, voxel_distance
+from ankleseg.volumes import Volume, covered_by, holds_grid, on_grid_of, read_mask, same_grid, voxel_distance
 from ankleseg.volumes.frames import read_structure
 
 SCORED = "ok"
 RESAMPLED = "the prediction lies on another grid; each voxel of the reference took its nearest value"
 PART = "the prediction holds the grid of the reference; only the voxels of the reference were compared"
+ELSEWHERE = "different field of view"
+LEAST_COVERED = 0.95  # of what is compared; else the fields of view are too different
 FINDINGS = {"ok": "found", "both empty": "both empty", "missed": "missed", "invented": "invented"}
 
 
@@ -84,6 +86,9 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
         if held and not predicted.patches and reference.header is not None:  # patches are in voxels of the prediction
             return MaskPair(SCORED, PART, on_grid_of(prediction, reference.header), reference)
         if resampled and reference.header is not None:
+            shown = covered_by(prediction, reference)[reference.data]
+            if shown.size and (share := float(shown.mean())) < LEAST_COVERED:
+                return MaskPair(ELSEWHERE, f"the prediction shows {100 * share:.0f} % of {structure} in the reference")
             return MaskPair(SCORED, RESAMPLED, on_grid_of(prediction, reference.header), reference)
         return MaskPair("different grid", _grids_differ(prediction, reference))
     return MaskPair(SCORED, "", prediction, reference)
@@ -97,7 +102,7 @@ def score(pair: MaskPair, predicted: PredictedCase, case: Case | None, structure
         status=pair.status,
         group=case.group if case else predicted.group,
         side=case.side if case else predicted.side,
-        message=pair.message,
+        message="; ".join(said for said in dict.fromkeys((pair.message, predicted.message)) if said),
     )
     if pair.prediction is None:
         return row

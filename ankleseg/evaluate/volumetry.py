@@ -86,7 +86,7 @@ def _chosen(structures: Sequence[str] | None, acquisitions: Mapping[str, Predict
     unknown = [name for name in structures or () if name not in predicted]
     if unknown:
         raise ConfigError(f"{', '.join(unknown)} was not predicted", mend=f"choose among {', '.join(predicted)}")
-    return tuple(structures or predicted)
+    return tuple(dict.fromkeys(structures or predicted))
 
 
 def _measured(
@@ -105,7 +105,9 @@ def _measured(
     if predicted.status != SCORED:
         return [replace(like, structure=name) for name in structures]
     sizes = {name: _predicted_ml(predicted, name) for name in dict.fromkeys((*structures, intracranial))}
-    true = {name: _reference_ml(case, name) for name in sizes}
+    references = {name: _reference_ml(case, name) for name in sizes}
+    true = {name: size for name, (size, _) in references.items()}
+    remark = next((said for _, said in references.values() if said), "")
     head, source = sizes[intracranial][0], "predicted"
     if head is None:
         head, source = true[intracranial], "reference"
@@ -129,7 +131,7 @@ def _measured(
                 ratio=ratios.get(name),
                 reference_ml=true[name],
                 volume_error_percent=error,
-                message=message or like.message,
+                message="; ".join(said for said in (message or like.message, remark) if said),
             )
         )
     return rows
@@ -147,16 +149,16 @@ def _predicted_ml(predicted: PredictedCase, structure: str) -> tuple[float | Non
     return volume_ml(mask.data, mask.spacing), SCORED, ""
 
 
-def _reference_ml(case: Case | None, structure: str) -> float | None:
-    """Volume of a structure in the references; None where it is not there, not believed or not readable."""
+def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]:
+    """Volume of a structure in the references, or None, and why it could not be read."""
     source = None if case is None or structure in case.unknown else case.references.get(structure)
     if source is None:
-        return None
+        return None, "" if case is None or case.problem is None else f"reference: {case.problem}"
     try:
         mask = read_mask(source.path, value=source.value)
-    except (AnklesegError, OSError, MemoryError):
-        return None
-    return volume_ml(mask.data, mask.spacing)
+    except (AnklesegError, OSError, MemoryError) as error:
+        return None, f"reference: {error or 'does not fit into memory'}"
+    return volume_ml(mask.data, mask.spacing), ""
 
 
 def _write(result: Volumetry) -> None:

@@ -75,7 +75,7 @@ def build_volumetry_page(result: Volumetry) -> Page:
 def _intracranial(result: Volumetry) -> str:
     sources = [row.intracranial_from for row in result.volumes if row.intracranial_from]
     if not sources:
-        return f"unknown: {result.intracranial} was not predicted, and the references have none"
+        return f"unknown: {result.intracranial} was not predicted, and no reference of it could be read"
     counts = [f"{source} for {sources.count(source)} rows" for source in dict.fromkeys(sources)]
     return f"{result.intracranial}, {' and '.join(counts)}"
 

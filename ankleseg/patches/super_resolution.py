@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ankleseg import keys
+from ankleseg.errors import CohortError, ConfigError
 from ankleseg.patches.datamodule import SegmentationData
 from ankleseg.patches.dataset import PatchDataset, VolumeDataset
 from ankleseg.patches.source import PatchSource
 from ankleseg.patches.thick import ThickScans, thick_pair, thick_volume
-from ankleseg.prepare import Preparation, PreparedCase
+from ankleseg.prepare import NonZero, Preparation, PreparedCase
+from ankleseg.prepare.preparation import SLICES_LAST
 from ankleseg.prepare.scaling import Scale
 
 
@@ -114,10 +116,21 @@ class SuperResolutionData(SegmentationData):
         thick: how thick scans are taken of the sharp ones.
         critic_steps: batches given beside that of the generator, for as many steps of a critic.
         others: see `SegmentationData`.
+
+    Raises:
+        ConfigError: patches are not three-dimensional, or the preparation does not suit thick scans: it takes what is
+            not zero as foreground, has no spacing across the slices, or its orientation depends on the scan.
     """
 
     def __init__(self, *, thick: ThickScans, critic_steps: int = 0, batch_size: int = 16, **others: Any) -> None:
         super().__init__(batch_size=batch_size * (critic_steps + 1), **others)
+        for _, size in self.patch_sizes:
+            if len(size) != 3:
+                raise ConfigError(
+                    f"patches of {len(size)} sides cannot be sharpened across slices",
+                    mend="give patches.sampler.size and patches.schedule three sides",
+                )
+        _check_preparation(self.preparation, thick)
         self.thick = thick
         self.slice_axis = thick.slice_axis
         self.slice_spacing = thick.slice_spacing
@@ -129,4 +142,29 @@ class SuperResolutionData(SegmentationData):
         return ThickVolumes(self._seen(cases), self.thick)
 
     def _seen(self, cases: Sequence[PreparedCase]) -> list[SeenThick]:
+        for case in cases:
+            if case.known is not None and not all(case.known):
+                unknown = [name for name, known in zip(self.structures, case.known, strict=True) if not known]
+                raise CohortError(
+                    f"{case.name} has no mask of {', '.join(unknown)}",
+                    mend="leave it out of the split, or choose structures that all cases have",
+                )
         return [SeenThick.of(case, self.thick, self.preparation) for case in cases]
+
+
+def _check_preparation(preparation: Preparation, thick: ThickScans) -> None:
+    """Refuse what would give training other scans than prediction sees; raises ConfigError."""
+    if isinstance(preparation.foreground, NonZero):
+        raise ConfigError(
+            "foreground=nonzero does not suit thick scans: interpolated, they are nowhere exactly 0",
+            mend="choose prepare/foreground=otsu",
+        )
+    if preparation.spacing is None or preparation.spacing[thick.slice_axis] is None:
+        raise ConfigError(
+            "without a spacing across the slices, prediction would leave them as thick as they are",
+            mend="give prepare.spacing three numbers, or leave it null with common_spacing=true",
+        )
+    if preparation.orientation == SLICES_LAST:
+        raise ConfigError(
+            f"prepare.orientation={SLICES_LAST!r} depends on the scan", mend="name one, e.g. prepare.orientation=RAS"
+        )

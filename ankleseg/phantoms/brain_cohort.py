@@ -19,7 +19,7 @@ from ankleseg.phantoms.brain_protocol import (
 from ankleseg.phantoms.cohort import write_cohort
 from ankleseg.phantoms.protocol import Size
 
-BRAIN_RECIPE = 1  # raised whenever the same settings give other images
+BRAIN_RECIPE = 2  # raised whenever the same settings give other images
 
 
 def write_brain_cohort(

@@ -23,7 +23,7 @@ from ankleseg.phantoms.contrast import SignalTable
 from ankleseg.phantoms.grid import Grid
 from ankleseg.phantoms.noise import LatticeNoise
 from ankleseg.phantoms.protocol import as_stored
-from ankleseg.phantoms.scanner import LabelSource, Scanner, draw_textures, listen, scan
+from ankleseg.phantoms.scanner import LabelSource, Scanner, draw_coil, draw_textures, listen, scan
 from ankleseg.volumes import Volume, write_volume
 
 GENERATORS = ("anatomy", "field", "tissue", "contrast", "T2w", "T1w", "thick")
@@ -129,7 +129,7 @@ class BrainExam:
     ) -> dict[str, Volume]:
         """Take the head in thick slices: with the first of some contrasts, or at several echo times.
 
-        The noise of all echoes is that of the first, while their signal fades.
+        All echoes have the coil and the noise of the first, while their signal fades.
         """
         rng = self.generators["thick"]
         scanner, grid = thick.scanner(self.scale, rng), thick.grid(self.grid)
@@ -139,9 +139,9 @@ class BrainExam:
         else:
             wanted = {f"acq-{name}_T2w": self.relaxation.table(time) for name, time in thick.echo_times().items()}
         images: dict[str, Volume] = {}
-        deviation = None
+        coil, deviation = draw_coil(grid, rng), None
         for name, table in wanted.items():
-            heard, _ = listen(labels, table, grid, scanner, rng, textures=self.textures)
+            heard, _ = listen(labels, table, grid, scanner, rng, textures=self.textures, coil=coil)
             deviation = heard.deviation if deviation is None else deviation
             images[name] = Volume(as_stored(replace(heard, deviation=deviation).with_noise(rng)), grid.affine)
         return images
@@ -150,7 +150,8 @@ class BrainExam:
 def brain_generators(name: str, seed: int) -> dict[str, np.random.Generator]:
     """Generators of one subject, by what they draw: each depends on the seed and the name, on nothing else."""
     label = name.removeprefix("sub-")
-    seeds = np.random.SeedSequence([seed, ord(label[0]), int(label[1:])])
+    told = [ord(label[0]), int(label[1:])] if label[1:].isdecimal() else list(name.encode())
+    seeds = np.random.SeedSequence([seed, *told])
     return dict(zip(GENERATORS, map(np.random.default_rng, seeds.spawn(len(GENERATORS))), strict=True))
 
 

@@ -23,7 +23,7 @@ MARGIN = 4.0  # mm of air around the head
 NEWBORN = 230_000.0  # mm³ of cortex and white matter
 
 _BOTH_SIDES = {
-    BrainTissue.WHITE_MATTER: ((2, 25, 78), (41, 57, 79)),  # 25, 57, 78, 79: lesions and hypointensities of it
+    BrainTissue.WHITE_MATTER: ((2, 25, 78, 81), (41, 57, 79, 82)),  # from 25 on lesions and hypointensities
     BrainTissue.CORTEX: ((3, *range(1000, 1036)), (42, *range(2000, 2036))),
     BrainTissue.VENTRICLE: ((4, 5, 31, 136, 137), (43, 44, 63, 163, 164)),  # from 31 on choroid plexus
     BrainTissue.THALAMUS: ((9, 10), (48, 49)),
@@ -37,7 +37,7 @@ _MIDDLE = {
     BrainTissue.VENTRICLE: (14, 15, 72),
     BrainTissue.BRAINSTEM: (16, 28, 60),  # with the ventral diencephalon
     BrainTissue.CSF: (24, 122, 520),
-    BrainTissue.WHITE_MATTER: (77, *range(251, 256)),
+    BrainTissue.WHITE_MATTER: (77, 80, *range(251, 256)),
     BrainTissue.MYELINATED: (85, 512, 530),  # optic chiasm, spinal cord, optic nerve
     BrainTissue.VESSEL: (30, 62, 502, 514),
     BrainTissue.EYE: (259, 506),
@@ -47,8 +47,8 @@ _MIDDLE = {
     BrainTissue.MARROW: (516,),
 }
 
-#: Label of a brain phantom for each value of FreeSurfer's tables, with the tissues around the brain that whole-head
-#: segmentations add (Puonti et al. 2020).
+#: Label of a brain phantom for the values that FreeSurfer's segmentations hold, with the tissues around the brain that
+#: whole-head segmentations add (Puonti et al. 2020).
 FREESURFER: Mapping[int, int] = {
     0: BrainTissue.AIR,
     **{

@@ -46,14 +46,17 @@ class ThickSlices:
     last_echo: float = 360.0
 
     def __post_init__(self) -> None:
-        if len(self.spacing) != 3 or min(self.spacing) <= 0:
+        if len(self.spacing) != 3 or not all(side > 0 for side in self.spacing):
             raise ConfigError(
                 f"thick slices cannot have voxels of {list(self.spacing)} mm", mend="give three sides, e.g. [0.5,0.5,3]"
             )
         if self.profile not in PROFILES:
             raise ConfigError(f"slice profile {self.profile!r} is unknown", mend=f"use {' or '.join(PROFILES)}")
-        if self.thickness is not None and self.thickness <= 0:
-            raise ConfigError(f"a slice cannot be {self.thickness} mm thick", mend="give a thickness above 0")
+        if self.thickness is not None and not 0 < self.thickness <= max(self.spacing):
+            raise ConfigError(
+                f"slices {max(self.spacing):g} mm apart cannot be {self.thickness:g} mm thick here",
+                mend=f"give a thickness above 0, to {max(self.spacing):g} mm: slices do not overlap",
+            )
         if self.echoes < 1:
             raise ConfigError(f"{self.echoes} echoes are nothing to take", mend="ask for at least 1")
 
@@ -143,7 +146,8 @@ def as_thick(
     """Thick slices as a command asks for them.
 
     Raises:
-        ConfigError: echoes or a thickness are asked for without thick slices, or what no scanner can do.
+        ConfigError: echoes or a thickness are asked for without thick slices, what is no number, or what no scanner can
+            do.
     """
     if thick is None:
         if echoes != 1 or thickness is not None:
@@ -152,4 +156,8 @@ def as_thick(
                 mend="set thick, e.g. thick=[0.5,0.5,3]",
             )
         return None
-    return ThickSlices(tuple(float(side) for side in thick), profile, thickness, int(echoes))  # type: ignore[arg-type]
+    try:
+        sides = tuple(float(side) for side in thick)
+    except (TypeError, ValueError):
+        raise ConfigError(f"thick={thick} are no sides of voxels", mend="give three in mm, e.g. [0.5,0.5,3]") from None
+    return ThickSlices(sides, profile, thickness, int(echoes))  # type: ignore[arg-type]

@@ -177,8 +177,14 @@ def write_cohort(
         names: the subjects.
         make: makes one subject.
         workers: subjects made at once.
+
+    Raises:
+        ConfigError: fewer than one worker.
+        AnklesegError: `out` holds something else, or cannot be written.
     """
     out = Path(out)
+    if workers is not None and workers < 1:
+        raise ConfigError(f"{workers} workers make nothing", mend="ask for at least 1, or null for one each core")
     if _already_there(out, settings):
         return out
     with _whole_folder(out) as part:
@@ -257,7 +263,7 @@ def write_scan(root: Path, name: str, scan: Scan) -> None:
 
 def _already_there(out: Path, settings: Mapping[str, Any]) -> bool:
     """Whether `out` holds this phantom; an absent or empty folder is free."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(child.name.startswith(".") for child in out.iterdir())):
         return False
     try:
         found = json.loads((out / SETTINGS_FILE).read_text())
@@ -271,15 +277,27 @@ def _already_there(out: Path, settings: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def _whole_folder(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name at the end, or vanishes if anything fails."""
-    part = out.parent / f".{out.name}.part-{os.getpid()}"
+    """A new folder that becomes `out` at the end, or vanishes if anything fails.
+
+    It lies beside `out`; inside, if there is an empty folder already, which may be a link, a mount or where one works.
+    """
+    there = out.is_dir()
+    part = (out if there else out.parent) / f".{out.name}.part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise AnklesegError(
+            f"cannot be written: {error.strerror}", file=out, mend="choose another folder with out="
+        ) from error
     try:
         yield part
-        if out.exists():
-            out.rmdir()
-        os.replace(part, out)
+        if there:
+            for child in sorted(part.iterdir(), key=lambda file: file.name == SETTINGS_FILE):  # what tells that all is
+                os.replace(child, out / child.name)
+            part.rmdir()
+        else:
+            os.replace(part, out)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

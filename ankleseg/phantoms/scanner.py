@@ -146,16 +146,17 @@ def listen(
     rng: np.random.Generator,
     structures: Sequence[Bool[np.ndarray, "256"]] = (),
     textures: Sequence[LatticeNoise] | None = None,
+    coil: LatticeNoise | None = None,
 ) -> tuple[Heard, list[Bool[np.ndarray, "x y z"]]]:
-    """Do all of `scan` but the noise; `rng` draws texture and coil, and is then ready to draw noise."""
-    axis = slice_axis(grid.affine)
-    order = [other for other in range(3) if other != axis] + [axis]
+    """Do all of `scan` but the noise; `rng` draws texture and, if not given, coil, and is then ready to draw noise."""
+    order = _slices_last(grid)
+    axis = order[2]
     back = np.argsort(order)
     shape = tuple(grid.shape[other] for other in order)
     sliced = Grid((shape[0], shape[1], shape[2]), grid.affine[:, [*order, 3]])
     samples = _sample(source, sliced, scanner)
     lying = draw_textures(sliced, scanner, rng) if textures is None else [noise.turned(order) for noise in textures]
-    heard = _image(samples, table, sliced, scanner, lying, rng)
+    heard = _image(samples, table, sliced, scanner, lying, draw_coil(grid, rng) if coil is None else coil)
     masks = _majority(samples, structures, scanner)
     image = np.transpose(heard.image, back)
     return Heard(image, heard.deviation, axis), [np.transpose(mask, back) for mask in masks]
@@ -179,6 +180,17 @@ def slice_weights(scanner: Scanner, slices: int) -> Float[np.ndarray, "slices pl
 def draw_textures(grid: Grid, scanner: Scanner, rng: np.random.Generator) -> list[LatticeNoise]:
     """Draw grain, patches and septa of the tissues, in mm from the corner of `grid` (slices along axis 2)."""
     return [LatticeNoise(rng, grid.extent, size) for size in (scanner.grain_mm, scanner.patches_mm, scanner.septa_mm)]
+
+
+def draw_coil(grid: Grid, rng: np.random.Generator) -> LatticeNoise:
+    """Draw the field of a coil over a scan's grid: scans of one session share it."""
+    return LatticeNoise(rng, grid.extent[_slices_last(grid)], COIL_MM)
+
+
+def _slices_last(grid: Grid) -> list[int]:
+    """The axes of a grid, that across its slices last."""
+    axis = slice_axis(grid.affine)
+    return [other for other in range(3) if other != axis] + [axis]
 
 
 def _sample(source: LabelSource, grid: Grid, scanner: Scanner) -> UInt8[np.ndarray, "samples planes x y"]:
@@ -214,9 +226,8 @@ def _image(
     grid: Grid,
     scanner: Scanner,
     textures: Sequence[LatticeNoise],
-    rng: np.random.Generator,
+    coil: LatticeNoise,
 ) -> Heard:
-    coil = LatticeNoise(rng, grid.extent, COIL_MM)
     columns = np.ascontiguousarray(table.columns.T)
     background = columns[0, 0]
     weights = slice_weights(scanner, grid.shape[2])

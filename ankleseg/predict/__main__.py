@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
-    import torch
-
     from ankleseg.predict import WholeVolume, cases_of, load_model, predict_cases
 
     cases = cases_of(
@@ -32,7 +30,7 @@ def main(config: DictConfig) -> None:
         acquisition=config.acquisition,
         side=config.side,
     )
-    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_asked_for(config.device)
     checkpoints = to_plain(config.checkpoint)
     models = [
         load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
@@ -60,13 +58,35 @@ def main(config: DictConfig) -> None:
         raise SystemExit(1)
 
 
+def device_asked_for(asked: str) -> str:
+    """Where networks run: ``auto`` is a CUDA device where there is one, else the processor.
+
+    Raises:
+        ConfigError: PyTorch knows no such device, or it is not there.
+    """
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={asked} cannot be used: {str(error).splitlines()[0]}", mend="choose auto, cpu, or cuda on a GPU"
+        ) from error
+    return asked
+
+
 def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
     """Window and overlap: as given, by the side of a patch and its step, or as in training.
 
     Raises:
-        ConfigError: a side is too short or one is missing, or the step is longer than the patch.
+        ConfigError: a side is too short or one is missing, or the step is longer than the patch, or one step is given
+            for sides that differ.
     """
     patch, step = settings.pop("patch"), settings.pop("step")
+    if isinstance(settings["window"], int):
+        settings["window"] = [settings["window"]] * len(trained)
     window = settings["window"] or (list(trained) if patch is None else [patch] * len(trained))
     if len(window) != len(trained) or not all(isinstance(side, int) and side >= SHORTEST for side in window):
         raise ConfigError(
@@ -74,6 +94,11 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
             mend=f"give predict.patch, or predict.window with {len(trained)} sides, of at least {SHORTEST} voxels",
         )
     if step is not None:
+        if len(set(window)) > 1:
+            raise ConfigError(
+                f"predict.step {step} does not suit a window of {window}",
+                mend="give predict.overlap, a fraction of each side",
+            )
         if not 0 < step <= min(window):
             raise ConfigError(
                 f"predict.step {step} does not suit a patch of {min(window)} voxels",

@@ -88,7 +88,7 @@ def predict_case(
         announce=announce,
     )
     images, probabilities = np.split(values, [len(models[0].images)])
-    labels = label_map(probabilities, postprocessing) if models[0].structures else np.zeros(values.shape[1:], np.uint8)
+    labels = label_map(probabilities, postprocessing)
     boxes: list[list[int]] = []
     if whole_volume.mode == "patches":
         finer = _finer(models[0], spacing)

@@ -42,8 +42,10 @@ def label_map(
     """Turn probabilities of structures into labels: 0 background, k the k-th structure.
 
     A voxel gets the most probable structure where that is more probable than background, 1 − Σp; for one structure,
-    where its probability exceeds one half.
+    where its probability exceeds one half. Without structures all is background.
     """
+    if not len(probabilities):
+        return np.zeros(probabilities.shape[1:], dtype=np.uint8)
     labels = np.empty(probabilities.shape[1:], dtype=np.uint8)
     for x in range(len(labels)):  # plane by plane: whole numbers of eight bytes would take twice the probabilities
         best = probabilities[:, x].argmax(axis=0)

@@ -55,7 +55,8 @@ def predict_cases(
         ConfigError: a result would replace an input.
     """
     out = Path(out)
-    earlier = {case.name: _earlier(out / case.name, case.name, models[0].images) for case in cases}
+    images = {*models[0].images, *_images_before(out)}
+    earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
     spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
@@ -159,6 +160,14 @@ def _row(case: Case) -> dict[str, Any]:
         "probabilities": {},
         "patches": [],
     }
+
+
+def _images_before(out: Path) -> list[str]:
+    """Names of the images that an earlier prediction into this folder gave, maybe of another network."""
+    try:
+        return [str(name) for name in json.loads((out / MANIFEST).read_text())["images"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:

@@ -67,7 +67,6 @@ class SegSRGAN(Task):
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        self.automatic_optimization = False
         self.discriminator = discriminator
         self.reconstruction = reconstruction
         self.structures = tuple(structures)

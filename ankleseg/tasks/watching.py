@@ -18,11 +18,15 @@ from ankleseg.volumes import replace_file
 
 
 class History(Callback):
-    """Write ``metrics.csv`` and ``progress.png`` after every epoch; a resumed run goes on with the same table."""
+    """Write ``metrics.csv`` and ``progress.png`` after every epoch; a resumed run goes on with the same table.
+
+    Epochs without validation have no validation scores, though Lightning still holds those of an earlier one.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.rows: list[dict[str, float]] = []
+        self._validated = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -30,10 +34,20 @@ class History(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Called before the checkpoint of this epoch is written, so that the row travels in it.
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row |= {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self._validated or not name.startswith("val/")
+        }
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append(row)
         self.folder.mkdir(parents=True, exist_ok=True)

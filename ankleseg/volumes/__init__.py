@@ -29,7 +29,7 @@ from ankleseg.volumes.geometry import (
 )
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
-from ankleseg.volumes.volume import Header, Volume, on_grid_of, with_header_of
+from ankleseg.volumes.volume import Header, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "check_grid",
     "check_image",
     "check_mask",
+    "covered_by",
     "diagonal_mm",
     "extract_archive",
     "header_remarks",

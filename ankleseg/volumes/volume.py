@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from ankleseg.errors import GeometryError
 from ankleseg.volumes import geometry
@@ -90,6 +90,18 @@ def on_grid_of(mask: Volume, header: Header) -> Volume:
     """Return a mask or label map on the grid of another file, each voxel taking the nearest value; exact for flips."""
     data = geometry.resample(mask.data, mask.affine, header.shape[:3], header.affine, order=0)
     return _placed(mask, data, header)
+
+
+def covered_by(volume: Volume, reference: Volume) -> Bool[np.ndarray, "x y z"]:
+    """Tell which voxels of a reference have their centre in the field of view of a volume."""
+    shape = reference.data.shape
+    step = np.linalg.inv(volume.affine) @ reference.affine
+    index = np.ogrid[tuple(slice(0, length) for length in shape)]
+    covered = np.ones(shape, dtype=bool)
+    for axis, length in enumerate(volume.data.shape):
+        place = step[axis, 3] + sum(step[axis, k] * index[k] for k in range(3))
+        covered &= (place > -0.5 - 1e-3) & (place < length - 0.5 + 1e-3)
+    return covered
 
 
 def _placed(source: Volume, data: np.ndarray, header: Header) -> Volume:

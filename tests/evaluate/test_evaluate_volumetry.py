@@ -279,3 +279,37 @@ def test_the_command_fails_only_when_nothing_could_be_measured(folders: dict[str
     with pytest.raises(Exception, match=r"volumetry.csv: nothing could be measured: scan.nii.gz: is truncated"):
         main(compose("evaluate", words))
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_masks_are_measured_where_the_image_is_not_clear(folders: dict[str, Folder], references: Path, tmp_path: Path):
+    anat = references / "sub-B01" / "anat"
+    for number in (1, 2):
+        save(anat / f"sub-B01_acq-te{number}_T2w.nii.gz", 5)
+    (anat / "sub-B01_T2w.nii.gz").unlink()
+    result = evaluate_volumetry(folders["te120"].path, tmp_path / "out", references=references)
+    row = next(row for row in result.volumes if (row.case, row.structure) == ("sub-B01", "cortex"))
+    assert row.volume_error_percent == pytest.approx(0)
+
+
+def test_a_reference_that_cannot_be_read_is_told(folders: dict[str, Folder], references: Path, tmp_path: Path):
+    mask = references / "derivatives/manual/sub-B01/anat/sub-B01_label-cortex_mask.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:40])
+    result = evaluate_volumetry(folders["te120"].path, tmp_path / "out", references=references)
+    row = next(row for row in result.volumes if (row.case, row.structure) == ("sub-B01", "cortex"))
+    assert row.status == "ok" and row.reference_ml is None
+    assert row.message.startswith("reference: ") and mask.name in row.message
+
+
+def test_a_structure_asked_for_twice_is_measured_once(folders: dict[str, Folder], tmp_path: Path):
+    result = evaluate_volumetry(folders["te120"].path, tmp_path / "out", structures=["cortex", "cortex"])
+    assert len(result.volumes) == len(SUBJECTS)
+
+
+def test_a_training_run_keeps_its_table(folders: dict[str, Folder], tmp_path: Path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "metrics.csv").write_text("epoch,train/loss")
+    words = [f"predictions={folders['te120'].path}", "references=null", f"out={tmp_path / 'run'}"]
+    for recipe in ("segmentation", "quality", "volumetry"):
+        with pytest.raises(ConfigError, match="run: is a training run; choose another out"):
+            main(compose("evaluate", [f"recipe={recipe}", *words]))
+    assert (tmp_path / "run" / "metrics.csv").read_text() == "epoch,train/loss"

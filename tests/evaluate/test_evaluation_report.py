@@ -78,6 +78,10 @@ def test_the_report_shows_the_worst_case_first_and_no_folder(
         ),
         ("C:\\a\\b.nii: is bad", "b.nii: is bad"),
         ("has 3/4 of its voxels", "has 3/4 of its voxels"),
+        ("/home/A Name/b.nii: is bad", "b.nii: is bad"),
+        ("reference: /home/A Name/b.nii: is bad", "reference: b.nii: is bad"),
+        ("data/A_Name/b.nii: is not ('/srv/p/c.nii')", "b.nii: is not ('c.nii')"),
+        ("differs by 3 mm/voxel, and/or more", "differs by 3 mm/voxel, and/or more"),
     ],
 )
 def test_messages_on_the_page_keep_names_and_lose_folders(message: str, shown: str):

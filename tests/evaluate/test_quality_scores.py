@@ -260,6 +260,27 @@ def test_structures_are_scored_too(restored: Folder, fine: Path, tmp_path: Path)
         assert [row["dice"] for row in csv.DictReader(file)] == ["1.0", "1.0"]
 
 
+def test_a_mask_that_was_missed_is_shown_and_one_elsewhere_is_not_scored(restored: Folder, fine: Path, tmp_path: Path):
+    restored.put_mask("sub-B01", np.zeros_like(cortex("sub-B01")))
+    away = AFFINE.copy()
+    away[:3, 3] += 500
+    restored.put_mask("sub-B02", cortex("sub-B02"), away)
+    result = evaluate_quality(restored.done(), fine, tmp_path / "out")
+    missed, elsewhere = result.structures
+    assert (missed.dice, missed.finding) == (0, "missed")
+    assert "cortex: Dice 0.000" in (tmp_path / "out" / "report.html").read_text()
+    assert (elsewhere.status, elsewhere.dice) == ("different field of view", None)
+    assert "the prediction shows 0 % of cortex" in elsewhere.message
+
+
+def test_what_prediction_warned_of_is_told_again(restored: Folder, fine: Path, tmp_path: Path):
+    restored.row("sub-B01")["message"] = "its slices lie in another plane: do not trust the result"
+    restored.put_mask("sub-B01", cortex("sub-B01"))
+    result = evaluate_quality(restored.done(), fine, tmp_path / "out")
+    mine = [row for row in (*result.images, *result.structures) if row.case == "sub-B01"]
+    assert all("do not trust" in row.message for row in mine if getattr(row, "kind", "prediction") == "prediction")
+
+
 def test_without_common_structures_there_is_no_table_of_them(restored: Folder, fine: Path, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.csv").write_text("of an earlier evaluation")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,11 @@ from ankleseg.phantoms import (
     write_brain_cohort,
 )
 from ankleseg.phantoms.__main__ import main
-from ankleseg.phantoms.brain_contrast import draw_relaxation, random_brain_contrast, t1_contrast_of
+from ankleseg.phantoms.brain_contrast import Relaxation, draw_relaxation, random_brain_contrast, t1_contrast_of
 from ankleseg.phantoms.brain_exam import brain_exam, brain_generators
 from ankleseg.phantoms.brain_protocol import BRAIN_VOXELS, as_thick, brain_grid
 from ankleseg.phantoms.brain_tissues import brain_label, brain_structures
+from ankleseg.phantoms.contrast import SignalTable
 from ankleseg.volumes import Volume, axis_codes, read_volume, spacing, write_volume
 
 STRUCTURES = tuple(brain_structures())
@@ -239,7 +241,11 @@ def test_the_cohort_of_the_configuration_is_split_by_its_subjects(tmp_path):
         ({"echoes": 4}, "are of thick slices, and there are none; set thick"),
         ({"thick": [1, 3]}, r"cannot have voxels of \[1.0, 3.0\] mm; give three sides"),
         ({"thick": [1, 1, 3], "profile": "sinc"}, "slice profile 'sinc' is unknown"),
-        ({"thick": [1, 1, 3], "thickness": 0}, "a slice cannot be 0 mm thick"),
+        ({"thick": [1, 1, 3], "thickness": 0}, "slices 3 mm apart cannot be 0 mm thick here"),
+        ({"thick": [1, 1, 3], "thickness": 4}, "slices 3 mm apart cannot be 4 mm thick here"),
+        ({"thick": [1, 1, float("nan")]}, "thick slices cannot have voxels of"),
+        ({"thick": "abc"}, "thick=abc are no sides of voxels"),
+        ({"workers": 0}, "0 workers make nothing"),
         ({"thick": [1, 1, 3], "echoes": 0}, "0 echoes are nothing to take"),
     ],
 )
@@ -309,3 +315,22 @@ class TestLabelMaps:
         table = {0: BrainTissue.AIR, 1: BrainTissue.CORTEX, 3: BrainTissue.WHITE_MATTER, 4: BrainTissue.CSF}
         found = image_brain_labels(path, table=table, spacing=0.7, contrast="t1")
         assert found.masks["cortex"].data.sum() * 0.7**3 == pytest.approx(5600, rel=0.1)
+
+
+def test_all_echoes_are_taken_with_one_coil(quick, tmp_path, monkeypatch):
+    # One signal everywhere and no noise: what is left is the coil, and the echoes differ by a factor alone.
+    even = SignalTable(np.full(256, 1000.0), *np.zeros((3, 256)))
+    monkeypatch.setattr(Relaxation, "table", lambda self, time=120.0: replace(even, mean=even.mean * 60 / time))
+    monkeypatch.setattr(ThickSlices, "scanner", lambda *_: Scanner(snr=1e6, bias=0.2))
+    root = write_brain_cohort(tmp_path / "echoes", subjects=1, contrast="t2", thick=[4, 4, 8], echoes=2)
+    anat = root / "sub-B01" / "anat"
+    first, last = (read_volume(anat / f"sub-B01_acq-te{number}_T2w.nii.gz").data for number in (1, 2))
+    assert first.std() > 0.02 * first.mean()
+    np.testing.assert_allclose(first / last, 3, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["sub-IXI002", "sub-R", "patient 3"])
+def test_a_head_of_any_name_has_generators_of_its_own(name):
+    drawn = [brain_generators(each, 0)["tissue"].random() for each in (name, f"{name}b", "sub-B01")]
+    assert len(set(drawn)) == 3
+    assert brain_generators(name, 0)["tissue"].random() == drawn[0]

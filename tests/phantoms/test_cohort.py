@@ -157,3 +157,24 @@ def test_all_feet_can_be_of_one_side(quick, tmp_path):
     write_ankle_cohort(tmp_path / "left", subjects=2, seed=13, side="left")
     rows = [line.split("\t") for line in (tmp_path / "left" / "participants.tsv").read_text().splitlines()[1:]]
     assert [row[2] for row in rows] == ["left"] * 2
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "here"])
+def test_an_empty_folder_is_filled(quick, tmp_path, monkeypatch, kind):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    if kind == "link":
+        (tmp_path / "link").symlink_to(empty)
+    if kind == "here":
+        monkeypatch.chdir(empty)
+    out = {"folder": empty, "link": tmp_path / "link", "here": Path()}[kind]
+    write_ankle_cohort(out, subjects=1)
+    assert sorted(path.name for path in empty.iterdir()) == [
+        "dataset_description.json", "derivatives", "participants.tsv", "phantom.json", "sub-C01"
+    ]  # fmt: skip
+
+
+def test_a_place_that_cannot_hold_a_cohort_is_told_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AnklesegError, match="file/cohort: cannot be written: Not a directory; choose another"):
+        write_ankle_cohort(tmp_path / "file" / "cohort", subjects=1)

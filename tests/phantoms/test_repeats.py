@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ankleseg.cohorts import load_repeats
-from ankleseg.errors import ConfigError
+from ankleseg.errors import CohortError, ConfigError
 from ankleseg.phantoms import ankle_scan, write_ankle_cohort
 from ankleseg.phantoms.exam import ankle_exam
-from ankleseg.volumes import read_volume
+from ankleseg.volumes import read_volume, write_volume
 
 SNR = 8.0
 
@@ -89,3 +89,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path, settings, message) -> None:
         write_ankle_cohort(tmp_path / "out", subjects=1, **settings)
     assert str(refused.value) == message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_there_twice_is_no_repeat(tmp_path):
+    anat = tmp_path / "sub-1" / "anat"
+    for ending in (".nii", ".nii.gz"):
+        write_volume(anat / f"sub-1_run-1_T1w{ending}", np.zeros((3, 3, 3), np.float32), np.eye(4))
+    with pytest.raises(CohortError, match=r"run-1_T1w.nii.gz: is there twice, as sub-1_run-1_T1w.nii too; remove"):
+        load_repeats(tmp_path)

@@ -15,7 +15,7 @@ from torch import nn
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
 from ankleseg.predict import Model, WholeVolume, predict_case, predict_cases, values_of
-from ankleseg.predict.__main__ import checked_spacing, tiles_asked_for
+from ankleseg.predict.__main__ import checked_spacing, device_asked_for, tiles_asked_for
 from ankleseg.prepare import BrightEnd, Otsu, Preparation, WholeImage
 from ankleseg.volumes import reorient, write_volume
 from ankleseg.volumes.geometry import spacing
@@ -186,3 +186,18 @@ def test_a_spacing_that_is_none_is_refused(asked):
     with pytest.raises(ConfigError, match="give three positive numbers in mm, e.g."):
         checked_spacing(asked)
     assert checked_spacing([0.5, None, 2]) == [0.5, None, 2] and checked_spacing(None) is None
+
+
+def test_one_number_is_the_side_of_a_window_and_one_step_needs_equal_sides():
+    settings = {"patch": None, "step": None, "overlap": 0.5}
+    assert tiles_asked_for({"window": 64, **settings}, (32, 32, 32))["window"] == [64, 64, 64]
+    with pytest.raises(ConfigError, match="step 16 does not suit a window of .* give predict.overlap"):
+        tiles_asked_for({"window": [64, 64, 32], **settings, "step": 16}, (32, 32, 32))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:97", "cpu and more"])
+def test_a_device_that_is_not_there_is_told_in_one_line(device: str):
+    with pytest.raises(ConfigError, match=f"device={device} cannot be used: .*; choose auto, cpu") as told:
+        device_asked_for(device)
+    assert "\n" not in str(told.value)
+    assert device_asked_for("cpu") == "cpu"

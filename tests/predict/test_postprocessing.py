@@ -34,3 +34,7 @@ def test_structures_stay_disjoint():
     probabilities = generator.dirichlet(np.ones(4), size=(9, 9, 9)).transpose(3, 0, 1, 2)[1:].astype(np.float32)
     labels = label_map(probabilities, Postprocessing())
     assert set(np.unique(labels)) <= {0, 1, 2, 3}
+
+
+def test_without_structures_all_is_background():
+    assert not label_map(np.zeros((0, 2, 3, 4), np.float32)).any()

@@ -276,3 +276,14 @@ def test_a_crash_keeps_what_was_predicted_before(tmp_path: Path, monkeypatch: py
         predict_cases(cases, [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16)))
     (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
     assert row["case"] == "a" and (tmp_path / "out" / row["labels"]).exists()
+
+
+def test_the_images_of_another_network_go_too(tmp_path: Path):
+    name = "left"
+    scan(tmp_path / f"{name}.nii.gz")
+    out = tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    (out / name / f"{name}_sharp.nii.gz").touch()
+    (out / "predictions.json").write_text('{"images": ["sharp"]}')
+    predict_cases([case(tmp_path / f"{name}.nii.gz")], [model()], out, whole_volume=WholeVolume(window=(16, 16)))
+    assert not (out / name / f"{name}_sharp.nii.gz").exists()
