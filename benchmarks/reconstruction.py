@@ -7,12 +7,13 @@ FOLDER keeps the phantom in motion, its preparation, a run for each variant and 
 are. Overrides are those of ``ankleseg.train +experiment=ankle_reconstruction_resnet`` and hold for the
 variants trained in this call, as ``cohort.root=FOLDER_OF_PREPARED_SEQUENCES`` does.
 
-Scores are of three frames of each sequence of the test subjects: correlation and PSNR (peak 3, as published) with the
-registered static scan inside each bone, both prepared as in training, and as published the mean correlation of 32×32
-patches. Here these are all that hold enough of a bone, also those that correlate too little to be trained on. Texture
-is told by bands of spatial frequency in the same patches: the power of the restored frame as a share of that of the
-target, and how much of it is the target's own (coherence, 0 to 1). A smooth result has little power in the upper bands;
-invented texture has power without coherence.
+Scores are of three frames of each sequence of the test subjects, restored about the bones in the precision of the
+training: correlation and PSNR (peak 3, as published) with the registered static scan inside each bone, both prepared
+as in training, and as published the mean correlation of 32×32 patches. Here these are all that hold enough of a bone,
+also those that correlate too little to be trained on. Texture is told by bands of spatial frequency in the same
+patches: the power of the restored frame as a share of that of the target, and how much of it is the target's own
+(coherence, 0 to 1). A smooth result has little power in the upper bands; invented texture has power without
+coherence.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.config import build, compose
@@ -91,9 +93,13 @@ def scored(
 ) -> list[dict[str, Any]]:
     """Rows of a variant, and of the frames as they are (brought to the prepared grid by a cubic spline)."""
     whole = WholeVolume(window=model.window, images=1)
+    halved = config.trainer.precision == "bf16-mixed"
 
     def restore(pair: PreparedPair) -> np.ndarray:
-        return whole(model.network, torch.from_numpy(pair.case.image), pair.case.foreground)[0].numpy()
+        bones = (pair.case.label > 0) & pair.case.foreground
+        near = maximum_filter(bones, (2 * WINDOW + 1, 2 * WINDOW + 1, 1)) & pair.case.foreground
+        with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+            return whole(model.network, torch.from_numpy(pair.case.image), near)[0].numpy()
 
     ways: dict[str, Restore] = {"frame": lambda pair: pair.case.image[0]} if with_input else {}
     ways[name] = restore
