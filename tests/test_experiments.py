@@ -50,7 +50,7 @@ SMALL_PATCHES = ["patches.sampler.size=[16,16]", "patches.min_correlation=0.2", 
 
 def sharpening(experiment: str) -> list[str]:
     """Small networks on blocks of a coarse grid; slices are thick along the third prepared axis."""
-    spacing = "[2.5,2.5,null]" if experiment.startswith("ankle") else "[null,2.5,2.5]"
+    spacing = "[2.5,2.5,2.4]" if experiment.startswith("ankle") else "[null,2.5,2.5]"
     small = ["network.widths=[4,8]"] if "unet" in experiment else ["network.kernel=2", "discriminator.kernel=2"]
     subjects = ["cohort.suffix=null", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
     return [
