@@ -184,6 +184,13 @@ def _check_targets(node: Any) -> None:
             _check_targets(value)
 
 
+def _require_folder(out: str | None) -> None:
+    """Refuse, before any work, an output folder that is a file or would lie below one; raises ConfigError."""
+    for path in (Path(out), *Path(out).parents) if out else ():
+        if path.is_file():
+            raise ConfigError("is a file, where a folder is to be", file=path, mend="choose another out")
+
+
 def run_command(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     """Run a command-line entry point: Hydra parses and composes, a problem of the user's is told in one line."""
     import hydra
@@ -194,6 +201,7 @@ def run_command(config_name: str, main: Callable[[DictConfig], Any]) -> None:
 
     def guarded(config: DictConfig) -> Any:
         try:
+            _require_folder(config.get("out"))
             return main(config)
         except (AnklesegError, MissingMandatoryValue) as error:
             said = f"{error.full_key} is missing; add {error.full_key}=…" if hasattr(error, "full_key") else error

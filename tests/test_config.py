@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,3 +106,17 @@ def test_help_and_typos_answer_without_heavy_libraries(name: str):
     assert not loaded & {"torch", "monai", "itk", "pytorch_lightning", "matplotlib", "skimage"}
     typo = command("-m", f"ankleseg.{name}", "outt=x")
     assert typo.returncode == 1 and "Could not override 'outt'" in typo.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "prepare", "phantoms"])
+def test_an_output_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path, command: str):
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/below"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"ankleseg.{command}", f"out={out}"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (
+            1,
+            "ankleseg: file: is a file, where a folder is to be; choose another out\n",
+        )
+    assert (tmp_path / "file").read_text() == "mine"

@@ -168,6 +168,16 @@ def with_gains(rows: list[ImageScore]) -> list[ImageScore]:
     return result
 
 
+def with_doubts(rows: list[ImageScore]) -> list[ImageScore]:
+    """Say in the rows of a case that its input is dark where the reference is bright: hardly one contrast."""
+    base = [row for row in rows if row.image == BASELINE or row.kind == INPUT]
+    found = min((row.correlation for row in base if row.correlation is not None), default=0.0)
+    if found >= 0:
+        return rows
+    doubt = f"input and reference correlate by {found:.2f}: choose a reference of the same contrast by suffix="
+    return [replace(row, message="; ".join(said for said in (row.message, doubt) if said)) for row in rows]
+
+
 def interpolated(volume: Volume, reference: Volume, order: int) -> Float[np.ndarray, "x y z"]:
     """Sample a volume on the grid of a reference by a spline of that order; its border goes on beyond itself."""
     affine = volume.affine.copy()

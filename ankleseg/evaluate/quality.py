@@ -21,6 +21,7 @@ from ankleseg.evaluate.image_scores import (
     on_reference_grid,
     read_images,
     score_image,
+    with_doubts,
     with_gains,
 )
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, read_predictions
@@ -142,7 +143,7 @@ def _score(predicted: PredictedCase, case: Case | None, names: Sequence[str]) ->
     for name, kind, message, image in on_reference_grid(images):
         rows += score_image(name, kind, message, image, images, like)
         drawn.add(name, kind, image)
-    return with_gains(rows), drawn.draw()
+    return with_doubts(with_gains(rows)), drawn.draw()
 
 
 def _write(evaluation: QualityEvaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from ankleseg.cohorts.case import SIDES
 from ankleseg.errors import CohortError, FileError
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
 TABLE_ENDINGS = (".csv", ".tsv", ".json")
 
 
@@ -52,8 +54,11 @@ def cases_of(
     )
     if not kept:
         groups = ", ".join(sorted({str(case.group) for case in found}))
+        first = ", ".join(list(dict.fromkeys(case.subject for case in found))[:5])
         raise CohortError(
-            f"none of its {len(found)} cases is selected", file=path, mend=f"its groups are: {groups}; check subjects"
+            f"none of its {len(found)} cases is selected",
+            file=path,
+            mend=f"its groups are {groups}, its (first) subjects {first}",
         )
     return kept
 
@@ -90,4 +95,5 @@ def _single(path: Path) -> Case:
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
             break
-    return Case(name=name, subject=name, images=(path,), references={})
+    subject = SUBJECT.match(name)
+    return Case(name=name, subject=subject[0] if subject else name, images=(path,), references={})

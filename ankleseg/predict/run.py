@@ -59,17 +59,7 @@ def predict_cases(
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
     spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {
-        "mode": whole_volume.mode,
-        "window": list(whole_volume.window),
-        "overlap": whole_volume.overlap,
-        "blend": whole_volume.blend,
-        "spacing": None if spacing is None else list(spacing),
-        "structures": list(models[0].structures),
-        "images": list(models[0].images),
-        "checkpoint": [str(model.path) for model in models],
-        "cases": [],
-    }
+    content = _settings(models, whole_volume, spacing) | {"cases": []}
     (out / MANIFEST).unlink(missing_ok=True)
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
@@ -92,6 +82,22 @@ def predict_cases(
             with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
                 part.write_text(json.dumps(content, indent=1))
     return content["cases"]
+
+
+def _settings(
+    models: Sequence[Model], whole_volume: WholeVolume, spacing: Sequence[float | None] | None
+) -> dict[str, Any]:
+    """What ``predictions.json`` says of all cases."""
+    return {
+        "mode": whole_volume.mode,
+        "window": list(whole_volume.window),
+        "overlap": whole_volume.overlap,
+        "blend": whole_volume.blend,
+        "spacing": None if spacing is None else list(spacing),
+        "structures": list(models[0].structures),
+        "images": list(models[0].images),
+        "checkpoint": [str(model.path) for model in models],
+    }
 
 
 def _advance(bar: tqdm, end: float, part: float) -> None:

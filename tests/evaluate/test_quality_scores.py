@@ -299,6 +299,8 @@ def test_a_reference_of_the_kind_of_the_inputs_is_taken_or_the_one_that_is_asked
     assert min(row.correlation or 0 for row in alike.images) > 0.3
     other = evaluate_quality(restored.path, fine, tmp_path / "out", suffix="T1w")
     assert max(row.correlation or 0 for row in other.images) < 0
+    assert all("choose a reference of the same contrast" in row.message for row in other.images)
+    assert not any("contrast" in row.message for row in alike.images)
 
 
 def test_predictions_without_images_are_refused(restored: Folder, fine: Path, tmp_path: Path):

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from ankleseg import keys
-from ankleseg.errors import ConfigError
+from ankleseg.cohorts import Case, Cohort, Split
+from ankleseg.errors import CohortError, ConfigError
 from ankleseg.patches import (
     Augmentation,
     AugmentationDraw,
     PatchSampler,
     PatchSource,
     SeenThick,
+    SuperResolutionData,
     ThickPatches,
     ThickScans,
     ThickVolumes,
@@ -191,3 +193,17 @@ def test_both_ends_of_a_range_are_checked_before_training(prepared_case, finest,
     preparation = Preparation(orientation="RAS", spacing=FINE, foreground=Otsu(), scaling=BrightEnd())
     with pytest.raises(ConfigError, match=problem):
         SeenThick.of(case, scans, preparation)
+
+
+def test_a_case_without_a_mask_is_not_taught_as_background(prepared_case, tmp_path):
+    data = SuperResolutionData(
+        thick=SCANS,
+        cohort=Cohort(tmp_path, (Case("s1", "s1", ()),), ("left", "right")),
+        split=Split(("s1",), (), ()),
+        preparation=Preparation(orientation="RAS", spacing=FINE, foreground=Otsu(), scaling=ZScore()),
+        sampler=PatchSampler(size=(16, 16, 16), min_foreground=0),
+    )
+    half_known = replace(prepared_case(SHAPE, spacing=FINE), known=(True, False))
+    for make in (data.volumes_of, data.patches_of):
+        with pytest.raises(CohortError, match="s1 has no mask of right; leave it out of the split"):
+            make([half_known])
