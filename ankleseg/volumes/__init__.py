@@ -29,13 +29,14 @@ from ankleseg.volumes.geometry import (
 )
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
-from ankleseg.volumes.volume import Header, Volume, covered_by, on_grid_of, with_header_of
+from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
 __all__ = [
     "CaseCheck",
     "Finding",
     "Header",
+    "Remark",
     "Verdict",
     "Volume",
     "anatomical_axis",

@@ -164,7 +164,7 @@ def header_remarks(header: Header | None) -> list[Finding]:
     """Say what a header leaves open or contradicts; all of it is read in the way that is told."""
     if header is None:
         return []
-    remarks = []
+    remarks = [Finding(header.path, Verdict.OK, remark.problem, remark.mend) for remark in header.remarks]
     if header.unit == "unknown":
         size = " × ".join(f"{side:.3g}" for side in header.spacing)
         mend = f"correct its header unless its voxels are {size} mm"

@@ -15,6 +15,14 @@ from ankleseg.volumes.geometry import Affine
 SCANNER = 1  # NIfTI code of an affine into scanner coordinates
 
 
+@dataclass(frozen=True)
+class Remark:
+    """Something a file leaves open or contradicts, which does not keep it from being read: how it is read, and a mend."""
+
+    problem: str
+    mend: str
+
+
 @dataclass(frozen=True, eq=False)
 class Header:
     """What a file says about its grid, without its voxels.
@@ -29,6 +37,7 @@ class Header:
         qform, sform: the two affines of a NIfTI file, None where its code is 0 and in other formats.
         unit: spatial unit the file names, ``unknown`` where it names none.
         frame_time: seconds from one frame of a sequence to the next; 0 where the file does not say.
+        remarks: what its format left open or contradicted, and how it was read all the same.
     """
 
     path: Path
@@ -42,6 +51,7 @@ class Header:
     sform: Affine | None = None
     unit: str = "mm"
     frame_time: float = 0.0
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def spacing(self) -> Float[np.ndarray, "xyz=3"]:
