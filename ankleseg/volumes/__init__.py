@@ -10,9 +10,10 @@ from ankleseg.volumes.checks import (
     check_image,
     check_mask,
     header_remarks,
-    read_mask,
+    tell,
 )
 from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.formats import IMAGE_ENDINGS, not_downloaded, require_file
 from ankleseg.volumes.geometry import (
     anatomical_axis,
     axis_codes,
@@ -27,12 +28,14 @@ from ankleseg.volumes.geometry import (
     spacing,
     voxel_distance,
 )
+from ankleseg.volumes.masks import read_mask
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
 __all__ = [
+    "IMAGE_ENDINGS",
     "CaseCheck",
     "Finding",
     "Header",
@@ -52,17 +55,20 @@ __all__ = [
     "header_remarks",
     "holds_grid",
     "is_left_handed",
+    "not_downloaded",
     "on_grid_of",
     "read_header",
     "read_mask",
     "read_volume",
     "reorient",
     "replace_file",
+    "require_file",
     "resample",
     "resampled_grid",
     "same_grid",
     "slice_axis",
     "spacing",
+    "tell",
     "voxel_distance",
     "with_header_of",
     "write_volume",
