@@ -17,9 +17,9 @@ import numpy as np
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
 from ankleseg.volumes.geometry import affine_problem
-from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
+from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, SPARE_BYTES, gzip_content, readable_size
 from ankleseg.volumes.nifti_geometry import geometry_of
-from ankleseg.volumes.volume import Header
+from ankleseg.volumes.volume import Header, Remark
 
 GZIP_MAGIC = b"\x1f\x8b"
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of the units of time
@@ -91,14 +91,8 @@ def _raw_header(path: Path) -> Any:
 def _header_kind(start: bytes, *, pair: bool) -> Any:
     """The class of a header, None where it is no header of this kind."""
     if pair and is_pair_content(start):
-        version_1, version_2 = start[344:348] == b"ni1\0", start[4:8] == b"ni2\0"
-        return (
-            nib.nifti1.Nifti1PairHeader
-            if version_1
-            else nib.nifti2.Nifti2PairHeader
-            if version_2
-            else nib.Spm2AnalyzeHeader
-        )
+        kinds = {b"ni1\0": nib.nifti1.Nifti1PairHeader, b"ni2\0": nib.nifti2.Nifti2PairHeader}
+        return kinds.get(start[344:348]) or kinds.get(start[4:8]) or nib.Spm2AnalyzeHeader
     if not pair and is_nifti_content(start):
         return nib.Nifti1Header if start[344:348] == b"n+1\0" else nib.Nifti2Header
     return None
@@ -229,8 +223,26 @@ def _header_of(path: Path, raw: Any) -> Header:
         sform=geometry.sform,
         unit=geometry.unit,
         frame_time=_frame_time(raw) if len(shape) > 3 else 0.0,
-        remarks=geometry.remarks,
+        remarks=(*geometry.remarks, *_content_remarks(_pair(path)[1], raw)),
     )
+
+
+def _content_remarks(path: Path, raw: Any) -> list[Remark]:
+    """Signs that a header was not written for the voxels it is with."""
+    remarks = []
+    declared = int(raw["vox_offset"]) + _declared_bytes(raw)
+    left = _held_bytes(path) - declared
+    if left > SPARE_BYTES:
+        problem = f"holds {readable_size(left)} more than the {readable_size(declared)} its header declares"
+        remarks.append(Remark(problem, "check its dimensions in a viewer", suspect=True))
+    if int(raw["bitpix"]) != 8 * raw.get_data_dtype().itemsize:
+        problem = f"declares voxels of {raw.get_data_dtype()} and of {int(raw['bitpix'])} bits; the former is believed"
+        remarks.append(Remark(problem, "check its intensities in a viewer", suspect=True))
+    return remarks
+
+
+def _held_bytes(path: Path) -> int:
+    return gzip_content(path) if path.name.lower().endswith(".gz") else path.stat().st_size
 
 
 def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:

@@ -15,6 +15,7 @@ from ankleseg.volumes.geometry import Affine, affine_problem, spacing
 from ankleseg.volumes.volume import Remark
 
 SPATIAL_UNITS = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micrometre", 1e-3)}
+KNOWN_CODES = range(6)
 QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 ROUNDED_QUATERNION = 1e-2  # by which b² + c² + d² may pass 1 and still be a rotation, rounded
 REMARKED_QUATERNION = 3e-7  # single precision alone does not explain more
@@ -64,6 +65,8 @@ def geometry_of(path: Path, raw: Any, shape: Sequence[int]) -> NiftiGeometry:
     qform = _sound(raw, "qform", mended.get_qform, factor, remarks) if has_size else None
     if sform is not None:
         used = sform
+        if not has_size:
+            remarks.append(Remark(f"declares voxels of {_times(stored)} mm; its sform is used", CORRECT_HEADER))
     elif not has_size:
         mend = "correct the voxel size (pixdim) in its header"
         raise FileError(f"declares voxels of {_times(stored)} mm", file=path, mend=mend)
@@ -115,7 +118,10 @@ def _scaled(affine: Any, factor: float) -> Affine:
 
 def _sound(raw: Any, name: str, read: Callable[[], Any], factor: float, remarks: list[Remark]) -> Affine | None:
     """An affine of the header in mm, None where its code is 0; one that is no affine is remarked and passed over."""
-    if int(raw[f"{name}_code"]) <= 0:
+    code = int(raw[f"{name}_code"])
+    if code not in KNOWN_CODES:
+        remarks.append(Remark(f"has the {name} code {code}, which means nothing", CORRECT_HEADER))
+    if code <= 0:
         return None
     try:
         affine = _scaled(read(), factor)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.itk_images import header_fields
+from ankleseg.volumes.text_headers import header_fields
 
 ENDING = ".seg.nrrd"
 FIELD = re.compile(r"segment(\d+)_(name|id|layer|labelvalue)")
