@@ -11,6 +11,7 @@ from ankleseg.volumes.checks import (
     check_mask,
     header_remarks,
     tell,
+    told_in_a_table,
 )
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.formats import IMAGE_ENDINGS, not_downloaded, require_file
@@ -69,6 +70,7 @@ __all__ = [
     "slice_axis",
     "spacing",
     "tell",
+    "told_in_a_table",
     "voxel_distance",
     "with_header_of",
     "write_volume",

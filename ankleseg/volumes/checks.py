@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -150,9 +151,19 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
     """
     told = [f for f in header_remarks(header) if all_remarks or f.verdict is not Verdict.OK]
     line = "; ".join(f"{finding.problem}; {finding.mend}" for finding in told)
-    if line and header is not None:
+    if line and header is not None and not log.disabled:
         _warn_once(f"{header.path}: {line}")
     return line
+
+
+@contextmanager
+def told_in_a_table() -> Iterator[None]:
+    """Let `tell` log nothing meanwhile, where all findings are shown anyhow."""
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
 
 
 @cache

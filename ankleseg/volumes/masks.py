@@ -125,7 +125,7 @@ def _mask(path: Path, data: Values, values: np.ndarray, remarks: list[Remark]) -
         everywhere = Remark(f"holds the value {top:g} everywhere", "check that the structure fills the image", True)
         return np.ones(data.shape, bool), [*remarks, everywhere]
     if low != 0 or top not in USUAL_TOPS:
-        problem = f"holds the values {low:g} and {top:g} where a mask holds 0 and 1; {top:g} is taken as the structure"
+        problem = f"holds the values {_listed(values)} where a mask holds 0 and 1; {top:.9g} is taken as the structure"
         remarks.append(Remark(problem, "make it 0 and 1 if that is wrong", suspect=low != 0))
     return _equal(data, top), remarks
 

@@ -62,13 +62,13 @@ def test_a_label_within_rounding_of_a_whole_number_is_that_number(value, error, 
     [
         (ONES.astype(np.uint8), ""),
         (ONES.astype(np.float64) * 255, ""),
-        (ONES.astype(np.uint8) * 100, "holds the values 0 and 100 where a mask holds 0 and 1; 100 is taken"),
-        (ONES.astype(np.uint32) * 1_000_001, "holds the values 0 and 1e+06"),
-        (ONES.astype(np.float32) * 0.3, "holds the values 0 and 0.3"),
+        (ONES.astype(np.uint8) * 100, "holds the values 0, 100 where a mask holds 0 and 1; 100 is taken"),
+        (ONES.astype(np.uint32) * 1_000_001, "holds the values 0, 1000001 where"),
+        (ONES.astype(np.float32) * 0.3, "holds the values 0, 0.3"),
         (np.where(ONES, 1, np.nan).astype(np.float32), "holds 114 NaN voxels, taken as background"),
         (ONES[..., None].astype(np.uint8), ""),
-        (np.where(ONES, 2, 1).astype(np.uint8), "holds the values 1 and 2"),
-        (np.where(ONES, 1, -1).astype(np.int16), "holds the values -1 and 1"),
+        (np.where(ONES, 2, 1).astype(np.uint8), "holds the values 1, 2"),
+        (np.where(ONES, 1, -1).astype(np.int16), "holds the values -1, 1"),
     ],
 )
 def test_two_values_are_a_mask_with_a_remark(data, remark, tmp_path):
