@@ -149,9 +149,11 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
         header: of the file.
         all_remarks: tell the remarks too that change nothing.
     """
-    told = [f for f in header_remarks(header) if all_remarks or f.verdict is not Verdict.OK]
-    line = "; ".join(f"{finding.problem}; {finding.mend}" for finding in told)
-    if line and header is not None and not log.disabled:
+    if header is None:
+        return ""
+    told = [remark for remark in header.remarks if all_remarks or remark.suspect]
+    line = "; ".join(f"{remark.problem}; {remark.mend}" for remark in told)
+    if line and not log.disabled:
         _warn_once(f"{header.path}: {line}")
     return line
 
