@@ -29,7 +29,7 @@ from ankleseg.volumes.geometry import (
     spacing,
     voxel_distance,
 )
-from ankleseg.volumes.masks import read_mask
+from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
@@ -59,6 +59,7 @@ __all__ = [
     "not_downloaded",
     "on_grid_of",
     "read_header",
+    "read_label_map",
     "read_mask",
     "read_volume",
     "reorient",

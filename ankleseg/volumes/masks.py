@@ -56,6 +56,23 @@ def read_mask(
     return _remarked(volume, mask, remarks)
 
 
+def read_label_map(path: str | Path) -> Volume:
+    """Read a label map as whole numbers, int32 (X, Y, Z), by the same rule; the remarks are in its header.
+
+    Raises:
+        FileError: what `read_volume` refuses, fractions, infinite voxels, or numbers beyond int32.
+    """
+    path = Path(path)
+    volume = _read_values(path, None)
+    data, remarks = _without_nan(path, volume.data)
+    whole = np.rint(data)
+    largest = np.iinfo(np.int32).max
+    if not (np.abs(data - whole) <= _tolerance(whole)).all() or np.abs(whole).max() > largest:
+        raise FileError(f"is no label map: it holds other than whole numbers to {largest}", file=path, mend=WHOLE_MEND)
+    header = _header(_remarked(volume, volume.data, remarks))
+    return Volume(np.asfortranarray(whole.astype(np.int32)), volume.affine, header)
+
+
 def check_values(path: str | Path, values: Sequence[int | str] | None) -> Header:
     """Read a mask or label map once, and return its header with the remarks on its values.
 

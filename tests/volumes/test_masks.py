@@ -11,7 +11,7 @@ import pytest
 from volume_grids import affine_of
 
 from ankleseg.errors import FileError
-from ankleseg.volumes import Verdict, check_mask, read_mask, read_volume, write_volume
+from ankleseg.volumes import Verdict, check_mask, read_label_map, read_mask, read_volume, write_volume
 
 SHAPE = (6, 5, 4)
 ONES = np.zeros(SHAPE, bool)
@@ -156,3 +156,12 @@ def test_a_frame_obeys_the_same_rule(tmp_path):
     path = write_volume(tmp_path / "b.nii.gz", np.stack([LABELS, LABELS], axis=-1).astype(np.uint8), affine_of("PSR"))
     with pytest.raises(FileError, match="is not a mask of 0 and 1: it holds the values 0, 1, 2"):
         read_mask(path, frame=0)
+
+
+def test_a_label_map_is_whole_numbers_within_rounding(tmp_path):
+    labels = read_label_map(saved(tmp_path / "a.nii", np.where(ONES, 2.000009, np.where(TWOS, np.nan, 1009.99999))))
+    assert labels.data.dtype == np.int32
+    np.testing.assert_array_equal(labels.data, np.where(ONES, 2, np.where(TWOS, 0, 1010)))
+    for wrong in (1.5, 3e9):
+        with pytest.raises(FileError, match="is no label map: it holds other than whole numbers to 2147483647"):
+            read_label_map(saved(tmp_path / "b.nii", ONES * wrong))
