@@ -44,6 +44,9 @@ def evaluate(
     *,
     structures: Sequence[str] | None = None,
     resampled: bool = False,
+    suffix: str | None = None,
+    acquisition: str | None = None,
+    select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> Evaluation:
     """Score predictions against references, and write tables and a report.
@@ -61,23 +64,25 @@ def evaluate(
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
         resampled: bring predicted masks on other grids to those of the references, instead of not scoring them.
+        suffix, acquisition, select: of the images in a BIDS folder of references with several, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
-    cohort = references if isinstance(references, Cohort) else _references(references)
+    images = {"suffix": suffix, "acquisition": acquisition, "select": select}
+    cohort = references if isinstance(references, Cohort) else _references(references, images)
     main = next(iter(protocols.values()))
-    chosen = _chosen(structures, main)
+    chosen = _chosen(structures, main, cohort)
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
-    cases = {case.name: case for case in cohort.cases}
+    cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
     scores: list[Score] = []
     compared: list[ProtocolScore] = []
     for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, cohort), f"scoring {name}"):
+        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
             for structure in chosen:
                 pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
                 row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
@@ -100,12 +105,16 @@ def evaluate(
     return evaluation
 
 
-def _references(root: str | Path) -> Cohort:
-    return load_dynamic(root, with_static=True) if is_dynamic(root) else load_cohort(root)
+def _references(root: str | Path, images: Mapping[str, Any]) -> Cohort:
+    if is_dynamic(root):
+        return load_dynamic(root, with_static=True)
+    return load_cohort(root, **images, strict=False, prefix="")
 
 
-def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, ...]:
-    chosen = tuple(structures or main.structures)
+def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort) -> tuple[str, ...]:
+    """The structures to score: of files of another tool only those that the references have, if they have any."""
+    shared = tuple(name for name in main.structures if main.complete or name in cohort.structures)
+    chosen = tuple(structures or shared or main.structures)
     unknown = [name for name in chosen if name not in main.structures]
     if unknown:
         raise ConfigError(
@@ -116,12 +125,12 @@ def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, .
     return chosen
 
 
-def _asked(predictions: Predictions, cohort: Cohort) -> list[PredictedCase]:
+def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:
     """Cases to score: those listed; a folder without a list was asked for every case of the references."""
     cases = list(predictions.cases)
     if not predictions.complete:
         known = {case.name for case in cases}
-        cases += [PredictedCase(case.name, {}) for case in cohort.cases if case.name not in known]
+        cases += [PredictedCase(name, {}) for name in references if name not in known]
     return cases
 
 
