@@ -122,8 +122,9 @@ def passed_remarks(root: Path, passed: Sequence[Passed]) -> list[str]:
             )
         else:
             remarks.append(
-                f"{folder}: {len(files)} files are passed over that are no masks of a named structure "
-                f"({listed([file.name for file in files])}); name a mask *_label-<structure>_mask"
+                f"{folder}: {len(files)} files are passed over, which by their names are points, probabilities, in the "
+                f"space of a template, or of no structure ({listed([file.name for file in files])}); "
+                "name a mask *_label-<structure>_mask"
             )
     return remarks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from ankleseg import __version__
 from ankleseg.cohorts import Cohort, is_dynamic, load_cohort, load_dynamic
+from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
@@ -26,6 +28,8 @@ from ankleseg.evaluate.tables import (
     write_json,
 )
 from ankleseg.volumes import replace_file
+
+log = logging.getLogger(__name__)
 
 RESULTS = ("metrics.csv", "metrics.json", "protocols.csv", "report.html")
 DEFINITIONS = {
@@ -79,6 +83,8 @@ def evaluate(
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
     cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
+    for remark in _unmatched(main, cohort, chosen):
+        log.warning(remark)
     scores: list[Score] = []
     compared: list[ProtocolScore] = []
     for name, folder in protocols.items():
@@ -123,6 +129,22 @@ def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort)
             mend=f"choose among {', '.join(main.structures)}",
         )
     return chosen
+
+
+def _unmatched(main: Predictions, cohort: Cohort, structures: Sequence[str]) -> list[str]:
+    """What was predicted and cannot be compared, because the references have no case or structure of that name."""
+    known = [case.name for case in cohort.cases]
+    names = [case.name for case in main.cases if case.name not in known]
+    others = [name for name in main.structures if name not in structures and name not in cohort.structures]
+    remarks = []
+    if names:
+        remarks.append(
+            f"{main.folder}: the references have no case {listed(names)}; name predictions as their cases, "
+            f"which are {listed(known)}"
+        )
+    if others:
+        remarks.append(f"{main.folder}: {listed(others)} are not in the references and are not scored; add references")
+    return remarks
 
 
 def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:

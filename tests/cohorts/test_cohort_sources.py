@@ -272,7 +272,7 @@ class TestDecathlon:
             ('{"labels": {"talus": 1}}', r"lists no training scans, and there are no labelsTr/\*\.nii\.gz"),
             (
                 '{"labels": {"1": "talus"}, "training": [{"image": "a.nii"}]}',
-                "lists the training scan .'image'.*; give it an image",
+                "lists the training scan .*; give it an im",
             ),
         ],
     )

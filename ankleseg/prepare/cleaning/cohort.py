@@ -177,12 +177,13 @@ def write_descriptions(cohort: Cohort, out: Path) -> None:
         if source.is_file() and not any(cohort.root.glob("sub-*/sub-*_sessions.tsv")):
             shutil.copyfile(source, part)
         else:
-            rows = {
-                "\t".join((derivative_name(c.name), c.group or "n/a", c.side or "n/a", derivative_name(c.subject)))
-                for c in cohort.cases
-            }
-            header = "participant_id\tgroup\tside\tsubject"
-            part.write_text("\n".join([header, *sorted(rows)]) + "\n", encoding="utf-8")
+            columns = {"participant_id": [derivative_name(c.name) for c in cohort.cases]}
+            columns["group"] = [c.group or "n/a" for c in cohort.cases]
+            columns["side"] = [c.side or "n/a" for c in cohort.cases]
+            if (subjects := [derivative_name(c.subject) for c in cohort.cases]) != columns["participant_id"]:
+                columns["subject"] = subjects
+            lines = sorted({"\t".join(row) for row in zip(*columns.values(), strict=True)})
+            part.write_text("\n".join(["\t".join(columns), *lines]) + "\n", encoding="utf-8")
     description = {
         "Name": "ankleseg cleaned and registered scans",
         "BIDSVersion": "1.9.0",
