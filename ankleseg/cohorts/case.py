@@ -156,7 +156,7 @@ class Cohort:
             )
         return group
 
-    def select(self, subjects: Iterable[str]) -> Cohort:
+    def select(self, subjects: Iterable[str | int]) -> Cohort:
         """Return the cohort of the given subjects, all their cases included.
 
         Args:
@@ -165,7 +165,7 @@ class Cohort:
         Raises:
             CohortError: a subject is unknown, or may be several.
         """
-        wanted = {known_name(subject, self.subjects, "subject", self.root) for subject in subjects}
+        wanted = {known_name(str(subject), self.subjects, "subject", self.root) for subject in subjects}
         return replace(self, cases=tuple(case for case in self.cases if case.subject in wanted))
 
     def describe(self) -> str:

@@ -48,7 +48,7 @@ def load_decathlon(file: Path) -> Cohort:
         cases = [_entry(file, None, entry, values) for entry in listed]
     else:
         cases = _found_cases(file, description, values)
-    _refuse_channels_in_one_file(file, description, cases)
+    refuse_channels(file, [case.images[0] for case in cases if len(case.images) == 1])
     return Cohort(file.parent, tuple(cases), tuple(sorted(values, key=values.__getitem__)))
 
 
@@ -122,14 +122,22 @@ def _entry(file: Path, name: str | None, entry: Any, values: Mapping[str, int]) 
     return _case(name or own, paths, label, values)
 
 
-def _refuse_channels_in_one_file(file: Path, description: dict[str, Any], cases: list[Case]) -> None:
+def refuse_channels(file: Path, images: Iterable[Path]) -> None:
+    """Refuse images that each hold the several channels that a ``dataset.json`` tells.
+
+    Raises:
+        CohortError: there is such an image.
+    """
+    description = read_json(file) if file.is_file() else {}
+    if not isinstance(description, dict):
+        return
     channels = description.get("channel_names") or description.get("modality") or {}
     names = list(map(str, channels.values())) if isinstance(channels, dict) else []
-    single = [case for case in cases if len(case.images) == 1 and case.images[0].exists()]
+    single = [image for image in images if image.exists() and not CHANNEL.fullmatch(stem(image))]
     if len(names) > 1 and single:
         columns = ", ".join(f"image_{name}" for name in names)
         raise CohortError(
-            f"has {len(names)} channels ({', '.join(names)}) in one file a case, such as {single[0].images[0].name}, "
+            f"has {len(names)} channels ({', '.join(names)}) in one file a case, such as {single[0].name}, "
             "which is not read yet",
             file=file,
             mend=f"write each channel to a file of its own, and list them in a table with the columns {columns}",

@@ -22,7 +22,7 @@ def load_cohort(
     *,
     structures: Sequence[str] | None = None,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     strict: bool = True,
     prefix: str = "cohort.",

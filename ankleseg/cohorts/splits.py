@@ -144,9 +144,9 @@ class HoldOutGroup:
 class Explicit:
     """The subjects as listed; ``1`` means ``sub-01`` where there is no other."""
 
-    train: Sequence[str]
-    validation: Sequence[str] = ()
-    test: Sequence[str] = ()
+    train: Sequence[str | int]
+    validation: Sequence[str | int] = ()
+    test: Sequence[str | int] = ()
 
     def __call__(self, cohort: Cohort) -> Split:
         """Split a cohort.
@@ -157,13 +157,13 @@ class Explicit:
         return Split(*(_listed(cohort, part) for part in (self.train, self.validation, self.test)))
 
 
-def _listed(cohort: Cohort, names: Sequence[str]) -> tuple[str, ...]:
+def _listed(cohort: Cohort, names: Sequence[str | int]) -> tuple[str, ...]:
     """The subjects of a cohort that are meant."""
     for name in names:
         if not matching(str(name), cohort.subjects):
             mend = "list yours by cohort.split.train=[…] cohort.split.validation=[…] cohort.split.test=[…]"
             require_known(str(name), cohort.subjects, "subject", cohort.root, mend)
-    return tuple(known_name(name, cohort.subjects, "subject", cohort.root) for name in names)
+    return tuple(known_name(str(name), cohort.subjects, "subject", cohort.root) for name in names)
 
 
 def _members(cohort: Cohort, group: str) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def _require_at_least(needed: int, subjects: Sequence[str], cohort: Cohort) -> N
     if len(subjects) < needed:
         listed = ",".join(cohort.subjects)
         raise CohortError(
-            f"has {len(subjects)} subjects to share where {needed} are needed",
+            f"has {len(subjects)} subject{'s' if len(subjects) != 1 else ''} to share where {needed} are needed",
             file=cohort.root,
             mend="add subjects, or train without validation and test by cohort/split=explicit "
             f"'cohort.split.train=[{listed}]'",

@@ -56,7 +56,7 @@ def evaluate_quality(
     out: str | Path,
     *,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> QualityEvaluation:

@@ -39,7 +39,7 @@ def evaluate_volumetry(
     intracranial: str = "intracranial",
     structures: Sequence[str] | None = None,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> Volumetry:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
-from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, scans_to_predict
+from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
 from ankleseg.cohorts.files import IMAGE_ENDINGS, exists, folders_in, images_in, not_there, stem, visible
 from ankleseg.cohorts.names import SIDES, known_name, listed, matching
 from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 def cases_of(
     path: str | Path,
     *,
-    group: str | None = None,
-    subjects: Sequence[str] | None = None,
+    group: str | int | None = None,
+    subjects: str | int | Sequence[str | int] | None = None,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     side: str | None = None,
 ) -> tuple[Case, ...]:
@@ -48,8 +48,8 @@ def cases_of(
 
     Raises:
         FileError: the path does not exist, holds nothing to predict, or is a segmentation by its name.
-        CohortError: no case is left by the selection, a subject is unknown, two cases have one name, or a folder holds
-            several channels of one case.
+        CohortError: no case is left by the selection or can be used, a subject is unknown, two cases have one name, or
+            a folder holds several channels of one case.
     """
     path = Path(path)
     if not exists(path):
@@ -64,11 +64,13 @@ def cases_of(
     return _selected(path, found, group, subjects)
 
 
-def _selected(path: Path, cases: Sequence[Case], group: object, subjects: object) -> tuple[Case, ...]:
+def _selected(
+    path: Path, cases: Sequence[Case], group: str | int | None, subjects: str | int | Sequence[str | int] | None
+) -> tuple[Case, ...]:
     """The cases of a group and of some subjects; numbers are names."""
     known = list(dict.fromkeys(case.subject for case in cases))
     names = [subjects] if isinstance(subjects, str | int) else subjects
-    wanted = None if names is None else {known_name(str(name), known, "subject", path) for name in names}  # type: ignore[attr-defined]
+    wanted = None if names is None else {known_name(str(name), known, "subject", path) for name in names}
     groups = sorted({case.group for case in cases if case.group is not None})
     meant = () if group is None else matching(str(group), groups)
     kept = tuple(
@@ -80,6 +82,9 @@ def _selected(path: Path, cases: Sequence[Case], group: object, subjects: object
             file=path,
             mend=f"its groups are {', '.join(groups) or None}, its (first) subjects {', '.join(known[:5])}",
         )
+    problems = [case.problem for case in kept if case.problem is not None]
+    if len(problems) == len(kept):
+        raise problems[0]
     return kept
 
 
@@ -98,20 +103,21 @@ def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
     if not path.is_dir():
         if path.name.lower().endswith((*TABLE_ENDINGS, *WORKBOOKS)):
             refuse_workbook(path)
-            return load_cohort(path).cases
+            return _cohort(path, asked)
         if is_segmentation(path):
             raise FileError(
                 "is a segmentation by its name, not a scan",
                 file=path,
                 mend="give the scan, or rename the file if it is one",
             )
+        refuse_channels(path.parent.parent / DATASET_FILE, [path])
         return (_single(path),)
     if is_prediction(path):
         raise FileError("is a folder of nnU-Net predictions, not of scans", file=path, mend="give the folder of scans")
     if (path / DATASET_FILE).is_file():
         return _dataset(path)
     if folders_in(path, "sub-"):
-        return load_cohort(path, **asked, prefix="").cases  # type: ignore[arg-type]
+        return _cohort(path, asked)
     images = images_in(path)
     if images:
         return _folder(path, images)
@@ -119,6 +125,15 @@ def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
         return (_single(path),)
     _refuse_empty(path)
     return (_single(path),)
+
+
+def _cohort(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
+    """The cases of a cohort; what is wrong with one of them does not stop the others."""
+    cohort = load_cohort(path, **asked, strict=False, prefix="")  # type: ignore[arg-type]
+    absent = [case.subject for case in cohort.cases if path.is_dir() and not (path / case.subject).is_dir()]
+    if absent:
+        log.warning(f"{path}: there is no folder for the rows {listed(absent)} of participants.tsv; copy their scans")
+    return tuple(case for case in cohort.cases if case.subject not in absent)
 
 
 def _dataset(path: Path) -> tuple[Case, ...]:
@@ -149,6 +164,7 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
             f"({listed([file.name for file in passed])}); rename those that are scans"
         )
     numbered = by_case(scans)
+    refuse_channels(path.parent / DATASET_FILE, [] if numbered else scans)
     if numbered:
         return tuple(Case(name=name, subject=name, images=files) for name, files in numbered.items())
     for case, channels in channels_of_cases(scans).items():
@@ -157,8 +173,8 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
         raise CohortError(
             f"holds {len(channels)} channels of one case, {case} ({', '.join(channels)})",
             file=path,
-            mend=f"give one of the files, or for a network of several channels a table: case,{columns} and below "
-            f"{case},{names}",
+            mend="give one of the files or, for a network of several channels, a table with the columns "
+            f"case,{columns} and the row {case},{names}",
         )
     return tuple(_single(image) for image in scans)
 
@@ -184,7 +200,7 @@ def _refuse_empty(path: Path) -> None:
 
 
 def _single(path: Path) -> Case:
-    name = path.name
+    name = path.name.replace("#", "_").replace("=", "-") if not path.exists() else path.name
     if name.lower().endswith((".zip", ".dcm")):
         name = name[:-4]
     elif name.lower().endswith(IMAGE_ENDINGS):
