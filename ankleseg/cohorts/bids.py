@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ankleseg.cohorts.bids_images import Selection, choose_image
-from ankleseg.cohorts.bids_masks import Passed, passed_remarks, segmentations
+from ankleseg.cohorts.bids_masks import Passed, misplaced, passed_remarks, segmentations
 from ankleseg.cohorts.case import Case, Cohort, Reference
-from ankleseg.cohorts.entities import parse_name
-from ankleseg.cohorts.files import folders_in, images_in
+from ankleseg.cohorts.entities import parse_name, same_value
+from ankleseg.cohorts.files import folders_in, images_in, named
 from ankleseg.cohorts.names import known_text, listed
 from ankleseg.cohorts.participants import TABLE, People, read_people
 from ankleseg.cohorts.sequences import SUFFIX, sequences_in
@@ -34,6 +34,7 @@ class Findings:
     beside: list[Path] = field(default_factory=list)  # segmentations among the scans
     outside: list[Path] = field(default_factory=list)  # folders whose scans lie outside anat
     without_scan: list[Path] = field(default_factory=list)
+    misplaced: list[Path] = field(default_factory=list)  # masks where no scan is
     elsewhere: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # structure and setting: files
 
 
@@ -56,6 +57,7 @@ def load_bids(root: Path, asked: Selection | None = None, *, strict: bool = True
     people = read_people(root, [folder.name for folder in subjects])
     findings = Findings()
     cases: list[Case] = []
+    folders: list[Path] = []
     places: list[tuple[str, str | None]] = []
     for subject in subjects:
         for session in _sessions(subject, findings):
@@ -65,7 +67,9 @@ def load_bids(root: Path, asked: Selection | None = None, *, strict: bool = True
                 if strict:
                     raise
                 cases.append(_broken(root, subject.name, session, people, problem))
+            folders.append(session.relative_to(root))
             places.append((subject.name, _session_of(session, cases[-1].images)))
+    findings.misplaced = misplaced(root, folders)
     if not strict:
         cases += [
             _absent(root / _folder_name(name), known_text(row.get("group"))) for name, row in people.absent.items()
@@ -78,12 +82,12 @@ def load_bids(root: Path, asked: Selection | None = None, *, strict: bool = True
 def _sessions(subject: Path, findings: Findings) -> list[Path]:
     """The folders of a subject that hold scans: its sessions, and itself where scans lie beside sessions or in none."""
     sessions = folders_in(subject, "ses-")
-    own = _scans(subject) or (subject / "anat").is_dir()
+    own = _scans(subject) or named(subject, "anat").is_dir()
     found = [*([subject] if own or not sessions else []), *sessions]
-    if not own and sessions and sequences_in(subject / "dyn"):
+    if not own and sessions and sequences_in(named(subject, "dyn")):
         findings.without_scan.append(subject / "dyn")
-    without = [place for place in found if not _scans(place) and not (place / "anat").is_dir()]
-    without = [place for place in without if not sequences_in(place / "dyn")]
+    without = [place for place in found if not _scans(place) and not named(place, "anat").is_dir()]
+    without = [place for place in without if not sequences_in(named(place, "dyn"))]
     if len(without) < len(found):
         findings.without_scan += without
         found = [place for place in found if place not in without]
@@ -92,7 +96,7 @@ def _sessions(subject: Path, findings: Findings) -> list[Path]:
 
 def _scans(place: Path) -> list[Path]:
     """The images of a session, in ``anat`` or, where that is missing, right in its folder."""
-    found = images_in(place / "anat") or images_in(place)
+    found = images_in(named(place, "anat")) or images_in(place)
     return [file for file in found if parse_name(file).suffix != SUFFIX]
 
 
@@ -101,12 +105,13 @@ def _case(root: Path, subject: str, session: Path, people: People, asked: Select
     files = _scans(session)
     images = [file for file in files if not is_segmentation(file)]
     findings.beside += [file for file in files if is_segmentation(file)]
-    sequences = sequences_in(session / "dyn")
+    sequences = sequences_in(named(session, "dyn"))
     if not images:
-        raise CohortError("holds no image", file=session / "anat", mend=_no_image(session, bool(sequences)))
+        raise CohortError("holds no image", file=named(session, "anat"), mend=_no_image(session, bool(sequences)))
     if images[0].parent == session:
         findings.outside.append(session)
     image = choose_image(images[0].parent, images, asked)
+    _refuse_misfiled(image, subject, session)
     masks = segmentations(root, place, image, images)
     findings.passed += masks.passed
     for structure, file in masks.elsewhere.items():
@@ -122,6 +127,19 @@ def _case(root: Path, subject: str, session: Path, people: People, asked: Select
         side=side,
         sequences=sequences,
     )
+
+
+def _refuse_misfiled(image: Path, subject: str, session: Path) -> None:
+    """Refuse an image that names another subject or session than its folder; raises CohortError."""
+    entities = parse_name(image).entities
+    for key, folder in (("sub", subject), ("ses", session.name)):
+        own, lies = entities.get(key), folder.partition("-")[2]
+        if own is not None and folder.lower().startswith(f"{key}-") and not same_value(own, lies):
+            raise CohortError(
+                f"is named after {key}-{own} and lies in the folder of {folder}",
+                file=image,
+                mend="move it to its folder, or correct its name",
+            )
 
 
 def _no_image(session: Path, moves: bool) -> str:
@@ -211,6 +229,7 @@ def _remarks(root: Path, findings: Findings) -> list[str]:
             "put them under derivatives/manual",
         ),
         (findings.outside, "hold their scans outside a folder anat; they are read all the same", "move them to anat"),
+        (findings.misplaced, "lie where no scan is and are passed over", "put them into folders as those of the scans"),
         (findings.without_scan, "are passed over: there is no scan beside", "add one to a folder anat there"),
     ):
         if paths:

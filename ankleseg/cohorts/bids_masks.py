@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ankleseg.cohorts.case import Reference
 from ankleseg.cohorts.entities import BidsName, parse_name, same_value
-from ankleseg.cohorts.files import folders_in, images_in, read_json, stem
+from ankleseg.cohorts.files import folders_in, images_in, named, read_json, stem
 from ankleseg.cohorts.names import listed, whole_number
 from ankleseg.cohorts.spreadsheets import read_rows
 from ankleseg.errors import CohortError
@@ -34,7 +34,7 @@ NO_MASKS = (
 SOURCE = "sub ses acq ce rec dir run echo part chunk inv flip mt trc sample task".split()  # of the image
 TEMPLATES = re.compile(r"MNI|PAM50|fsaverage|fsLR|Talairach|template|SUIT|OASIS|UNCInfant|AMU", re.IGNORECASE)
 INDEX_COLUMNS = ("index", "value", "id", "label")
-NAME_COLUMNS = ("name", "structure", "label_name", "labelname")
+NAME_COLUMNS = ("name", "structure", "label_name", "label name", "labelname")
 JSON_KEYS = ("LabelMap", "Labels", "labels", "LabelNames")
 
 NO_TABLE, NO_MASK = "table", "other"
@@ -102,6 +102,18 @@ def segmentations(root: Path, place: Path, image: Path | None, images: Sequence[
     return Segmentations(found, {name: file for name, file in other.items() if name not in found}, tuple(passed))
 
 
+def misplaced(root: Path, places: Sequence[Path]) -> list[Path]:
+    """Return the masks that lie where no scan is: right in a pipeline's folder, or beside the sessions of a subject."""
+    above = {Path(), *(place.parent for place in places)} - set(places)
+    return [
+        file
+        for pipeline in _pipelines(root)
+        for place in sorted(above)
+        for file in _files(pipeline, place)
+        if parse_name(file).entities.get("label") or parse_name(file).suffix.lower() in (*CORD, MAP)
+    ]
+
+
 def passed_remarks(root: Path, passed: Sequence[Passed]) -> list[str]:
     """Return a line for each pipeline and kind of files that were passed over."""
     remarks = []
@@ -138,7 +150,7 @@ def _pipelines(root: Path) -> list[Path]:
 
 
 def _files(pipeline: Path, place: Path) -> list[Path]:
-    return images_in(pipeline / place / "anat") or images_in(pipeline / place)
+    return images_in(named(pipeline / place, "anat")) or images_in(pipeline / place)
 
 
 def _add(here: dict[str, tuple[Reference, bool]], structure: str, reference: Reference, manual: bool) -> None:

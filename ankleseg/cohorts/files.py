@@ -41,6 +41,12 @@ def folders_in(folder: Path, prefix: str = "") -> list[Path]:
     return [path for path in visible(folder.iterdir()) if path.name.lower().startswith(prefix) and path.is_dir()]
 
 
+def named(folder: Path, name: str) -> Path:
+    """Return a folder in another, whatever the capitals of its name."""
+    found = [path for path in folders_in(folder, name) if path.name.lower() == name]
+    return found[0] if found else folder / name
+
+
 def exists(path: Path) -> bool:
     """Tell whether a file is there; a part of one is named behind ``#``."""
     return path.exists() or ("#" in path.name and path.with_name(path.name.rpartition("#")[0]).exists())

@@ -95,9 +95,9 @@ def require_known(name: str, known: Sequence[str], what: str, file: Path, mend: 
     raise CohortError(f"has no {what} {name!r}", file=file, mend=f"{told}; {mend}" if mend else told)
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, known: Sequence[str], likeness: float = 0.6) -> str:
     """Return ``did you mean …? `` for a mistyped name, or nothing."""
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1, cutoff=likeness)
     return f"did you mean {close[0]!r}? " if close else ""
 
 

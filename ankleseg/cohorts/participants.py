@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ankleseg.cohorts.files import visible
 from ankleseg.cohorts.names import SIDES, Side, known_text, listed, matching, parse_side
 from ankleseg.cohorts.spreadsheets import Row, read_rows
 from ankleseg.errors import CohortError
 
 TABLE = "participants.tsv"
+ALSO = ("participants.csv", "participants.txt", "participants.xlsx", "participants.xls", "participants.ods")
 KEY = "participant_id"
 SESSION_COLUMNS = ("session_id", "session", "ses")
 READ = ("group", "side")
@@ -106,15 +108,17 @@ def read_people(root: Path, folders: Sequence[str], table: Path | None = None) -
     Raises:
         CohortError: an unreadable table, one without its key, or a name that several folders may have.
     """
-    people = People(table or root / TABLE)
+    people = People(table or _table_in(root))
     for folder in folders:
         file = root / folder / f"{folder}_sessions.tsv"
         if file.is_file():
             people.session_tables = True
-            people.entries[folder] = [Entry(file, row, _session(row)) for row in read_rows(file, lower=True)]
+            people.entries[folder] = [
+                Entry(file, row, _session(row)) for row in read_rows(file, lower=True, each="session")
+            ]
     if not people.table.is_file():
         return people
-    rows = read_rows(people.table, lower=True)
+    rows = read_rows(people.table, lower=True, each="subject, or remove the file")
     people.columns = tuple(rows[0])
     if KEY not in rows[0]:
         raise CohortError(f"has no column {KEY}", file=people.table, mend=f"name its first column {KEY}")
@@ -122,6 +126,12 @@ def read_people(root: Path, folders: Sequence[str], table: Path | None = None) -
         _take(people, row, folders)
     people.remarks += _other_sides(people.table, rows)
     return people
+
+
+def _table_in(root: Path) -> Path:
+    """The table of a folder, in any capitals and also with another separator than tabs."""
+    found = {file.name.lower(): file for file in visible(root.glob("[Pp][Aa][Rr][Tt]*.*"))}
+    return next((found[name] for name in (TABLE, *ALSO) if name in found), root / TABLE)
 
 
 def _take(people: People, row: Row, folders: Sequence[str]) -> None:

@@ -10,8 +10,8 @@ from ankleseg.cohorts.bids import load_bids
 from ankleseg.cohorts.bids_images import Selection, selection
 from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
-from ankleseg.cohorts.files import exists, folders_in, not_there
-from ankleseg.cohorts.names import require_known
+from ankleseg.cohorts.files import exists, folders_in, images_in, not_there
+from ankleseg.cohorts.names import listed, require_known
 from ankleseg.cohorts.spreadsheets import refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
@@ -49,7 +49,13 @@ def load_cohort(
     if not root.exists():
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
     asked = selection(suffix, acquisition, select, prefix)
-    cohort = announced(_found(root, asked, strict))
+    cohort = _found(root, asked, strict)
+    if asked.entities and not folders_in(root, "sub-"):
+        remark = (
+            f"{root}: select and acquisition choose images of BIDS folders, and change nothing here; leave them out"
+        )
+        cohort = replace(cohort, remarks=(*cohort.remarks, remark))
+    announced(cohort)
     if strict:
         _require_files(cohort)
     return cohort if structures is None else _with_structures(cohort, tuple(structures), strict)
@@ -65,9 +71,13 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
         return load_decathlon(root / DATASET_FILE)
     if folders_in(root, "sub-"):
         return load_bids(root, asked, strict=strict)
-    raise CohortError(
-        "is no cohort", file=root, mend="give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
-    )
+    inside = [folder for folder in folders_in(root) if folders_in(folder, "sub-") or (folder / DATASET_FILE).is_file()]
+    mend = "give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
+    if inside:
+        mend = f"give the cohort in it: {listed([str(folder) for folder in inside])}"
+    elif images_in(root):
+        mend = "list its scans in a .csv table with the columns subject and image"
+    raise CohortError("is no cohort", file=root, mend=mend)
 
 
 def _require_files(cohort: Cohort) -> None:

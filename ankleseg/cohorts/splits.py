@@ -48,7 +48,7 @@ class LeaveOneOut:
     """
 
     fold: int = 0
-    group: str | None = None
+    group: str | int | None = None
 
     def __call__(self, cohort: Cohort) -> Split:
         """Split a cohort.
@@ -120,8 +120,8 @@ class HoldOutGroup:
         fold: number of the first of them, from 0; the next follow by rotation.
     """
 
-    train: str = "control"
-    test: str = "equinus"
+    train: str | int = "control"
+    test: str | int = "equinus"
     validation: int = 1
     fold: int = 0
 
@@ -166,7 +166,7 @@ def _listed(cohort: Cohort, names: Sequence[str | int]) -> tuple[str, ...]:
     return tuple(known_name(str(name), cohort.subjects, "subject", cohort.root) for name in names)
 
 
-def _members(cohort: Cohort, group: str) -> tuple[str, ...]:
+def _members(cohort: Cohort, group: str | int) -> tuple[str, ...]:
     without = [subject for subject in cohort.subjects if cohort.group_of(subject) is None]
     if without:
         raise CohortError(
@@ -176,7 +176,9 @@ def _members(cohort: Cohort, group: str) -> tuple[str, ...]:
             "or choose another split, e.g. cohort/split=leave_one_out",
         )
     mend = "name the groups by cohort.split.train=… and cohort.split.test=…, or choose cohort/split=leave_one_out"
-    require_known(group, cohort.groups, "group", cohort.root, mend)
+    if not matching(str(group), cohort.groups):
+        require_known(str(group), cohort.groups, "group", cohort.root, mend)
+    group = known_name(str(group), cohort.groups, "group", cohort.root)
     return tuple(subject for subject in cohort.subjects if cohort.group_of(subject) == group)
 
 

@@ -24,7 +24,7 @@ class Row(dict[str, str]):
     number: int = 0
 
 
-def read_rows(table: Path, *, lower: bool = False) -> list[Row]:
+def read_rows(table: Path, *, lower: bool = False, each: str = "scan") -> list[Row]:
     """Read a table as rows from column to stripped text; empty rows and columns are left out.
 
     UTF-8, UTF-16 and the Windows code page are understood, commas, semicolons, tabs and bars between cells, a first
@@ -32,6 +32,7 @@ def read_rows(table: Path, *, lower: bool = False) -> list[Row]:
 
     Args:
         lower: take the names of columns in small letters.
+        each: what a row is about, for the message.
 
     Raises:
         CohortError: unreadable, no rows, a column twice, or a row with more or fewer cells than the header.
@@ -44,7 +45,7 @@ def read_rows(table: Path, *, lower: bool = False) -> list[Row]:
         raise CohortError(f"cannot be read as a table ({error})", file=table, mend=mend) from None
     records = {number: cells for number, cells in records.items() if any(cells)}
     if len(records) < 2:
-        raise CohortError("holds no rows", file=table, mend="give it a header and one row a scan")
+        raise CohortError("holds no rows", file=table, mend=f"give it a header and one row a {each}")
     (_, header), *body = records.items()
     body = [(number, _fitted(table, cells, number, len(header))) for number, cells in body]
     kept = [place for place, name in enumerate(header) if _is_named(table, place, name, body)]

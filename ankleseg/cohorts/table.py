@@ -59,7 +59,7 @@ def _check_columns(table: Path, columns: list[str]) -> None:
             raise CohortError(
                 f"has an unknown column {column!r}",
                 file=table,
-                mend=f"{suggestion(column, COLUMNS)}known are: {', '.join(known)}",
+                mend=f"{suggestion(column, COLUMNS, 0.8)}known are: {', '.join(known)}; rename or remove it",
             )
     if "subject" not in columns and "case" not in columns:
         raise CohortError("has no column subject or case", file=table, mend="name the subject of each scan")

@@ -318,3 +318,28 @@ def test_a_small_cohort_is_told_how_to_train_all_the_same(touch) -> None:
         ):
             split(cohort)
     assert Explicit(train=["sub-01", "sub-02"])(cohort).validation == ()
+
+
+def test_an_image_of_another_subject_is_refused(touch) -> None:
+    image = touch("study/sub-01/anat/sub-02_T1w.nii.gz")
+    with pytest.raises(CohortError, match="is named after sub-02 and lies in the folder of sub-01; move it"):
+        load_cohort(image.parents[2])
+
+
+def test_masks_where_no_scan_is_are_said(touch) -> None:
+    root = scans(touch, "sub-01_ses-1_T1w")
+    mask(touch, "sub-01_ses-1_label-talus_mask")
+    (remark,) = load_cohort(root).remarks
+    assert "sub-01/anat/sub-01_ses-1_label-talus_mask.nii.gz lie where no scan is and are passed over" in remark
+
+
+def test_a_cohort_a_folder_below_is_named(touch) -> None:
+    root = scans(touch, "sub-01_T1w")
+    with pytest.raises(CohortError, match=f"is no cohort; give the cohort in it: {root}"):
+        load_cohort(root.parent)
+
+
+def test_groups_may_be_numbers(touch) -> None:
+    root = scans(touch, *(f"sub-{number}_T1w" for number in range(1, 5)))
+    people(root, "participant_id group", *(f"{number} {number % 2}" for number in range(1, 5)))
+    assert HoldOutGroup(train=1, test=0)(load_cohort(root)).test == ("sub-2", "sub-4")
