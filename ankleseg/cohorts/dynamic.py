@@ -128,6 +128,9 @@ def about_file(root: Path, file: Path, people: People) -> dict:
         group, side = people.about(folder, session)
     else:
         group, side = people.about(subject, session)
+        remark = f"{people.table}: has no row for {folder}: its group and side are unknown; add one"
+        if people.columns and not people.knows(subject, session) and remark not in people.remarks:
+            people.remarks.append(remark)
     row = people.row_of(folder)
     named = row.get(SUBJECT, "") if row is not None else ""
     return {"subject": named if named.startswith("sub-") else subject, "group": group, "side": side}

@@ -51,9 +51,7 @@ def load_cohort(
     asked = selection(suffix, acquisition, select, prefix)
     cohort = _found(root, asked, strict)
     if asked.entities and not folders_in(root, "sub-"):
-        remark = (
-            f"{root}: select and acquisition choose images of BIDS folders, and change nothing here; leave them out"
-        )
+        remark = f"{root}: select and acquisition choose images of BIDS folders only; leave them out"
         cohort = replace(cohort, remarks=(*cohort.remarks, remark))
     announced(cohort)
     if strict:

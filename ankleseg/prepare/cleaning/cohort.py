@@ -147,7 +147,7 @@ def read_cleaned(case: Case, out: Path) -> Cleaned | None:
 
 def derivative_name(case: str) -> str:
     """Return the name of a case in a BIDS derivative, where all names begin with ``sub-``."""
-    return case if case.startswith("sub-") else f"sub-{case}"
+    return f"sub-{case[4:]}" if case.lower().startswith("sub-") else f"sub-{case}"
 
 
 def rows_of(cleaned: Cleaned) -> list[dict[str, str]]:
