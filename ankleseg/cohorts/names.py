@@ -57,7 +57,7 @@ def matching(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _bare(name: str) -> str:
-    return re.sub(r"^(sub|ses)[-_]", "", name.strip().casefold())
+    return re.sub(r"^(sub|ses)([-_]|(?=\d))", "", name.strip().casefold())
 
 
 def _number(name: str) -> str:

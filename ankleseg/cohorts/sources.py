@@ -53,10 +53,22 @@ def load_cohort(
     if asked.entities and not folders_in(root, "sub-"):
         remark = f"{root}: select and acquisition choose images of BIDS folders only; leave them out"
         cohort = replace(cohort, remarks=(*cohort.remarks, remark))
+    cohort = replace(cohort, remarks=(*cohort.remarks, *_groups_alike(cohort)))
     announced(cohort)
     if strict:
         _require_files(cohort)
     return cohort if structures is None else _with_structures(cohort, tuple(structures), strict)
+
+
+def _groups_alike(cohort: Cohort) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for group in cohort.groups:
+        alike.setdefault(group.casefold(), []).append(group)
+    return [
+        f"{cohort.root}: the groups {' and '.join(names)} differ in capitals only; write them alike"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def _found(root: Path, asked: Selection, strict: bool) -> Cohort:

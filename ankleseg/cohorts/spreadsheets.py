@@ -13,7 +13,7 @@ from ankleseg.errors import CohortError
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
 SEPARATORS = ",;\t|"
-SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?[,;\t|]*\s*', re.IGNORECASE)
+SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?[,;\t| ]*(?:\r\n|\n|\r)', re.IGNORECASE)
 UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?")  # what pandas calls a column without a name
 ON_A_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -90,10 +90,9 @@ def path_in(table: Path, text: str) -> Path:
 
 def _records(table: Path, text: str) -> dict[int, list[str]]:
     """The cells of each row by its number; the line that names the separator is not shown by spreadsheets."""
-    first, _, rest = text.partition("\n")
-    told = SEPARATOR_LINE.fullmatch(first.rstrip("\r"))
+    told = SEPARATOR_LINE.match(text)
     if told:
-        text, separator = rest, "\t" if told[1] == "\\t" else told[1]
+        text, separator = text[told.end() :], "\t" if told[1] == "\\t" else told[1]
     else:
         head = next((line for line in text.splitlines() if line.strip()), "")
         head = re.sub(r'"[^"]*"', "", head)
@@ -123,7 +122,7 @@ def _is_named(table: Path, place: int, name: str, body: list[tuple[int, list[str
     if not UNNAMED.fullmatch(name):
         return True
     column = [(number, cells[place]) for number, cells in body if cells[place]]
-    counts = [cell for _, cell in column] in ([str(row + start) for row in range(len(body))] for start in (0, 1))
+    counts = place == 0 and all(cell.isdecimal() for _, cell in column)  # the index of pandas, the row names of R
     if column and not counts:
         number, cell = column[0]
         raise CohortError(

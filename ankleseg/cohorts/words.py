@@ -42,7 +42,7 @@ ORDER = ("t1", "t1n", "t1w", "t1ce", "t1c", "t1gd", "t2", "t2w", "flair", "t2f")
 
 
 def channels_of_cases(files: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """Find the cases of a folder whose files are channels by name, as in BraTS (``*_flair``, ``*-t1n``).
+    """Find the cases of a folder that have several contrasts by the names of their files (``*_flair``, ``*-t1n``).
 
     Returns files by channel by case, the channels in the order t1, t1ce, t2, flair. BIDS names (``sub-01_FLAIR``) are
     of different scans, and are left out.
@@ -55,5 +55,5 @@ def channels_of_cases(files: Sequence[Path]) -> dict[str, dict[str, Path]]:
     return {
         name: dict(sorted(channels.items(), key=lambda item: ORDER.index(item[0])))
         for name, channels in cases.items()
-        if len(channels) > 1 and OF_CHALLENGE & channels.keys()
+        if len(channels) > 1
     }

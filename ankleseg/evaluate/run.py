@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Cohort, is_dynamic, load_cohort, load_dynamic
+from ankleseg.cohorts import Case, Cohort, is_dynamic, load_cohort, load_dynamic
 from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
@@ -85,16 +85,7 @@ def evaluate(
     cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
     for remark in _unmatched(main, cohort, chosen):
         log.warning(remark)
-    scores: list[Score] = []
-    compared: list[ProtocolScore] = []
-    for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
-            for structure in chosen:
-                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
-                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
-                compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
-                if folder is main:
-                    scores.append(row)
+    scores, compared = _scored(protocols, cases, chosen, resampled)
     asked = {row.case for row in scores}
     evaluation = Evaluation(
         out=out,
@@ -109,6 +100,24 @@ def evaluate(
     )
     _write(evaluation)
     return evaluation
+
+
+def _scored(
+    protocols: Mapping[str, Predictions], cases: Mapping[str, Case], structures: Sequence[str], resampled: bool
+) -> tuple[list[Score], list[ProtocolScore]]:
+    """The scores of the main predictions, which are the first, and those that compare the protocols."""
+    scores: list[Score] = []
+    compared: list[ProtocolScore] = []
+    main = next(iter(protocols.values()))
+    for name, folder in protocols.items():
+        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
+            for structure in structures:
+                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
+                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
+                compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
+                if folder is main:
+                    scores.append(row)
+    return scores, compared
 
 
 def _references(root: str | Path, images: Mapping[str, Any]) -> Cohort:

@@ -13,7 +13,7 @@ from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, ref
 from ankleseg.cohorts.files import IMAGE_ENDINGS, exists, folders_in, images_in, not_there, stem, visible
 from ankleseg.cohorts.names import SIDES, known_name, listed, matching
 from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
-from ankleseg.cohorts.words import channels_of_cases, is_segmentation
+from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
@@ -168,6 +168,12 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
     if numbered:
         return tuple(Case(name=name, subject=name, images=files) for name, files in numbered.items())
     for case, channels in channels_of_cases(scans).items():
+        if not OF_CHALLENGE & channels.keys():
+            log.warning(
+                f"{path}: {case} has several contrasts ({', '.join(channels)}), which are predicted one by one; "
+                "list them in a table with columns image_<channel> if they are channels of one case"
+            )
+            continue
         columns = ",".join(f"image_{channel}" for channel in channels)
         names = ",".join(file.name for file in channels.values())
         raise CohortError(

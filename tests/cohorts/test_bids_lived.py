@@ -70,7 +70,9 @@ class TestParticipants:
         people(root, "participant_id side age", "sub-01 left 9", "sub-01 left 10")
         assert told(root) == {"sub-01": (None, "left")}
 
-    @pytest.mark.parametrize("names", ["01 02", "1 2", "SUB-01 Sub-02", "sub-1 sub-2", "1.0 2.0", "001 002"])
+    @pytest.mark.parametrize(
+        "names", ["01 02", "1 2", "SUB-01 Sub-02", "sub-1 sub-2", "1.0 2.0", "001 002", "sub01 sub_02"]
+    )
     def test_names_are_matched_whatever_their_spelling(self, touch, names) -> None:
         root = scans(touch, "sub-01_T1w", "sub-02_T1w")
         one, two = names.split()
@@ -337,6 +339,12 @@ def test_a_cohort_a_folder_below_is_named(touch) -> None:
     root = scans(touch, "sub-01_T1w")
     with pytest.raises(CohortError, match=f"is no cohort; give the cohort in it: {root}"):
         load_cohort(root.parent)
+
+
+def test_groups_that_differ_in_capitals_only_are_said(touch) -> None:
+    root = scans(touch, "sub-1_T1w", "sub-2_T1w")
+    people(root, "participant_id group", "1 control", "2 Control")
+    assert "the groups Control and control differ in capitals only" in load_cohort(root).remarks[0]
 
 
 def test_groups_may_be_numbers(touch) -> None:

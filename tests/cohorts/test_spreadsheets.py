@@ -28,6 +28,9 @@ def loaded(study: Path, text: str | bytes, name: str = "table.csv"):
     "text",
     [
         ",subject,image,mask_talus\n0,a,img/a.nii,img/t.nii\n",
+        ",subject,image,mask_talus\n17,a,img/a.nii,img/t.nii\n",
+        PLAIN.replace("\n", "\r"),
+        "sep=,\r" + PLAIN.replace("\n", "\r"),
         "Unnamed: 0,subject,image,mask_talus\n0,a,img/a.nii,img/t.nii\n",
         '"","subject","image","mask_talus"\n"1","a","img/a.nii","img/t.nii"\n',
         "subject;image;mask_talus;;\r\na;img/a.nii;img/t.nii;;\r\n;;;;\r\n",

@@ -79,6 +79,13 @@ def test_the_channels_of_a_case_are_named_in_their_order_and_not_predicted_one_b
         cases_of(folder)
 
 
+def test_contrasts_that_are_predicted_one_by_one_are_said(touch, tmp_path, caplog) -> None:
+    for contrast in ("T1w", "T2w"):
+        touch(f"p1_{contrast}.nii")
+    assert [case.name for case in cases_of(tmp_path)] == ["p1_T1w", "p1_T2w"]
+    assert "p1 has several contrasts (t1w, t2w), which are predicted one by one" in caplog.text
+
+
 def test_the_table_that_the_mend_names_is_read(touch, tmp_path) -> None:
     for channel in BRATS["2020"]:
         touch(f"c_{channel}.nii")
