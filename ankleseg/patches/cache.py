@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ankleseg.cohorts import Case
+from ankleseg.cohorts.files import visible
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
 from ankleseg.prepare.scaling import Scale
 from ankleseg.volumes import replace_file
@@ -118,7 +119,7 @@ def _checksum(array: np.ndarray) -> int:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    files = [file for file in visible(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
     for file in files:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
