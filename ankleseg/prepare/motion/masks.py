@@ -5,58 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Float, Shaped
+from torch.nn import functional
 
+from ankleseg.rigid.warping import file_order_tensor, grid_points, in_file_order, normaliser, sampled, slabs
 from ankleseg.volumes.geometry import Affine, bounding_box, slice_axis
-from ankleseg.volumes.poses import Pose, invert_pose, transform
+from ankleseg.volumes.poses import transform
 
 ACROSS = 8  # samples through a slice
 ALONG = 2  # samples along each side of a voxel in the slice
 
 
-def fractions_on_frame(
-    mask: Bool[np.ndarray, "x y z"],
+def fractions_on_frames(
+    mask: Shaped[np.ndarray, "x y z"],
     affine: Affine,
-    frame_from_static: Pose,
+    frame_from_static: Float[np.ndarray, "t 4 4"],
     shape: Sequence[int],
     frame_affine: Affine,
-) -> Float[np.ndarray, "u v w"]:
-    """Return how much of each voxel of a frame a bone fills, float32 from 0 to 1.
+) -> Float[np.ndarray, "u v w t"]:
+    """Return how much of each voxel of every frame a bone fills, float32 from 0 to 1.
 
     A voxel is a box as thick as the slices are apart; it is sampled 2×2 times in its slice and 8 times across.
 
     Args:
         mask, affine: of the bone in the static scan.
-        frame_from_static: its pose.
-        shape, frame_affine: grid of the frame.
+        frame_from_static: its pose on each frame; on a frame whose pose is not finite it fills nothing.
+        shape, frame_affine: grid of the frames.
     """
-    from scipy.ndimage import map_coordinates
+    box = bounding_box(mask > 0)
+    start = np.eye(4)
+    start[:3, 3] = [cut.start for cut in box]
+    part = file_order_tensor(mask[box])
+    result = np.zeros((len(frame_from_static), *shape[2::-1]), np.float32)  # as it lies in files
+    for filled, pose in zip(result, frame_from_static, strict=True):
+        if np.isfinite(pose).all():
+            _fill(filled, part, np.linalg.inv(frame_affine) @ pose @ affine @ start, slice_axis(frame_affine))
+    return result.T
 
-    box = bounding_box(mask)
-    part = np.pad(mask[box].astype(np.float32), 1)
-    start = np.array([cut.start for cut in box]) - 1.0
-    corners = start + np.array(np.meshgrid(*[(0.0, side) for side in part.shape], indexing="ij")).reshape(3, -1).T
-    frame_from_mask = np.linalg.inv(frame_affine) @ frame_from_static @ affine
-    reached = transform(frame_from_mask, corners)
+
+def _fill(
+    filled: Float[np.ndarray, "w v u"], part: Float[torch.Tensor, "z y x"], frame_from_mask: Affine, across: int
+) -> None:
+    """Fill one frame, both grids in file order."""
+    ends = np.array(np.meshgrid(*[(-1.0, side) for side in part.shape[::-1]], indexing="ij")).reshape(3, -1).T
+    reached = transform(frame_from_mask, ends)
     low = np.maximum(np.floor(reached.min(0)).astype(int), 0)
-    high = np.minimum(np.ceil(reached.max(0)).astype(int) + 1, shape[:3])
-    result = np.zeros(tuple(shape[:3]), np.float32)
+    high = np.minimum(np.ceil(reached.max(0)).astype(int) + 1, filled.shape[::-1])
     if np.any(high <= low):
-        return result
-    mask_from_frame = np.linalg.inv(affine) @ invert_pose(frame_from_static) @ frame_affine
-    counts = [ACROSS if axis == slice_axis(frame_affine) else ALONG for axis in range(3)]
-    places = [
-        np.arange(first, last)[:, None] + (np.arange(count) + 0.5) / count - 0.5
-        for first, last, count in zip(low, high, counts, strict=True)
-    ]
-    total = np.zeros(high - low, np.float32)
-    for i in range(counts[0]):
-        for j in range(counts[1]):
-            for k in range(counts[2]):
-                x, y, z = places[0][:, i, None, None], places[1][None, :, j, None], places[2][None, None, :, k]
-                voxels = np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in mask_from_frame[:3]])
-                voxels -= start[:, None, None, None]
-                total += map_coordinates(part, voxels.astype(np.float32), order=1, mode="constant")
-    cut = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
-    result[cut] = total / np.prod(counts)
-    return result
+        return
+    counts = np.array([ACROSS if axis == across else ALONG for axis in range(3)])
+    samples = np.diag([*1 / counts, 1.0])
+    samples[:3, 3] = low + 0.5 / counts - 0.5
+    places = in_file_order(normaliser(part.shape[::-1]) @ np.linalg.inv(frame_from_mask) @ samples)
+    fine, thick = ((high - low) * counts)[::-1], int(counts[2])
+    window = filled[tuple(slice(first, last) for first, last in zip(low[::-1], high[::-1], strict=True))]
+    for rows in slabs(fine, thick):
+        found = sampled(part, grid_points(rows, fine, places, part.device))
+        means = functional.avg_pool3d(found[None], counts[::-1].tolist())[0]
+        window[rows.start // thick : rows.stop // thick] = means.numpy()
