@@ -233,12 +233,13 @@ def _lattice(
     field: _Field, counts: np.ndarray, affine: Affine
 ) -> tuple[Float[Tensor, "3 x y z"], Bool[Tensor, "u v w"]]:
     """The field at the nodes, and in which cells between them it is to be computed at every voxel: those near a bone
-    but for those within one, which move with it."""
+    but for those deep within one, which move with it."""
     parts = [field(grid_points(rows, counts, affine, field.device)) for rows in slabs(counts, 1)]
     nodes, distances = (torch.cat(part, 1) for part in zip(*parts, strict=True))
     near = _of_corners(distances.amin(0), torch.minimum) < NEAR_MM
-    within = (_of_corners(distances, torch.maximum) <= INSIDE_MM).any(0)
-    return nodes, near & ~within
+    outside = functional.max_pool3d((distances > INSIDE_MM).float(), 3, stride=1, padding=1)  # or a node beside is
+    deep = (_of_corners(outside, torch.maximum) == 0).any(0)
+    return nodes, near & ~deep
 
 
 def _of_corners(values: Float[Tensor, "*rest x y z"], combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

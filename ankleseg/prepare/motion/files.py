@@ -50,7 +50,9 @@ def write_sequence(
         files.append(
             write_volume(folder / f"{stem}_label-{bone}_mask.nii.gz", binary(fractions), volume.affine, like=header)
         )
-        fraction = np.rint(fractions / FRACTION_STEP) * np.float32(FRACTION_STEP)
+        fraction = fractions / FRACTION_STEP
+        np.rint(fraction, out=fraction)
+        fraction *= FRACTION_STEP
         files.append(
             write_volume(folder / f"{stem}_label-{bone}_fraction.nii.gz", fraction, volume.affine, like=header)
         )

@@ -124,8 +124,9 @@ def _move(
 
 def _write_weights(weights: Mapping[str, np.ndarray], static: Volume, name: str, folder: Path) -> None:
     for bone, weight in weights.items():
-        steps = np.rint(255 * weight)
-        steps /= np.float32(255)
+        steps = 255 * weight
+        np.rint(steps, out=steps)
+        steps /= 255
         write_volume(folder / f"{name}_label-{bone}_weights.nii.gz", steps, static.affine, like=static.header)
 
 
