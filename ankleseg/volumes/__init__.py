@@ -12,7 +12,7 @@ from ankleseg.volumes.checks import (
     header_remarks,
     read_mask,
 )
-from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.files import read_header, read_volume, stored_shape
 from ankleseg.volumes.geometry import (
     anatomical_axis,
     axis_codes,
@@ -63,6 +63,7 @@ __all__ = [
     "same_grid",
     "slice_axis",
     "spacing",
+    "stored_shape",
     "voxel_distance",
     "with_header_of",
     "write_volume",

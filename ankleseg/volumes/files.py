@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.memory import check_memory
-from ankleseg.volumes.nifti import is_nifti_name, read_nifti_header, read_nifti_voxels
+from ankleseg.volumes.nifti import is_nifti_name, nifti_shape, read_nifti_header, read_nifti_voxels
 from ankleseg.volumes.volume import Header, Volume
 
 NRRD_AND_META = (".nrrd", ".mha")
@@ -36,6 +36,16 @@ def read_header(path: str | Path) -> Header:
     from ankleseg.volumes.dicom import read_dicom_header
 
     return read_dicom_header(path)
+
+
+def stored_shape(path: str | Path) -> tuple[int, ...]:
+    """Return the shape a file declares: of NIfTI also where the rest of its header is unusable.
+
+    Raises:
+        FileError: what `read_header` refuses of other formats; of NIfTI only what is none or cannot be whole.
+    """
+    path = _existing(path)
+    return nifti_shape(path) if is_nifti_name(path) else read_header(path).shape
 
 
 def read_volume(

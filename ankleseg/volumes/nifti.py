@@ -37,6 +37,15 @@ def read_nifti_header(path: Path) -> Header:
     return _header_of(path, _raw_header(path))
 
 
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape a NIfTI file declares, whatever the rest of its header says.
+
+    Raises:
+        FileError: not a NIfTI file, truncated, or declaring more than the file can hold.
+    """
+    return tuple(map(int, _raw_header(path).get_data_shape()))
+
+
 def read_nifti_voxels(path: Path) -> np.ndarray:
     """Read all voxels, scaled by slope and intercept, checking length and checksum of the file.
 
