@@ -102,7 +102,7 @@ def read(path: Path) -> Exam:
 
 def write_job(folder: Path, exam: Exam, bone: str, weight: np.ndarray, frame: int, start: np.ndarray) -> None:
     """Write what the peers get of one bone on one frame."""
-    from ankleseg.prepare.motion.masks import fractions_on_frame
+    from ankleseg.prepare.motion.masks import fractions_on_frames
 
     profile = exam.profile()
     normal = start[:3, :3].T @ (exam.frames_affine[:3, 2] / np.linalg.norm(exam.frames_affine[:3, 2]))
@@ -113,7 +113,7 @@ def write_job(folder: Path, exam: Exam, bone: str, weight: np.ndarray, frame: in
     blurred, _ = cut(slice_blurred(wide, wide_affine, normal, profile), wide_affine, weight_wide, MARGIN)
     weight_cut, _ = cut(weight_wide, wide_affine, weight_wide, MARGIN)
     image = exam.frames[..., frame]
-    on_frame = fractions_on_frame(weight, exam.affine, start, image.shape, exam.frames_affine)
+    on_frame = fractions_on_frames(weight, exam.affine, start[None], image.shape, exam.frames_affine)[..., 0]
     image, frame_affine = cut(image, exam.frames_affine, on_frame, AROUND)
     on_frame, _ = cut(on_frame, exam.frames_affine, on_frame, AROUND)
     np.savez(
@@ -169,14 +169,15 @@ def seen(static, affine, frame_from_static, shape, frames_affine, profile) -> np
 
 def score(exam: Exam, bone: str, frame: int, pose: np.ndarray | None) -> dict[str, float]:
     """Mean displacement error over the bone (mm), rotation error (degrees), Dice on the grid of the frame."""
-    from ankleseg.prepare.motion.masks import fractions_on_frame
+    from ankleseg.prepare.motion.masks import fractions_on_frames
     from ankleseg.volumes.poses import displacement_of, rotation_degrees
 
     if pose is None:
         return {"mm": np.inf, "degrees": np.inf, "dice": 0.0}
     truth = exam.poses[bone][frame]
     points = np.argwhere(exam.masks[bone])[::20] @ exam.affine[:3, :3].T + exam.affine[:3, 3]
-    warped = fractions_on_frame(exam.masks[bone], exam.affine, pose, exam.frames.shape[:3], exam.frames_affine) >= 0.5
+    warped = fractions_on_frames(exam.masks[bone], exam.affine, pose[None], exam.frames.shape, exam.frames_affine)
+    warped = warped[..., 0] >= 0.5
     true = exam.frame_masks[bone][..., frame]
     return {
         "mm": float(displacement_of(pose, truth, points).mean()),

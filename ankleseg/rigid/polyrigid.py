@@ -17,18 +17,26 @@ Source: Arsigny et al. 2009 (polyrigid transforms); Makki et al. 2019 (weights);
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 from torch.nn import functional
 
 from ankleseg.errors import GeometryError
 from ankleseg.rigid.static_bones import StaticBones
-from ankleseg.rigid.warping import SLAB_POINTS, grid_points, move_points, slabs, trilinear
+from ankleseg.rigid.warping import (
+    file_order_tensor,
+    grid_points,
+    in_file_order,
+    move_points,
+    normaliser,
+    sampled,
+    slabs,
+)
 from ankleseg.volumes.geometry import Affine, spacing
 from ankleseg.volumes.poses import Pose, invert_pose, log_pose
 
@@ -52,7 +60,7 @@ def polyrigid_pullback(
 ) -> Float[np.ndarray, "x y z 3"]:
     """Return for every voxel of a grid in the frame where in the static scan it comes from.
 
-    Near bones every voxel is computed; elsewhere nodes 3 mm apart, and linearly between them.
+    Near the surface of bones every voxel is computed; elsewhere nodes 3 mm apart, and linearly between them.
 
     Args:
         bones: of the static scan.
@@ -69,28 +77,50 @@ def polyrigid_pullback(
     Raises:
         GeometryError: no pose, one of an unknown bone, or one that is not finite.
     """
-    unknown = set(frame_from_static) - set(bones.distances)
-    if unknown or not frame_from_static:
-        what = f"a pose of {', '.join(sorted(unknown))}, whose mask is not there" if unknown else "no pose of a bone"
-        raise GeometryError(f"got {what}", mend=f"give poses of {', '.join(bones.distances)}")
-    if not all(np.isfinite(pose).all() for pose in (reference, *frame_from_static.values())):
-        raise GeometryError("got a pose that is not finite", mend="leave out bones whose registration failed")
     field = _Field(bones, frame_from_static, reference, decay, torch.device(device))
-    size = np.array(shape[:3], int)
-    steps = np.maximum(np.round(LATTICE_MM / spacing(affine)), 1).astype(int)
-    result = np.empty((*size, 3), np.float32)
-    if (steps == 1).all():
-        for rows in slabs(size, 1):
-            result[rows.start : rows.stop] = field(grid_points(rows, size, affine, field.device))[0].cpu().numpy()
-        return result
-    nodes, near = _lattice(field, size, steps, affine)
-    for rows in slabs(size, int(steps[0])):
-        _fill(result, rows, nodes, near, steps, affine, field)
-    return result
+    size, grid = np.array(shape[2::-1]), in_file_order(affine)
+    result = np.empty((3, *size), np.float32)
+    for rows, places in _on_grid(field, size, grid):
+        result[:, rows.start : rows.stop] = (places - grid_points(rows, size, grid, field.device)).cpu().numpy()
+    return result.T
+
+
+def polyrigid_image(
+    volume: Real[np.ndarray, "x y z"],
+    volume_affine: Affine,
+    bones: StaticBones,
+    frame_from_static: Mapping[str, Pose],
+    reference: Pose,
+    shape: Sequence[int],
+    affine: Affine,
+    *,
+    decay: Decay = "logistic",
+    device: str | torch.device = "cpu",
+) -> Float[np.ndarray, "x y z"]:
+    """Return a static volume moved into a frame: `polyrigid_pullback` and linear interpolation in one.
+
+    Args:
+        volume, volume_affine: the static scan, voxel to RAS+ mm.
+        bones, frame_from_static, reference, shape, affine, decay, device: as of `polyrigid_pullback`.
+
+    Returns:
+        float32, 0 outside the volume.
+
+    Raises:
+        GeometryError: as `polyrigid_pullback`.
+    """
+    # What is linear between the nodes in mm is so in voxels.
+    normalise = normaliser(volume.shape) @ np.linalg.inv(volume_affine)
+    field = _Field(bones, frame_from_static, reference, decay, torch.device(device), normalise)
+    source, size = file_order_tensor(volume, field.device), np.array(shape[2::-1])
+    result = np.empty(size, np.float32)
+    for rows, places in _on_grid(field, size, in_file_order(affine)):
+        result[rows.start : rows.stop] = sampled(source, places).cpu().numpy()
+    return result.T
 
 
 class _Field:
-    """The blended motion at any points of the frame."""
+    """The blended motion at any points of the frame: their places in the static scan, or an affine map of these."""
 
     def __init__(
         self,
@@ -99,38 +129,39 @@ class _Field:
         reference: Pose,
         decay: Decay,
         device: torch.device,
+        map_from_static: Affine | None = None,
     ) -> None:
+        _check(bones, frame_from_static, reference)
         self.device = device
         self._decay = decay
-        self._static_from_reference = invert_pose(reference)
+        self._map_from_reference = (np.eye(4) if map_from_static is None else map_from_static) @ invert_pose(reference)
         static_from_frame = {bone: invert_pose(pose) for bone, pose in frame_from_static.items()}
         self._twists = torch.tensor(
             np.array([log_pose(reference @ pose) for pose in static_from_frame.values()]), dtype=torch.float32
         ).to(device)
-        map_from_world = np.linalg.inv(bones.distance_affine)
         self._maps = []
         for bone, pose in static_from_frame.items():
-            inside, box = bones.insides[bone]
+            distances, (inside, box) = bones.distances[bone], bones.insides[bone]
+            distance_from_world = normaliser(distances.shape) @ np.linalg.inv(bones.distance_affine)
+            box_from_world = normaliser(inside.shape) @ np.linalg.inv(box)
             self._maps.append(
                 (
-                    torch.as_tensor(bones.distances[bone]).to(device),
-                    map_from_world @ pose,
-                    torch.as_tensor(inside).to(device),
-                    np.linalg.inv(box) @ pose,
+                    file_order_tensor(distances, device),
+                    distance_from_world @ pose,
+                    file_order_tensor(inside, device),
+                    box_from_world @ pose,
                 )
             )
 
-    def __call__(self, points: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n 3"], Float[Tensor, "*n"]]:
-        """Displacement of points and their distance from the nearest bone, mm."""
-        flat = points.reshape(-1, 3)
-        distances = torch.stack([self._distance(flat, *map_) for map_ in self._maps])
-        nearest = distances.amin(0)
+    def __call__(self, points: Float[Tensor, "3 *n"]) -> tuple[Float[Tensor, "3 *n"], Float[Tensor, "bones *n"]]:
+        """Places of points, and the distance of each from each bone, mm."""
+        flat = points.reshape(3, -1)
+        distances = torch.stack([self._distance(flat, *one) for one in self._maps])
         odds = self._odds(distances)
         odds /= odds.sum(0)
-        twist = self._twists.T @ odds
-        moved = _exponential(twist, flat.T).T
-        static = move_points(moved, self._static_from_reference)
-        return (static - flat).reshape(points.shape), nearest.reshape(points.shape[:-1])
+        moved = _exponential(self._twists.T @ odds, flat)
+        places = move_points(moved, self._map_from_reference)
+        return places.reshape(points.shape), distances.reshape(len(distances), *points.shape[1:])
 
     def _odds(self, distance: Tensor) -> Tensor:
         if self._decay == "logistic":
@@ -141,13 +172,18 @@ class _Field:
     def _distance(
         points: Tensor, distances: Tensor, map_from_frame: np.ndarray, inside: Tensor, box_from_frame: np.ndarray
     ) -> Tensor:
-        found = trilinear(distances, move_points(points, map_from_frame), padding="border").clamp_min_(OUTSIDE_MM)
-        voxel = move_points(points, box_from_frame).round_().long()
-        size = torch.tensor(inside.shape, device=points.device)
-        there = ((voxel >= 0) & (voxel < size)).all(-1).nonzero()[:, 0]
-        in_bone = inside[tuple(voxel[there].T)]
-        found[there[in_bone]] = INSIDE_MM
-        return found
+        found = sampled(distances, move_points(points, map_from_frame), padding="border").clamp_min_(OUTSIDE_MM)
+        in_bone = sampled(inside, move_points(points, box_from_frame), mode="nearest") > 0
+        return found.masked_fill_(in_bone, INSIDE_MM)
+
+
+def _check(bones: StaticBones, frame_from_static: Mapping[str, Pose], reference: Pose) -> None:
+    unknown = set(frame_from_static) - set(bones.distances)
+    if unknown or not frame_from_static:
+        what = f"a pose of {', '.join(sorted(unknown))}, whose mask is not there" if unknown else "no pose of a bone"
+        raise GeometryError(f"got {what}", mend=f"give poses of {', '.join(bones.distances)}")
+    if not all(np.isfinite(pose).all() for pose in (reference, *frame_from_static.values())):
+        raise GeometryError("got a pose that is not finite", mend="leave out bones whose registration failed")
 
 
 def _exponential(twist: Float[Tensor, "6 n"], points: Float[Tensor, "3 n"]) -> Float[Tensor, "3 n"]:
@@ -172,47 +208,62 @@ def _exponential(twist: Float[Tensor, "6 n"], points: Float[Tensor, "3 n"]) -> F
     )
 
 
+def _on_grid(field: _Field, size: np.ndarray, affine: Affine) -> Iterator[tuple[range, Float[Tensor, "3 x y z"]]]:
+    """The places of all voxels of a grid, slab by slab."""
+    steps = np.maximum(np.round(LATTICE_MM / spacing(affine)), 1).astype(int)
+    if (steps == 1).all():
+        for rows in slabs(size, 1):
+            yield rows, field(grid_points(rows, size, affine, field.device))[0]
+        return
+    counts = -(-(size - 1) // steps) + 1
+    nodes, computed = _lattice(field, counts, affine @ np.diag([*steps, 1.0]))
+    cells = [torch.arange(int(side), device=field.device) // int(step) for side, step in zip(size, steps, strict=True)]
+    whole = ((counts - 1) * steps + 1)[1:].tolist()
+    for rows in slabs(size, 1):
+        cell = cells[0][rows.start : rows.stop]
+        share = (torch.arange(rows.start, rows.stop, device=field.device) / int(steps[0]) - cell)[:, None, None]
+        planes = torch.lerp(nodes[:, cell], nodes[:, (cell + 1).clamp(max=int(counts[0]) - 1)], share)
+        places = functional.interpolate(planes, whole, mode="bilinear", align_corners=True)
+        places = places[..., : size[1], : size[2]].contiguous()
+        _compute(places, rows, computed, [cell, *cells[1:]], affine, field)
+        yield rows, places
+
+
 def _lattice(
-    field: _Field, size: np.ndarray, steps: np.ndarray, affine: Affine
-) -> tuple[Float[Tensor, "x y z 3"], Bool[Tensor, "u v w"]]:
-    """The field at nodes ``steps`` voxels apart, and which cells between them come near a bone."""
-    count = -(-(size - 1) // steps) + 1
-    coarse = affine.astype(float)
-    coarse[:3, :3] = affine[:3, :3] * steps
-    parts = [field(grid_points(rows, count, coarse, field.device)) for rows in slabs(count, 1)]
-    nodes, distance = (torch.cat(part) for part in zip(*parts, strict=True))
-    least = distance
-    for axis in range(3):
-        if count[axis] > 1:
-            length = int(count[axis]) - 1
-            least = torch.minimum(least.narrow(axis, 0, length), least.narrow(axis, 1, length))
-    return nodes, least < NEAR_MM
+    field: _Field, counts: np.ndarray, affine: Affine
+) -> tuple[Float[Tensor, "3 x y z"], Bool[Tensor, "u v w"]]:
+    """The field at the nodes, and in which cells between them it is to be computed at every voxel: those near a bone
+    but for those deep within one, which move with it."""
+    parts = [field(grid_points(rows, counts, affine, field.device)) for rows in slabs(counts, 1)]
+    nodes, distances = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    near = _of_corners(distances.amin(0), torch.minimum) < NEAR_MM
+    outside = functional.max_pool3d((distances > INSIDE_MM).float(), 3, stride=1, padding=1)  # or a node beside is
+    deep = (_of_corners(outside, torch.maximum) == 0).any(0)
+    return nodes, near & ~deep
 
 
-def _fill(
-    result: np.ndarray,
+def _of_corners(values: Float[Tensor, "*rest x y z"], combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """For each cell between nodes, the values of its corners combined."""
+    for axis in (-3, -2, -1):
+        length = values.shape[axis] - 1
+        if length:
+            values = combine(values.narrow(axis, 0, length), values.narrow(axis, 1, length))
+    return values
+
+
+def _compute(
+    places: Float[Tensor, "3 x y z"],
     rows: range,
-    nodes: Tensor,
-    near: Tensor,
-    steps: np.ndarray,
+    computed: Bool[Tensor, "u v w"],
+    cells: Sequence[Tensor],
     affine: Affine,
     field: _Field,
 ) -> None:
-    """One slab of the field: linear between the nodes, exact near bones."""
-    size = [len(rows), *result.shape[1:3]]
-    low, high = int(rows.start // steps[0]), int(-(-(rows.stop - 1) // steps[0]) + 1)
-    values = nodes[low:high].movedim(-1, 0)[None]
-    whole = [(count - 1) * int(step) + 1 for count, step in zip(values.shape[2:], steps, strict=True)]
-    between = functional.interpolate(values, whole, mode="trilinear", align_corners=True)
-    slab = between[0, :, : size[0], : size[1], : size[2]].movedim(0, -1).contiguous()
-    cells = [torch.arange(count, device=field.device) // int(step) for count, step in zip(size, steps, strict=True)]
-    cells[0] += low
-    chosen = near
+    """Replace the places of the voxels in cells that are to be computed."""
+    chosen = computed
     for axis, cell in enumerate(cells):
-        chosen = chosen.index_select(axis, cell.clamp_max(near.shape[axis] - 1))
-    places = chosen.nonzero()
-    shift = torch.tensor([rows.start, 0, 0], device=field.device)
-    for part in places.split(SLAB_POINTS):
-        points = move_points((part + shift).to(torch.float32), affine)
-        slab[tuple(part.T)] = field(points)[0]
-    result[rows.start : rows.stop] = slab.cpu().numpy()
+        chosen = chosen.index_select(axis, cell.clamp(max=chosen.shape[axis] - 1))
+    voxels = chosen.flatten().nonzero()[:, 0]
+    index = torch.stack(torch.unravel_index(voxels, chosen.shape)).float()
+    index[0] += rows.start
+    places.flatten(1).index_copy_(1, voxels, field(move_points(index, affine))[0])

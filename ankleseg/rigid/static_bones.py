@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +17,17 @@ ROUNDING_MM = 0.8  # standard deviation of the Gaussian that takes the steps of 
 
 @dataclass(frozen=True, eq=False)
 class StaticBones:
-    """Bones of the static scan, as distances and masks that can be read anywhere.
+    """Bones of the static scan, as distances and masks that can be read anywhere; float32, as voxels lie in files.
 
     Attributes:
         distances: {bone: (X, Y, Z)} mm to the nearest voxel of the bone, 0 inside, on a grid of about 0.8 mm.
         distance_affine: voxel of these maps to RAS+ mm.
-        insides: {bone: (mask cut to its box, affine of the box)}.
+        insides: {bone: (1 in the bone and 0 around it, cut to its box; affine of the box)}.
     """
 
     distances: Mapping[str, Float[np.ndarray, "x y z"]]
     distance_affine: Affine
-    insides: Mapping[str, tuple[Bool[np.ndarray, "u v w"], Affine]]
+    insides: Mapping[str, tuple[Float[np.ndarray, "u v w"], Affine]]
 
 
 def static_bones(masks: Mapping[str, Bool[np.ndarray, "x y z"]], affine: Affine) -> StaticBones:
@@ -47,21 +47,25 @@ def static_bones(masks: Mapping[str, Bool[np.ndarray, "x y z"]], affine: Affine)
         mask = np.asarray(mask, bool)
         if not mask.any():
             raise GeometryError(f"the mask of the {bone} is empty", mend="leave the bone out")
-        distances[bone] = _distance(_averaged(mask, factors), spacing(coarse))
         box = bounding_box(mask)
+        distances[bone] = _distance(_averaged(mask.T, box[::-1], factors[::-1]), spacing(coarse)[::-1]).T
         place = np.eye(4)
         place[:3, 3] = [part.start for part in box]
-        insides[bone] = (mask[box], affine @ place)
+        insides[bone] = (np.asarray(mask[box], np.float32, order="F"), affine @ place)
     return StaticBones(distances, coarse, insides)
 
 
-def _averaged(mask: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Share of each cell of ``factors`` voxels that is filled."""
-    cells = -(-np.array(mask.shape) // factors)
-    padded = np.zeros(cells * factors, np.float32)
-    padded[tuple(slice(side) for side in mask.shape)] = mask
-    blocks = padded.reshape([size for pair in zip(cells, factors, strict=True) for size in pair])
-    return blocks.mean((1, 3, 5))
+def _averaged(mask: np.ndarray, box: Sequence[slice], factors: np.ndarray) -> np.ndarray:
+    """Share of each cell of ``factors`` voxels that is filled, given the box of the mask."""
+    filled = np.zeros(-(-np.array(mask.shape) // factors), np.float32)
+    first = [part.start // int(factor) for part, factor in zip(box, factors, strict=True)]
+    starts = zip(first, factors, box, strict=True)
+    counts = mask[tuple(slice(cell * int(factor), part.stop) for cell, factor, part in starts)].astype(np.uint16)
+    for axis, factor in enumerate(factors):
+        counts = np.add.reduceat(counts, np.arange(0, counts.shape[axis], factor), axis)
+    cells = tuple(slice(cell, cell + side) for cell, side in zip(first, counts.shape, strict=True))
+    filled[cells] = counts / np.float32(factors.prod())
+    return filled
 
 
 def _distance(filled: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float
 
-from ankleseg.errors import FileError
 from ankleseg.volumes.geometry import Affine
-from ankleseg.volumes.nifti import is_nifti_name
-from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.volume import SCANNER
-from ankleseg.volumes.writing import COMPRESSION_LEVEL
+from ankleseg.volumes.writing import check_nifti_name, write_nifti
 
 VECTOR = 1007  # NIfTI intent code
 
@@ -35,18 +31,11 @@ def write_displacement_field(path: str | Path, displacement: Float[np.ndarray, "
         FileError: another ending, or the folder cannot be written.
     """
     path = Path(path)
-    if not is_nifti_name(path):
-        raise FileError("cannot be written in this format", file=path, mend="name it .nii.gz")
+    check_nifti_name(path)
     stored = np.asarray(displacement, np.float32) * np.array([-1, -1, 1], np.float32)
     image = nib.Nifti1Image(stored[:, :, :, None, :], affine)
     image.header.set_intent(VECTOR, allow_unknown=True)
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
-    with replace_file(path) as part, part.open("wb") as file:
-        if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, file, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(file)
-    return path
+    return write_nifti(path, image)

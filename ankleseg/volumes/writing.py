@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from jaxtyping import Shaped
 
 from ankleseg.errors import FileError
@@ -15,7 +15,7 @@ from ankleseg.volumes.nifti import is_nifti_name
 from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.volume import SCANNER, Header
 
-COMPRESSION_LEVEL = 3  # twice as fast as the usual 6, for files of scans 1 to 3 % larger
+COMPRESSION_LEVEL = 2  # of ISA-L: files 2 % larger than zlib's at its level 3, in a seventh of the time and less
 
 
 def write_volume(
@@ -38,12 +38,29 @@ def write_volume(
         FileError: another ending, or the folder cannot be written.
     """
     path = Path(path)
+    check_nifti_name(path)
+    return write_nifti(path, _nifti_image(data, affine, like))
+
+
+def check_nifti_name(path: Path) -> None:
+    """Refuse a name that is none of a NIfTI file, before anything is computed for it.
+
+    Raises:
+        FileError: another ending.
+    """
     if not is_nifti_name(path):
         raise FileError("cannot be written in this format", file=path, mend="name it .nii.gz")
-    image = _nifti_image(data, affine, like)
+
+
+def write_nifti(path: Path, image: nib.Nifti1Image) -> Path:
+    """Write a NIfTI image beside and rename it, compressed by the name's ending; equal images give equal bytes.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
     with replace_file(path) as part, part.open("wb") as file:
         if path.name.lower().endswith(".gz"):
-            with gzip.GzipFile("", "wb", COMPRESSION_LEVEL, file, mtime=0) as stream:
+            with igzip.IGzipFile("", "wb", COMPRESSION_LEVEL, file, mtime=0) as stream:
                 image.to_stream(stream)
         else:
             image.to_stream(file)

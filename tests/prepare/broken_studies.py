@@ -209,6 +209,10 @@ def volume_instead_of_a_sequence(root: Path, name: str) -> None:
     rewrite(sequence(root, name), lambda volume: (volume.data[..., 0], volume.affine), 4)
 
 
+def cine_of_one_slice(root: Path, name: str) -> None:
+    rewrite(sequence(root, name), lambda volume: (volume.data[:, :, 4:5], volume.affine), 4)
+
+
 def wrong_sidecar(root: Path, name: str) -> None:
     sidecar(root, name).write_text('{"SliceThickness": "thick"}')
 

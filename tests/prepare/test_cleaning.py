@@ -38,6 +38,7 @@ VERDICTS = {
     "only_nan": ("partly", "unreadable", "has no frame that can be used: frame 0 holds"),
     "sequence_elsewhere": ("usable", "fixable by header copy", "does not show the foot where "),
     "volume_instead_of_a_sequence": ("partly", "unreadable", "has 3 dimensions"),
+    "cine_of_one_slice": ("partly", "unreadable", "one slice: bones cannot be followed in three dimensions"),
     "wrong_sidecar": ("usable", "suspect", "gives SliceThickness as 'thick'"),
     "mask_with_a_foreign_header": ("usable", "fixable by header copy", "its header puts them up to 30.0 mm"),
     "swapped_names": ("excluded", "different scan", "the talus is not between calcaneus and tibia"),

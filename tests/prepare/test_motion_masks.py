@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from ankleseg.errors import ConfigError
 from ankleseg.prepare.motion import BoneWeights
-from ankleseg.prepare.motion.masks import fractions_on_frame
+from ankleseg.prepare.motion.masks import fractions_on_frames
 from ankleseg.prepare.motion.sequence import binary
 from ankleseg.volumes.poses import rotation_about, translation
 
@@ -35,13 +35,17 @@ def frame_grid(pose: np.ndarray, spacing: tuple[float, float, float], shape: tup
     return affine
 
 
+def on_frame(bone: np.ndarray, pose: np.ndarray, shape: tuple[int, ...], grid: np.ndarray) -> np.ndarray:
+    return fractions_on_frames(bone, AFFINE, pose[None], shape, grid)[..., 0]
+
+
 @pytest.mark.parametrize(
     ("spacing", "shape"),
     [((1.1, 1.1, 8.0), (48, 48, 9)), ((6.0, 1.3, 1.2), (11, 44, 46)), ((0.6, 0.6, 0.6), (90, 90, 90))],
 )
 def test_the_volume_of_a_bone_is_kept(bone: np.ndarray, spacing, shape) -> None:
     pose = translation((4, -7, 2)) @ rotation_about((3, 1, -1), 33)
-    found = fractions_on_frame(bone, AFFINE, pose, shape, frame_grid(pose, spacing, shape))
+    found = on_frame(bone, pose, shape, frame_grid(pose, spacing, shape))
     assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1 + 1e-6
     assert found.sum() * np.prod(spacing) == pytest.approx(bone.sum() * VOXEL, rel=0.01)
 
@@ -50,7 +54,7 @@ def test_the_middle_of_a_bone_goes_where_the_pose_says(bone: np.ndarray) -> None
     pose = translation((14, -3, 6)) @ rotation_about((0, 1, 1), -70)
     shape = (48, 48, 10)
     grid = frame_grid(pose, (1.2, 1.2, 7.0), shape)
-    found = fractions_on_frame(bone, AFFINE, pose, shape, grid)
+    found = on_frame(bone, pose, shape, grid)
     middle = np.argwhere(bone).mean(0)
     expected = (pose @ AFFINE @ [*middle, 1])[:3]
     weighed = np.einsum("xyz,xyzi->i", found, np.moveaxis(np.indices(shape), 0, -1)) / found.sum()
@@ -58,14 +62,14 @@ def test_the_middle_of_a_bone_goes_where_the_pose_says(bone: np.ndarray) -> None
 
 
 def test_a_bone_that_does_not_move_is_its_mask_again(bone: np.ndarray) -> None:
-    np.testing.assert_array_equal(binary(fractions_on_frame(bone, AFFINE, np.eye(4), SHAPE, AFFINE)), bone)
+    np.testing.assert_array_equal(binary(on_frame(bone, np.eye(4), SHAPE, AFFINE)), bone)
 
 
 def test_a_thick_slice_holds_the_mean_of_what_lies_in_it(bone: np.ndarray) -> None:
     """Frame voxels of 2×2×4 static voxels, aligned with them."""
     stack = np.diag([2.0, 2.0, 4.0, 1.0])
     stack[:3, 3] = (0.5, 0.5, 1.5)
-    found = fractions_on_frame(bone, AFFINE, np.eye(4), (20, 18, 5), AFFINE @ stack)
+    found = on_frame(bone, np.eye(4), (20, 18, 5), AFFINE @ stack)
     exact = bone.reshape(20, 2, 18, 2, 5, 4).mean((1, 3, 5))
     assert np.abs(found - exact).max() < 0.13, "samples between voxels are interpolated"
     assert np.abs(found - exact).mean() < 0.01
@@ -74,14 +78,14 @@ def test_a_thick_slice_holds_the_mean_of_what_lies_in_it(bone: np.ndarray) -> No
 @pytest.mark.parametrize("shift", [(400, 0, 0), (0, 0, -250)])
 def test_beyond_the_frame_there_is_nothing(bone: np.ndarray, shift) -> None:
     grid = frame_grid(np.eye(4), (1.2, 1.2, 8.0), (30, 30, 6))
-    assert not fractions_on_frame(bone, AFFINE, translation(shift), (30, 30, 6), grid).any()
+    assert not on_frame(bone, translation(shift), (30, 30, 6), grid).any()
 
 
 def test_a_bone_cut_by_the_edge_is_kept_where_it_is_seen(bone: np.ndarray) -> None:
     pose, shape = np.eye(4), (48, 48, 9)
     grid = frame_grid(pose, (1.1, 1.1, 8.0), shape)
-    whole = fractions_on_frame(bone, AFFINE, pose, shape, grid)
-    cut = fractions_on_frame(bone, AFFINE, pose, (24, 48, 9), grid)
+    whole = on_frame(bone, pose, shape, grid)
+    cut = on_frame(bone, pose, (24, 48, 9), grid)
     np.testing.assert_allclose(cut, whole[:24], atol=1e-6)
     assert 0.2 < cut.sum() / whole.sum() < 0.8
 

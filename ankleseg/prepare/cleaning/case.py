@@ -17,7 +17,7 @@ from ankleseg.prepare.cleaning.agreement import Masks, check_bones
 from ankleseg.prepare.cleaning.anatomy import bone_points, foot_of
 from ankleseg.prepare.cleaning.masks import read_bone
 from ankleseg.prepare.cleaning.place import check_place, surroundings
-from ankleseg.prepare.cleaning.sequences import CleanedSequence, compact, read_sequence
+from ankleseg.prepare.cleaning.sequences import CleanedSequence, check_slices, compact, read_sequence
 from ankleseg.prepare.cleaning.sides import check_lie, flipped_axis, judge_side, lies_elsewhere
 from ankleseg.prepare.foreground import Otsu
 from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_volume
@@ -101,6 +101,9 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
     if case.problem is not None:
         findings.append(_finding(Path(case.name), Verdict.MISSING, case.problem))
         return result()
+    flat = {name: found for name, path in case.sequences.items() if (found := check_slices(path))}
+    for found in flat.values():
+        findings += found
     file = case.images[0]
     static, foot, found = _read_static(file, rules)
     findings += found
@@ -114,6 +117,8 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
 
     sequences = {}
     for name, path in case.sequences.items():
+        if name in flat:
+            continue
         sequence, found = read_sequence(name, path, rules.frames)
         findings += found
         if sequence is not None:

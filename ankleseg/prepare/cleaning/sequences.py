@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 
 from ankleseg.cohorts import SequenceHeader, read_sidecar
 from ankleseg.errors import FileError
-from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_volume, slice_axis
+from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_header, read_volume, slice_axis
 
 FRAME_SECONDS = (0.02, 60.0)  # from one frame of a moving joint to the next; what lies beyond is another number
 SPACING_TOLERANCE = 0.02  # relative, between sidecar and header
@@ -51,6 +51,20 @@ class CleanedSequence:
         for frame in usable:
             total += self.volume.data[..., frame]
         return total / np.float32(len(usable))
+
+
+def check_slices(path: Path) -> list[Finding]:
+    """Say, by its header alone, if a sequence shows one slice only."""
+    try:
+        shape = read_header(path).shape
+    except FileError:
+        return []  # is told where it is read
+    problem = "one slice: bones cannot be followed in three dimensions"
+    if len(shape) == 3:
+        problem = f"has 3 dimensions ({'×'.join(map(str, shape))}); if the third is time, it is {problem}"
+    elif 1 not in shape[:3]:
+        return []
+    return [Finding(path, Verdict.UNREADABLE, problem, "give frames of several slices, as (X, Y, Z, time)")]
 
 
 def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSequence | None, list[Finding]]:

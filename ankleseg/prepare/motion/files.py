@@ -16,10 +16,9 @@ from ankleseg.measures.kinematics import ANGLES, COLUMNS, SHIFTS, JointMotion, m
 from ankleseg.prepare.cleaning import Cleaned
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.prepare.motion.sequence import MovedSequence, binary
-from ankleseg.rigid.polyrigid import polyrigid_pullback
+from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.register import GLOBAL
-from ankleseg.rigid.static_bones import StaticBones, static_bones
-from ankleseg.rigid.warping import warp
+from ankleseg.rigid.static_bones import StaticBones
 from ankleseg.volumes import Volume, replace_file, resampled_grid, write_volume
 from ankleseg.volumes.displacement_fields import write_displacement_field
 from ankleseg.volumes.transforms import write_flirt_matrix, write_itk_transform
@@ -31,12 +30,15 @@ QUALITY = (
 FRACTION_STEP = 1 / 255  # of a voxel; fractions are kept in steps of it
 
 
-def write_sequence(moved: MovedSequence, cleaned: Cleaned, name: str, folder: Path, recipe: MotionRecipe) -> list[Path]:
+def write_sequence(
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, name: str, folder: Path, recipe: MotionRecipe
+) -> list[Path]:
     """Write everything that is known of a sequence, and return the files.
 
     Args:
         moved: the sequence.
         cleaned: its case.
+        bones: of its static scan.
         name: of the subject in the derivative.
         folder: ``dyn`` of the subject.
         recipe: settings.
@@ -44,12 +46,13 @@ def write_sequence(moved: MovedSequence, cleaned: Cleaned, name: str, folder: Pa
     stem, volume = moved.name, moved.source.volume
     files = []
     for bone, fractions in moved.fractions.items():
-        steps = np.rint(fractions / FRACTION_STEP).astype(np.uint8)
         header = volume.header
         files.append(
             write_volume(folder / f"{stem}_label-{bone}_mask.nii.gz", binary(fractions), volume.affine, like=header)
         )
-        fraction = steps.astype(np.float32) * np.float32(FRACTION_STEP)
+        fraction = fractions / FRACTION_STEP
+        np.rint(fraction, out=fraction)
+        fraction *= FRACTION_STEP
         files.append(
             write_volume(folder / f"{stem}_label-{bone}_fraction.nii.gz", fraction, volume.affine, like=header)
         )
@@ -57,7 +60,7 @@ def write_sequence(moved: MovedSequence, cleaned: Cleaned, name: str, folder: Pa
     files.append(write_table(folder / f"{stem}_quality.tsv", quality_rows(moved, name), QUALITY))
     files += _write_angles(moved, folder)
     files += _write_transforms(moved, cleaned, folder / "transforms")
-    files += _write_images(moved, cleaned, folder, recipe)
+    files += _write_images(moved, cleaned, bones, folder, recipe)
     return files
 
 
@@ -161,40 +164,30 @@ class _Grid:
         self.shape, self.affine = volume.data.shape[:3], volume.affine
 
 
-def _write_images(moved: MovedSequence, cleaned: Cleaned, folder: Path, recipe: MotionRecipe) -> list[Path]:
+def _write_images(
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, folder: Path, recipe: MotionRecipe
+) -> list[Path]:
     """The static scan moved into every frame, and the displacements on the grid of the frames."""
     assert cleaned.static is not None
     static, volume = cleaned.static, moved.source.volume
     files: list[Path] = []
-    bones = static_bones(cleaned.masks, static.affine)
     shape, affine = volume.data.shape[:3], volume.affine
     fine_shape, fine_affine = resampled_grid(shape, affine, _fine_spacing(static, volume, recipe))
-    for frame in range(moved.source.frames):
-        stem = f"{moved.name}_frame-{frame:02d}"
-        field = _field(moved, frame, bones, shape, affine, recipe)
-        if field is None:
+    trusted = {bone: moved.poses(bone) for bone in moved.bones}
+    for frame, whole in enumerate(moved.registered[GLOBAL].frame_from_static):
+        poses = {bone: stack[frame] for bone, stack in trusted.items() if np.isfinite(stack[frame]).all()}
+        if not poses:
             continue
+        stem = f"{moved.name}_frame-{frame:02d}"
+        field = polyrigid_pullback(bones, poses, whole, shape, affine, decay=recipe.decay)
         files.append(write_displacement_field(folder / f"{stem}_displacement.nii.gz", field, affine))
         if recipe.highres:
-            field = _field(moved, frame, bones, fine_shape, fine_affine, recipe)
-            assert field is not None
-            image = np.clip(np.rint(warp(static.data, static.affine, field, fine_affine)), -32768, 32767)
-            files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", image.astype(np.int16), fine_affine))
+            image = polyrigid_image(
+                static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, decay=recipe.decay
+            )
+            whole_numbers = np.clip(np.rint(image, out=image), -32768, 32767, out=image).astype(np.int16)
+            files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", whole_numbers, fine_affine))
     return files
-
-
-def _field(
-    moved: MovedSequence, frame: int, bones: StaticBones, shape: Sequence[int], affine: np.ndarray, recipe: MotionRecipe
-) -> np.ndarray | None:
-    poses = {
-        bone: moved.registered[bone].frame_from_static[frame]
-        for bone in moved.bones
-        if moved.verdicts[bone][frame].status != "failed"
-    }
-    if not poses:
-        return None
-    whole = moved.registered[GLOBAL].frame_from_static[frame]
-    return polyrigid_pullback(bones, poses, whole, shape, affine, decay=recipe.decay)
 
 
 def _fine_spacing(static: Volume, volume: Volume, recipe: MotionRecipe) -> list[float]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ankleseg import __version__
 from ankleseg.measures.kinematics import motion_rows, ranges_of_motion
 from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.prepare.cleaning import Cleaned
-from ankleseg.prepare.motion.masks import fractions_on_frame
+from ankleseg.prepare.motion.masks import fractions_on_frames
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.prepare.motion.result import SubjectResult
 from ankleseg.prepare.motion.sequence import OVERRULED, MovedSequence
@@ -77,15 +75,11 @@ def facts(recipe: MotionRecipe) -> list[tuple[str, str]]:
 def _sequence(moved: MovedSequence, cleaned: Cleaned) -> MotionSequence:
     assert cleaned.static is not None
     volume = moved.source.volume
-    by_foot = {}
-    for bone, mask in cleaned.masks.items():
-        by_foot[bone] = np.stack(
-            [
-                fractions_on_frame(mask, cleaned.static.affine, pose, volume.data.shape[:3], volume.affine)
-                for pose in moved.registered[GLOBAL].frame_from_static
-            ],
-            axis=-1,
-        )
+    poses = moved.registered[GLOBAL].frame_from_static
+    by_foot = {
+        bone: fractions_on_frames(mask, cleaned.static.affine, poses, volume.data.shape, volume.affine)
+        for bone, mask in cleaned.masks.items()
+    }
     return MotionSequence(
         name=moved.name,
         frames=volume.data,

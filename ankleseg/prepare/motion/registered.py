@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from ankleseg import __version__
 from ankleseg.prepare.cleaning import Cleaned
@@ -21,7 +23,12 @@ from ankleseg.volumes import replace_file
 JUDGING = ("criteria", "highres", "spacing", "decay", "smoothing_frames", "landmarks")  # what poses do not depend on
 
 
-def register(cleaned: Cleaned, sequence: CleanedSequence, recipe: MotionRecipe) -> dict[str, Registered]:
+Weights = Mapping[str, Float[np.ndarray, "x y z"]]
+
+
+def register(
+    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, recipe: MotionRecipe
+) -> dict[str, Registered]:
     """Find the poses of the foot and of every bone of a cleaned case on every frame of one of its sequences."""
     static, volume = cleaned.static, sequence.volume
     assert static is not None and cleaned.foot is not None
@@ -29,7 +36,7 @@ def register(cleaned: Cleaned, sequence: CleanedSequence, recipe: MotionRecipe) 
         static.data,
         static.affine,
         cleaned.masks,
-        {bone: recipe.weights(bone, mask, static.affine) for bone, mask in cleaned.masks.items()},
+        weights,
         cleaned.foot.astype(np.float32),
         volume.data,
         volume.affine,
@@ -40,12 +47,12 @@ def register(cleaned: Cleaned, sequence: CleanedSequence, recipe: MotionRecipe) 
 
 
 def registered(
-    cleaned: Cleaned, sequence: CleanedSequence, recipe: MotionRecipe, folder: Path, inputs: str
+    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, recipe: MotionRecipe, folder: Path, inputs: str
 ) -> dict[str, Registered]:
     """Read the registrations of a sequence from ``folder``, where they are kept; else make and keep them.
 
     Args:
-        cleaned, sequence, recipe: as in `register`.
+        cleaned, sequence, weights, recipe: as in `register`.
         folder: of the subject's sequences.
         inputs: hash of the scans and masks they depend on.
     """
@@ -57,7 +64,7 @@ def registered(
             return {name: _read(one) for name, one in kept["registered"].items()}
     except (OSError, ValueError, KeyError):
         pass
-    found = register(cleaned, sequence, recipe)
+    found = register(cleaned, sequence, weights, recipe)
     arrays = {name: {key: value.tolist() for key, value in asdict(one).items()} for name, one in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as part:

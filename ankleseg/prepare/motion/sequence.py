@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from ankleseg.measures.kinematics import JointMotion, joint_motion
 from ankleseg.measures.landmark_frames import frames_from_landmarks
 from ankleseg.measures.pose_smoothing import smooth_poses
 from ankleseg.prepare.cleaning import Cleaned, CleanedSequence
-from ankleseg.prepare.motion.masks import fractions_on_frame
+from ankleseg.prepare.motion.masks import fractions_on_frames
 from ankleseg.prepare.motion.overrule import Overrules
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.rigid.quality import Verdict, apart, judge
@@ -59,8 +59,7 @@ class MovedSequence:
 
     def poses(self, bone: str) -> Float[np.ndarray, "t 4 4"]:
         """``frame_from_static`` of a bone, NaN where it failed."""
-        failed = np.array([verdict.status == "failed" for verdict in self.verdicts[bone]])
-        return np.where(failed[:, None, None], np.nan, self.registered[bone].frame_from_static)
+        return _trusted(self.registered[bone], self.verdicts[bone])
 
 
 def move_sequence(
@@ -97,13 +96,8 @@ def move_sequence(
             _overruled(verdict, overrules.get((sequence.name, frame, bone))) for frame, verdict in enumerate(own)
         )
         shared[bone] = _shared(mask, static.affine, points[bone], registered[bone], registered[GLOBAL])
-        fractions[bone] = np.zeros(volume.data.shape, np.float32)
-        for frame, verdict in enumerate(verdicts[bone]):
-            if verdict.status != "failed":
-                pose = registered[bone].frame_from_static[frame]
-                fractions[bone][..., frame] = fractions_on_frame(
-                    mask, static.affine, pose, volume.data.shape[:3], volume.affine
-                )
+        poses = _trusted(registered[bone], verdicts[bone])
+        fractions[bone] = fractions_on_frames(mask, static.affine, poses, volume.data.shape, volume.affine)
     moved = MovedSequence(
         name=sequence.name, source=sequence, registered=dict(registered), verdicts=verdicts, shared=shared,
         fractions=fractions, motion={}, smooth_motion=None, axes="",
@@ -137,6 +131,11 @@ def _with_motion(moved: MovedSequence, cleaned: Cleaned, recipe: MotionRecipe) -
         problem = str(error)
     content = {name: getattr(moved, name) for name in MovedSequence.__dataclass_fields__}
     return MovedSequence(**{**content, "motion": motion, "smooth_motion": smooth, "axes": problem})
+
+
+def _trusted(found: Registered, verdicts: Sequence[Verdict]) -> Float[np.ndarray, "t 4 4"]:
+    failed = np.array([verdict.status == "failed" for verdict in verdicts])
+    return np.where(failed[:, None, None], np.nan, found.frame_from_static)
 
 
 def _overruled(verdict: Verdict, said: tuple[str, str] | None) -> Verdict:

@@ -23,7 +23,7 @@ from ankleseg.prepare.motion.page import subject_page
 from ankleseg.prepare.motion.recipe import MotionRecipe
 from ankleseg.prepare.motion.result import SubjectResult
 from ankleseg.prepare.settings import plain_settings
-from ankleseg.volumes import replace_file, write_volume
+from ankleseg.volumes import Volume, replace_file, write_volume
 
 log = logging.getLogger(__name__)
 
@@ -87,23 +87,27 @@ def _move(
     from ankleseg.prepare.motion.files import quality_rows, write_sequence
     from ankleseg.prepare.motion.registered import registered
     from ankleseg.prepare.motion.sequence import move_sequence
+    from ankleseg.rigid.static_bones import static_bones
 
     torch.set_num_threads(recipe.threads)
     cleaned = read_cleaned(case, out)
     assert cleaned is not None
     folder = out / name
     (folder / "report.html").unlink(missing_ok=True)
-    _write_weights(cleaned, name, folder / "anat", recipe)
+    assert cleaned.static is not None
+    weights = {bone: recipe.weights(bone, mask, cleaned.static.affine) for bone, mask in cleaned.masks.items()}
+    _write_weights(weights, cleaned.static, name, folder / "anat")
+    bones = static_bones(cleaned.masks, cleaned.static.affine)
     written, moved_sequences = {}, {}
     for sequence, key in keys.items():
         source = cleaned.sequences[sequence]
-        found = registered(cleaned, source, recipe, folder / "dyn", inputs)
+        found = registered(cleaned, source, weights, recipe, folder / "dyn", inputs)
         moved = move_sequence(cleaned, source, found, recipe, overrules)
         moved_sequences[sequence] = moved
         if records[sequence] is not None:
             continue
         _remove(folder / "dyn", sequence)
-        files = write_sequence(moved, cleaned, name, folder / "dyn", recipe)
+        files = write_sequence(moved, cleaned, bones, name, folder / "dyn", recipe)
         record = {
             "inputs": key,
             "files": [file.relative_to(folder / "dyn").as_posix() for file in files],
@@ -118,12 +122,12 @@ def _move(
     return written
 
 
-def _write_weights(cleaned: Cleaned, name: str, folder: Path, recipe: MotionRecipe) -> None:
-    assert cleaned.static is not None
-    for bone, mask in cleaned.masks.items():
-        weight = np.rint(255 * recipe.weights(bone, mask, cleaned.static.affine)) / np.float32(255)
-        path = folder / f"{name}_label-{bone}_weights.nii.gz"
-        write_volume(path, weight.astype(np.float32), cleaned.static.affine, like=cleaned.static.header)
+def _write_weights(weights: Mapping[str, np.ndarray], static: Volume, name: str, folder: Path) -> None:
+    for bone, weight in weights.items():
+        steps = 255 * weight
+        np.rint(steps, out=steps)
+        steps /= 255
+        write_volume(folder / f"{name}_label-{bone}_weights.nii.gz", steps, static.affine, like=static.header)
 
 
 def _write_report(

@@ -47,6 +47,6 @@ class BoneWeights:
         margin = np.ceil((radius + 4 * self.sigma) / size).astype(int) + 1
         box = bounding_box(mask, margin.tolist())
         grown = distance_transform_edt(~mask[box], sampling=size) <= radius
-        weight = np.zeros(mask.shape, np.float32)
+        weight = np.zeros(mask.shape, np.float32, order="F")  # as it lies in files
         weight[box] = gaussian_filter(grown.astype(np.float32), self.sigma / size)
         return weight
