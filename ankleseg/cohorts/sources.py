@@ -11,6 +11,7 @@ from ankleseg.cohorts.case import Case, Cohort, require_known
 from ankleseg.cohorts.decathlon import load_decathlon
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
+from ankleseg.volumes import without_selection
 
 DATASET_FILE = "dataset.json"
 
@@ -73,7 +74,7 @@ def _require_files(cohort: Cohort) -> None:
 
 
 def _require_file(path: Path, what: str) -> None:
-    if not path.exists():
+    if not without_selection(path).exists():
         raise CohortError(
             f"does not exist, and should be the {what}", file=path, mend="correct the path, or copy the file"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.case import SIDES
 from ankleseg.errors import CohortError, FileError
+from ankleseg.volumes import holds_dicom, selection_suffix, without_selection
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
@@ -28,7 +29,8 @@ def cases_of(
     """List the cases found at a path.
 
     Args:
-        path: an image, a zipped or unzipped DICOM series, a folder of images, a cohort folder, or a table.
+        path: an image, a DICOM export (a folder or a .zip, with what is chosen of it at the end), a folder of images, a
+            cohort folder, or a table.
         group: only the subjects of this group.
         subjects: only these subjects.
         suffix: of the images in a BIDS folder with several.
@@ -40,7 +42,7 @@ def cases_of(
         CohortError: no case is left by the selection, or two have one name.
     """
     path = Path(path)
-    if not path.exists():
+    if not without_selection(path).exists():
         raise FileError("does not exist", file=path, mend="give a scan, a folder or a table")
     if side is not None and side.lower() not in SIDES:
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
@@ -75,6 +77,8 @@ def _check_names(cases: Sequence[Case]) -> None:
 
 
 def _found_at(path: Path, suffix: str | None, acquisition: str | None) -> tuple[Case, ...]:
+    if not path.exists():
+        return (_single(path),)  # one series or echo of it
     if path.is_file():
         if path.name.lower().endswith(TABLE_ENDINGS):
             return load_cohort(path).cases
@@ -84,16 +88,17 @@ def _found_at(path: Path, suffix: str | None, acquisition: str | None) -> tuple[
     images = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGE_ENDINGS))
     if images:
         return tuple(_single(image) for image in images)
-    if any(p.is_file() for p in path.iterdir()):
+    if any(p.is_file() for p in path.iterdir()) or holds_dicom(path):
         return (_single(path),)
     raise FileError("holds no image", file=path, mend="give a folder of NIfTI, NRRD, MHA or DICOM files")
 
 
 def _single(path: Path) -> Case:
-    name = path.name
+    name = without_selection(path).name
     for ending in (*IMAGE_ENDINGS, ".zip", ".dcm"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
             break
+    name += selection_suffix(path)
     subject = SUBJECT.match(name)
     return Case(name=name, subject=subject[0] if subject else name, images=(path,), references={})

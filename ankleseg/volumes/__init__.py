@@ -12,6 +12,7 @@ from ankleseg.volumes.checks import (
     header_remarks,
     read_mask,
 )
+from ankleseg.volumes.dicom import holds_dicom
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import (
     anatomical_axis,
@@ -29,6 +30,7 @@ from ankleseg.volumes.geometry import (
 )
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
+from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
@@ -50,6 +52,7 @@ __all__ = [
     "diagonal_mm",
     "extract_archive",
     "header_remarks",
+    "holds_dicom",
     "holds_grid",
     "is_left_handed",
     "on_grid_of",
@@ -61,9 +64,11 @@ __all__ = [
     "resample",
     "resampled_grid",
     "same_grid",
+    "selection_suffix",
     "slice_axis",
     "spacing",
     "voxel_distance",
     "with_header_of",
+    "without_selection",
     "write_volume",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from ankleseg.errors import FileError
 from ankleseg.volumes.memory import check_memory
 from ankleseg.volumes.nifti import is_nifti_name, read_nifti_header, read_nifti_voxels
+from ankleseg.volumes.selection import without_selection
 from ankleseg.volumes.volume import Header, Volume
 
 NRRD_AND_META = (".nrrd", ".mha")
@@ -20,7 +21,8 @@ def read_header(path: str | Path) -> Header:
     """Read what a file says about its grid, without reading a voxel.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder or a .zip.
+        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder, a .zip or an enhanced file, one of several
+            being chosen at the end of the path (``FOLDER#series=301&echo=80``).
 
     Raises:
         FileError: missing, empty, of another format, truncated within the header, declaring more voxels than it can
@@ -46,7 +48,8 @@ def read_volume(
     Slope and intercept are applied; trailing axes of length one are dropped.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder or a .zip.
+        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder, a .zip or an enhanced file, one of several
+            being chosen at the end of the path (``FOLDER#series=301&echo=80``).
         dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
         dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence.
         finite: refuse NaN and infinite voxels; without it the caller has to look for them.
@@ -75,13 +78,14 @@ def read_volume(
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
+    file = without_selection(path)
     try:
-        if not path.exists():
+        if not file.exists():
             raise FileError("does not exist", file=path, mend="check the path")
-        if path.is_file() and path.stat().st_size == 0:
+        if file.is_file() and file.stat().st_size == 0:
             raise FileError("is empty (0 bytes)", file=path, mend="copy the file again")
-        if path.is_file():
-            path.open("rb").close()
+        if file.is_file():
+            file.open("rb").close()
     except OSError as error:
         raise FileError(f"cannot be opened ({error.strerror})", file=path, mend="check its rights") from None
     return path

@@ -10,7 +10,17 @@ from jaxtyping import Bool, Shaped
 
 from ankleseg.cohorts import Reference
 from ankleseg.errors import FileError
-from ankleseg.volumes import Finding, Header, Verdict, Volume, check_grid, on_grid_of, read_volume, with_header_of
+from ankleseg.volumes import (
+    Finding,
+    Header,
+    Verdict,
+    Volume,
+    check_grid,
+    on_grid_of,
+    read_volume,
+    with_header_of,
+    without_selection,
+)
 
 HALF_OF_ONE, HALF_OF_BYTE = 0.5, 127.5
 RINGING = 0.5  # how far an interpolating spline may leave 0 and 1
@@ -31,7 +41,7 @@ def read_bone(
         The mask, None where it cannot be used, and the findings.
     """
     path = Path(reference.path)
-    if not path.exists():
+    if not without_selection(path).exists():
         return None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
     try:
         volume = read_volume(path, dtype=None)
