@@ -17,7 +17,7 @@ SCANNER = 1  # NIfTI code of an affine into scanner coordinates
 
 @dataclass(frozen=True)
 class Remark:
-    """Something a file leaves open or contradicts, which does not keep it from being read: how it is read, and a mend."""
+    """Something a file leaves open or contradicts, and how it is read all the same, with a mend."""
 
     problem: str
     mend: str

@@ -42,7 +42,7 @@ def _chosen(
     choice: str,
     find: Callable[[Sequence[str], str], list[str]],
 ) -> list[Frame]:
-    every = list(dict.fromkeys(names))
+    every = sorted(set(names), key=_numbers if choice == "echo" else None)
     if choice in wanted:
         found = find(every, wanted[choice])
         if len(found) == 1:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,10 +62,10 @@ class Elements:
         Raises:
             DamagedError: it cannot be decoded.
         """
+        tag = _tag(keyword)
         for place in self._places:
             try:
-                found = place.get(keyword)
-                found = getattr(found, "value", found) if isinstance(keyword, int) else found
+                found = place[tag].value if tag in place else None
             except Exception:  # whatever damaged bytes do to pydicom
                 raise DamagedError(f"holds an unreadable {keyword}") from None
             if found is not None and found != "":
@@ -93,10 +94,8 @@ class Elements:
         if found is None:
             return ()
         try:
-            values = tuple(
-                float(part)
-                for part in (found if isinstance(found, Sequence) and not isinstance(found, (str, bytes)) else [found])
-            )
+            single = isinstance(found, (str, bytes)) or not isinstance(found, Sequence)
+            values = tuple(float(part) for part in ([found] if single else found))
         except (TypeError, ValueError, OverflowError):
             values = (math.nan,)
         if not all(map(math.isfinite, values)):
@@ -117,17 +116,21 @@ class Elements:
     def seconds(self, combined: str, date: str, time: str) -> float | None:
         """Return a point of time in seconds, of a date and time in one element or in two."""
         day, _, _ = self.text(date).partition(".")
-        for text, kind in (
-            (self.text(combined), "%Y%m%d%H%M%S"),
-            (f"{day or '20000101'}{self.text(time)}", "%Y%m%d%H%M%S"),
-        ):
+        for text in (self.text(combined), f"{day or '20000101'}{self.text(time)}"):
             whole, _, fraction = text.split("+")[0].split("-")[0].partition(".")
             try:
-                began = datetime.strptime(whole, kind) - datetime(2000, 1, 1)
+                began = datetime.strptime(whole, "%Y%m%d%H%M%S") - datetime(2000, 1, 1)
                 return began.total_seconds() + (float(f"0.{fraction}") if fraction else 0.0)
             except ValueError:
                 continue
         return None
+
+
+@cache
+def _tag(keyword: str | int) -> Any:
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
 
 
 class BoundedReader:
@@ -143,20 +146,19 @@ class BoundedReader:
         return self._stream.read(left if count < 0 else min(count, left))
 
 
-def read_elements(file: Path) -> tuple[Any, PixelElement | None]:
+def read_elements(file: Path) -> tuple[Any, PixelElement | None, bool]:
     """Read the elements that are wanted, and where the pixels begin, without reading a pixel.
 
     Returns:
-        pydicom's dataset, and the pixels, None where there are none.
+        pydicom's dataset; the pixels, None where there are none; whether the file ends where its elements end.
 
     Raises:
         DamagedError: it cannot be read.
     """
-    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_partial
 
     found: list[PixelElement] = []
-    tags = [tag_for_keyword(keyword) for keyword in WANTED] + [PHILIPS_BLOCK, PHILIPS_BEGIN]
+    tags = [_tag(keyword) for keyword in (*WANTED, PHILIPS_BLOCK, PHILIPS_BEGIN)]
     try:
         with file.open("rb") as stream, quiet():
             size = stream.seek(0, io.SEEK_END)
@@ -164,16 +166,23 @@ def read_elements(file: Path) -> tuple[Any, PixelElement | None]:
             reader = BoundedReader(stream, size)
 
             def at_pixels(tag: int, vr: str | None, length: int) -> bool:
-                if tag in PIXELS:
-                    found.append(PixelElement(int(tag), reader.tell(), None if length == UNDEFINED else length))
-                return tag in PIXELS
+                plain = int(tag)  # pydicom's own comparison is slow
+                if plain in PIXELS:
+                    found.append(PixelElement(plain, reader.tell(), None if length == UNDEFINED else length))
+                return plain in PIXELS
 
             dataset = read_partial(reader, stop_when=at_pixels, force=True, specific_tags=tags)  # type: ignore[arg-type]
+            whole = reader.tell() == size and not any(map(_is_short, dataset.values()))
     except OSError as error:
         raise DamagedError(f"cannot be opened ({error.strerror or error})") from None
     except Exception:  # whatever damaged bytes do to pydicom
         raise DamagedError("is truncated or damaged: its header cannot be read") from None
-    return dataset, found[0] if found else None
+    return dataset, found[0] if found else None, whole
+
+
+def _is_short(element: Any) -> bool:
+    value, length = getattr(element, "value", None), getattr(element, "length", UNDEFINED)
+    return isinstance(value, bytes) and length != UNDEFINED and len(value) < length
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ankleseg.volumes.dicom.elements import (
     quiet,
     read_elements,
 )
-from ankleseg.volumes.dicom.pixels import PixelLayout, pixel_layout
+from ankleseg.volumes.dicom.layout import PixelLayout, pixel_layout
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 WITHOUT_SLICES = {  # SOP classes by their beginning; the longer ones first
@@ -119,14 +119,16 @@ def read_object(root: Path, file: Path) -> list[Frame] | Foreign | Damaged:
         file: relative to it.
     """
     try:
-        dataset, pixels = read_elements(root / file)
+        dataset, pixels, whole = read_elements(root / file)
         with quiet():
-            return _object(root / file, file, dataset, pixels)
+            return _object(root / file, file, dataset, pixels, whole)
     except DamagedError as problem:
         return Damaged(file, problem.why, problem.series)
 
 
-def _object(whole: Path, file: Path, dataset: Any, pixels: PixelElement | None) -> list[Frame] | Foreign | Damaged:
+def _object(
+    place: Path, file: Path, dataset: Any, pixels: PixelElement | None, whole: bool
+) -> list[Frame] | Foreign | Damaged:
     elements = Elements(dataset)
     sop_class, series = elements.text("SOPClassUID"), elements.text("SeriesInstanceUID")
     kind = next((name for start, name in WITHOUT_SLICES.items() if sop_class.startswith(start)), None)
@@ -134,21 +136,20 @@ def _object(whole: Path, file: Path, dataset: Any, pixels: PixelElement | None) 
         return Foreign(file, kind, series, sop_class)
     try:
         if pixels is None:
-            known = sop_class and sop_class not in IMAGES and not elements.number("Rows")
-            if known:
+            if whole and sop_class and sop_class not in IMAGES and not elements.number("Rows"):
                 return Foreign(file, "object without pixels", series, sop_class)
             raise DamagedError("is truncated or damaged: it ends before its pixels")
         if PER_FRAME not in dataset and "ImagePositionPatient" not in dataset:
             return Foreign(file, "picture without position", series, sop_class)
         if pixels.tag != PIXEL_DATA:
             return Foreign(file, "map of floating numbers", series, sop_class)
-        source = _source(whole, file, elements, dataset, pixels)
+        source = _source(place, file, elements, dataset, pixels)
         return [_frame(source, index, places) for index, places in enumerate(_frames(dataset, source))]
     except DamagedError as problem:
         raise DamagedError(problem.why, series or None) from None
 
 
-def _source(whole: Path, file: Path, elements: Elements, dataset: Any, pixels: PixelElement) -> Source:
+def _source(place: Path, file: Path, elements: Elements, dataset: Any, pixels: PixelElement) -> Source:
     frames = int(elements.number("NumberOfFrames") or 1)
     if PER_FRAME not in dataset and frames != 1:
         raise DamagedError(f"holds {frames} frames in one file and not the position of each")
@@ -161,7 +162,7 @@ def _source(whole: Path, file: Path, elements: Elements, dataset: Any, pixels: P
         number=elements.text("SeriesNumber"),
         description=elements.text("SeriesDescription") or elements.text("ProtocolName"),
         modality=elements.text("Modality"),
-        pixels=pixel_layout(whole, elements, dataset, pixels, frames),
+        pixels=pixel_layout(place, elements, dataset, pixels, frames),
         mosaic="MOSAIC" in elements.texts("ImageType"),
     )
 

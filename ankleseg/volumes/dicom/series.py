@@ -121,7 +121,7 @@ def _example(path: Path, series: Series, every: Sequence[Series], wanted: dict[s
     """Write the path that chooses a series, by the shortest name that fits no other one."""
     source = series.source
     for name in (source.number, source.description):
-        plain = name and not set(name) & set("#&\"'")
+        plain = name and not set(name) & set("#&\"' ,;()[]{}$\\")
         if plain and sum(_is_called(other, name) for other in every) == 1:
             return with_selection(path, {**wanted, "series": name})
     return with_selection(path, {**wanted, "series": source.series})
@@ -154,7 +154,9 @@ def _check_strays(path: Path, chosen: Series, others: Sequence[Series]) -> None:
     first, source = chosen.frames[0], chosen.source
     normal = np.cross(*first.axes)
     for series in others:
-        if (series.source.number, series.source.description) != (source.number, source.description):
+        other = series.source
+        named = other.series and (other.number or not source.number)
+        if named and (other.number, other.description) != (source.number, source.description):
             continue
         shifts = np.subtract([frame.position for frame in series.frames], first.position)
         aside = np.linalg.norm(shifts - np.outer(shifts @ normal, normal), axis=1)
