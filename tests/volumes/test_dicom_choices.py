@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_exports import SHAPE, voxels, write_classic
 
@@ -134,3 +135,15 @@ def test_a_choice_of_what_is_not_named_is_told(tmp_path):
     write_classic(tmp_path / "a", voxels())
     with pytest.raises(FileError, match="holds no part 'phase', nothing that names the part; leave part= out"):
         read_header(f"{tmp_path / 'a'}#part=phase")
+
+
+def test_parts_that_only_a_private_element_tells_are_told_apart(tmp_path):
+    data = voxels(2)
+    for number, file in enumerate(write_classic(tmp_path, data)):
+        made = pydicom.dcmread(file)
+        made.add_new(0x00430010, "LO", "GEMS_PARM_01")
+        made.add_new(0x0043102F, "SS", number // SHAPE[2])
+        made.save_as(file)
+    with pytest.raises(FileError, match="holds 2 kinds of images of each slice: magnitude, phase; choose one at"):
+        read_header(tmp_path)
+    np.testing.assert_array_equal(read_volume(f"{tmp_path}#part=phase", dtype=None).data, data[..., 1])

@@ -158,7 +158,7 @@ def test_bits_beyond_those_that_count_are_left_out(tmp_path):
 
 def test_a_mosaic_is_named(tmp_path):
     write_classic(tmp_path, voxels(), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
-    with pytest.raises(FileError, match=r"is a Siemens mosaic: .*; convert it: dcm2niix -z y -o NEW_FOLDER "):
+    with pytest.raises(FileError, match=r"is a Siemens mosaic: .*; convert it: dcm2niix -z y -o \. "):
         read_header(tmp_path)
 
 
@@ -188,3 +188,10 @@ def test_colours_and_impossible_grids_are_refused(tmp_path):
         made.save_as(file)
     with pytest.raises(FileError, match=r"stores 3 numbers a voxel \(colours or vectors\); give a scan with one"):
         read_header(tmp_path / "colours")
+
+
+def test_an_index_names_its_folder(tmp_path):
+    write_classic(tmp_path, voxels())
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    with pytest.raises(FileError, match=rf"DICOMDIR: is the index of a DICOM export.*; give its folder: {tmp_path}$"):
+        read_header(tmp_path / "DICOMDIR")

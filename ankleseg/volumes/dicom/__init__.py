@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.dicom.contrasts import choose_contrast
 from ankleseg.volumes.dicom.elements import DamagedError
-from ankleseg.volumes.dicom.export import files_below, holds_dicom, is_dicom, opened_export, read_export
+from ankleseg.volumes.dicom.export import INDEX, files_below, holds_dicom, is_dicom, opened_export, read_export
 from ankleseg.volumes.dicom.grid import check_alike, check_distances, ras_grid, slice_numbers, voxel_type
 from ankleseg.volumes.dicom.objects import Frame
 from ankleseg.volumes.dicom.pixels import read_frames
@@ -85,13 +86,16 @@ def _read_series(path: Path, bare: Path, folder: Path, wanted: dict[str, str]) -
             file=bare,
             mend="give .nii, .nii.gz, .nrrd, .mha, or the folder or .zip of a DICOM series",
         )
-    export = read_export(bare, folder, files_below(bare, folder))
+    if bare.is_file() and bare.name.upper() == INDEX:
+        mend = f"give its folder: {with_selection(bare.parent, wanted)}"
+        raise FileError("is the index of a DICOM export, without images", file=bare, mend=mend)
+    export = read_export(folder, files_below(bare, folder))
     series, remarks = choose_series(bare, export, wanted)
     if series.source.mosaic:
         raise FileError(
             "is a Siemens mosaic: all slices of a time point are tiled into one picture",
             file=bare,
-            mend=f"convert it: dcm2niix -z y -o NEW_FOLDER {bare if bare.is_dir() else bare.parent}",
+            mend=f"convert it: dcm2niix -z y -o . {quote(str(bare if bare.is_dir() else bare.parent))}",
         )
     if len(series.frames) == 1:
         _refuse_one_slice(bare, series.frames[0])

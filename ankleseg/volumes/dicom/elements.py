@@ -20,6 +20,8 @@ EXTENDED_OFFSETS = 0x7FE00001
 UNDEFINED = 0xFFFFFFFF
 PHILIPS_BLOCK, PHILIPS_CREATOR = 0x20050010, "Philips MR Imaging DD 001"
 PHILIPS_BEGIN = 0x200510A0  # seconds at which a dynamic scan began
+GE_BLOCK, GE_CREATOR = 0x00430010, "GEMS_PARM_01"
+GE_PART = 0x0043102F  # 0 magnitude, 1 phase, 2 real, 3 imaginary
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 WANTED = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ComplexImageComponent", "PatientID", "SeriesInstanceUID",
@@ -158,7 +160,7 @@ def read_elements(file: Path) -> tuple[Any, PixelElement | None, bool]:
     from pydicom.filereader import read_partial
 
     found: list[PixelElement] = []
-    tags = [_tag(keyword) for keyword in (*WANTED, PHILIPS_BLOCK, PHILIPS_BEGIN)]
+    tags = [_tag(keyword) for keyword in (*WANTED, PHILIPS_BLOCK, PHILIPS_BEGIN, GE_BLOCK, GE_PART)]
     try:
         with file.open("rb") as stream, quiet():
             size = stream.seek(0, io.SEEK_END)

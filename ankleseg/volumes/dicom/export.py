@@ -15,6 +15,7 @@ from ankleseg.volumes.archives import extract_archive
 from ankleseg.volumes.dicom.objects import Damaged, Foreign, Frame, read_object
 
 ENDINGS = (".dcm", ".dicom", ".ima")
+INDEX = "DICOMDIR"
 MOST_FILES = 50_000
 STARTS = {b"\x02\0", b"\x08\0"}  # group of the first element where there is no preamble
 EXPLICIT = {b"UL", b"CS", b"UI", b"OB", b"DA"}  # its possible types
@@ -64,25 +65,22 @@ def files_below(path: Path, folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_export(path: Path, folder: Path, files: list[Path]) -> Export:
+def read_export(folder: Path, files: list[Path]) -> Export:
     """Read what each file is, without a pixel."""
     frames: list[Frame] = []
     foreign: list[Foreign] = []
     damaged: list[Damaged] = []
     others: list[Path] = []
-    for file in files:
-        if file.name.upper() == "DICOMDIR":
-            continue
-        hidden = file.name.startswith(".")
+    for file in (file for file in files if file.name.upper() != INDEX):
         try:
-            if hidden or not is_dicom(folder / file):
-                (others if not hidden else foreign).append(file if not hidden else Foreign(file, "other file"))  # type: ignore[arg-type]
-                continue
+            found = read_object(folder, file) if is_dicom(folder / file) else None
         except OSError as error:
-            damaged.append(Damaged(file, f"cannot be opened ({error.strerror or error})"))
-            continue
-        found = read_object(folder, file)
-        if isinstance(found, Damaged):
+            found = Damaged(file, f"cannot be opened ({error.strerror or error})")
+        if file.name.startswith("."):
+            foreign.append(Foreign(file, "other file"))
+        elif found is None:
+            others.append(file)
+        elif isinstance(found, Damaged):
             damaged.append(found)
         elif isinstance(found, Foreign):
             foreign.append(found)

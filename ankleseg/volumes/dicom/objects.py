@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.volumes.dicom.elements import (
+    GE_BLOCK,
+    GE_CREATOR,
+    GE_PART,
     PER_FRAME,
     PHILIPS_BEGIN,
     PHILIPS_BLOCK,
@@ -210,7 +213,7 @@ def _frame(source: Source, index: int, elements: Elements) -> Frame:
         distance=max(elements.number("SpacingBetweenSlices") or 0.0, 0.0),
         slope=1.0 if slope is None else slope,
         intercept=elements.number("RescaleIntercept") or 0.0,
-        kind=tuple(dict.fromkeys(text.upper() for keyword in KINDS for text in elements.texts(keyword) if text)),
+        kind=_kind(elements),
         echo_time=elements.number("EffectiveEchoTime") or elements.number("EchoTime"),
         echo_number=elements.number("EchoNumbers"),
         order=_order(elements),
@@ -226,6 +229,14 @@ def _axes(cosines: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, .
     if any(abs(length - 1) > 1e-2 for length in lengths) or abs(product) > 1e-2:
         raise DamagedError("holds an orientation that is none: its axes are not perpendicular and of length 1")
     return along_row, along_column
+
+
+def _kind(elements: Elements) -> tuple[str, ...]:
+    texts = [text.upper() for keyword in KINDS for text in elements.texts(keyword) if text]
+    part = elements.number(GE_PART) if elements.value(GE_BLOCK) == GE_CREATOR else None
+    if part in (0, 1, 2, 3):
+        texts.append("MPRI"[int(part)])
+    return tuple(dict.fromkeys(texts))
 
 
 def _order(elements: Elements) -> dict[str, float]:

@@ -17,7 +17,6 @@ from ankleseg.volumes.volume import Remark
 
 SCOUT_SLICES = 3  # a series of at most so many slices is not taken for the volume
 MOST_LISTED = 12
-DCM2NIIX = "convert it, e.g. by dcm2niix -z y -o NEW_FOLDER {}"
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,11 @@ def _example(path: Path, series: Series, every: Sequence[Series], wanted: dict[s
 
 
 def _list(every: Sequence[Series]) -> str:
+    names = [str(series) for series in every[:MOST_LISTED]]
+    if len(set(names)) < len(names):
+        names = [f"{name} {series.source.series}" for name, series in zip(names, every, strict=False)]
     more = f", … and {len(every) - MOST_LISTED} more" if len(every) > MOST_LISTED else ""
-    return ", ".join(map(str, every[:MOST_LISTED])) + more
+    return ", ".join(names) + more
 
 
 def _inside(path: Path, file: Path) -> Path:
