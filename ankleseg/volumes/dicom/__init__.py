@@ -81,6 +81,10 @@ def _stamps(bare: Path) -> tuple[object, ...]:
 
 def _read_series(path: Path, bare: Path, folder: Path, wanted: dict[str, str]) -> _Series:
     if bare.is_file() and folder == bare.parent and not is_dicom(bare):
+        if wanted:
+            raise FileError(
+                "is no DICOM file, so nothing can be chosen of it", file=bare, mend="leave out the part from #"
+            )
         raise FileError(
             f"is of a format that is not read ({bare.suffix or 'no ending'})",
             file=bare,

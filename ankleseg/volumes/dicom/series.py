@@ -62,7 +62,7 @@ def choose_series(path: Path, export: Export, wanted: dict[str, str]) -> tuple[S
     _check_damaged(path, export, chosen, others)
     if "series" not in wanted:
         _check_strays(path, chosen, others)
-    return chosen, _remarks(path, export, others)
+    return chosen, _remarks(export, [] if "series" in wanted else others)
 
 
 def _refuse_nothing(path: Path, export: Export) -> None:
@@ -172,10 +172,10 @@ def _check_strays(path: Path, chosen: Series, others: Sequence[Series]) -> None:
             )
 
 
-def _remarks(path: Path, export: Export, others: Sequence[Series]) -> list[Remark]:
+def _remarks(export: Export, others: Sequence[Series]) -> list[Remark]:
     remarks = []
     if others:
-        problem = f"of its series only one is a volume or was chosen; passed over: {_list(others)}"
+        problem = f"only one of its series is taken for a volume; passed over: {_list(others)}"
         remarks.append(Remark(problem, "choose another one by #series= at the end of the path if it was meant"))
     unread = [*export.foreign, *(Damaged(bad.file, bad.why) for bad in export.damaged)]
     if unread:
