@@ -23,8 +23,8 @@ from ankleseg.patches.cache import CaseCache
 from ankleseg.predict import Model, WholeVolume, predict_case, predict_cases
 from ankleseg.prepare import Otsu, Preparation, PreparedCase, WholeImage, ZScore, prepare_case
 from ankleseg.tasks import Segmentation
-from ankleseg.volumes import read_volume, write_volume
-from ankleseg.volumes.frames import read_frame, read_structure
+from ankleseg.volumes import read_mask, read_volume, write_volume
+from ankleseg.volumes.frames import read_frame
 
 PREPARATION = Preparation(foreground=Otsu(), scaling=ZScore())
 FAILED = {
@@ -136,10 +136,10 @@ def test_a_sequence_written_anew_is_read_anew(tmp_path: Path):
     import os
 
     file = write_volume(tmp_path / "a.nii.gz", np.zeros((4, 4, 4, 2), np.uint8), np.eye(4))
-    assert not read_structure(file, frame=1).data.any()
+    assert not read_mask(file, frame=1).data.any()
     write_volume(file, np.ones((4, 4, 4, 2), np.uint8), np.eye(4))
     os.utime(file, ns=(1, 1))
-    assert read_structure(file, frame=1).data.all()
+    assert read_mask(file, frame=1).data.all()
 
 
 def test_nan_spoils_its_own_frame_only(tmp_path: Path):
@@ -271,7 +271,7 @@ def test_predicted_frames_are_scored_against_registered_masks(
     # perfect predictions in place of those of an untrained network
     for case in cases:
         for bone in BONES:
-            mask = read_structure(case.references[bone].path, frame=case.frame)
+            mask = read_mask(case.references[bone].path, frame=case.frame)
             write_volume(tmp_path / "p" / case.name / f"{case.name}_label-{bone}_mask.nii.gz", mask.data, mask.affine)
     result = evaluate(tmp_path / "p", registered, tmp_path / "e")
     found = {(row.case, row.structure): (row.status, row.dice) for row in result.scores}

@@ -18,10 +18,13 @@ NOT_AVAILABLE = ("", "n/a", "na", "nan", "none")
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the manual segmentation of a structure is: a value of a label map, or a mask where ``value`` is None."""
+    """Where the manual segmentation of a structure is: a mask, or a label map where there is a ``value``.
+
+    ``value`` is the number of the structure in the label map, or the name of its segment in a ``.seg.nrrd``.
+    """
 
     path: Path
-    value: int | None = None
+    value: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ class Case:
         return frozenset([*self.images, *references, *self.sequences.values(), *others])
 
     @property
-    def masks(self) -> dict[Path, tuple[int, ...] | None]:
+    def masks(self) -> dict[Path, tuple[int | str, ...] | None]:
         """Each reference file with the label values used of it, None for a mask: what `check_case` takes."""
-        masks: dict[Path, tuple[int, ...] | None] = {}
+        masks: dict[Path, tuple[int | str, ...] | None] = {}
         for reference in self.references.values():
             others = masks.get(reference.path) or ()
             masks[reference.path] = None if reference.value is None else (*others, reference.value)

@@ -21,8 +21,7 @@ from ankleseg.measures.image_quality import (
     psnr,
     ssim_map,
 )
-from ankleseg.volumes import Volume, covered_by, on_grid_of, read_volume, resample, same_grid
-from ankleseg.volumes.frames import read_structure
+from ankleseg.volumes import Volume, covered_by, on_grid_of, read_mask, read_volume, resample, same_grid
 
 PREDICTION, INTERPOLATION, INPUT = "prediction", "interpolation", "input"
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic spline": 3}
@@ -192,7 +191,7 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
     mask = np.zeros(reference.data.shape, dtype=bool)
     for name, source in case.references.items():
         if name not in case.unknown:
-            structure = read_structure(source.path, value=source.value)
+            structure = read_mask(source.path, value=source.value, used=case.masks[source.path])
             mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""

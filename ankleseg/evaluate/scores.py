@@ -9,8 +9,7 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
-from ankleseg.volumes import Volume, covered_by, holds_grid, on_grid_of, read_mask, same_grid, voxel_distance
-from ankleseg.volumes.frames import read_structure
+from ankleseg.volumes import Volume, covered_by, holds_grid, on_grid_of, read_mask, same_grid, tell, voxel_distance
 
 SCORED = "ok"
 RESAMPLED = "the prediction lies on another grid; each voxel of the reference took its nearest value"
@@ -75,11 +74,21 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
     try:
         prediction = read_mask(file.path, value=file.value)
         source = None if case is None or structure in case.unknown else case.references.get(structure)
-        if case is None or source is None or not source.path.exists():
+        if case is None or source is None or not (source.path.exists() or source.path.is_symlink()):
             return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
-        reference = read_structure(source.path, value=source.value, frame=case.frame)
+        used = case.masks[source.path]
+        reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)
     except (AnklesegError, OSError, MemoryError) as error:
         return MaskPair("unreadable", str(error) or "does not fit into memory")
+    pair = _on_one_grid(prediction, reference, predicted, structure, resampled)
+    told = {"prediction": tell(prediction.header), "reference": tell(reference.header)}
+    remarks = [f"{what}: {line}" for what, line in told.items() if line]
+    return replace(pair, message="; ".join([pair.message, *remarks] if pair.message else remarks))
+
+
+def _on_one_grid(
+    prediction: Volume, reference: Volume, predicted: PredictedCase, structure: str, resampled: bool
+) -> MaskPair:
     shapes = prediction.data.shape, reference.data.shape
     if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
         held = holds_grid(shapes[0], prediction.affine, shapes[1], reference.affine)

@@ -19,7 +19,7 @@ from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, Volumetry
 from ankleseg.measures import volume_ml
 from ankleseg.measures.volumetry import volume_ratios
-from ankleseg.volumes import read_mask, replace_file
+from ankleseg.volumes import read_mask, replace_file, tell
 
 RESULTS = ("volumetry.csv", "variation.csv", "volumetry.json", "report.html")
 DEFINITIONS = {
@@ -146,19 +146,20 @@ def _predicted_ml(predicted: PredictedCase, structure: str) -> tuple[float | Non
         mask = read_mask(file.path, value=file.value)
     except (AnklesegError, OSError, MemoryError) as error:
         return None, "unreadable", str(error) or "does not fit into memory"
-    return volume_ml(mask.data, mask.spacing), SCORED, ""
+    return volume_ml(mask.data, mask.spacing), SCORED, tell(mask.header)
 
 
 def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]:
     """Volume of a structure in the references, or None, and why it could not be read."""
     source = None if case is None or structure in case.unknown else case.references.get(structure)
-    if source is None:
+    if case is None or source is None:
         return None, "" if case is None or case.problem is None else f"reference: {case.problem}"
     try:
-        mask = read_mask(source.path, value=source.value)
+        mask = read_mask(source.path, value=source.value, used=case.masks[source.path])
     except (AnklesegError, OSError, MemoryError) as error:
         return None, f"reference: {error or 'does not fit into memory'}"
-    return volume_ml(mask.data, mask.spacing), ""
+    told = tell(mask.header)
+    return volume_ml(mask.data, mask.spacing), f"reference: {told}" if told else ""
 
 
 def _write(result: Volumetry) -> None:

@@ -14,7 +14,7 @@ from ankleseg.phantoms.brain_protocol import BrainContrast, ThickSlices, check_b
 from ankleseg.phantoms.brain_tissues import BrainTissue, Hemisphere, brain_label, brain_tissue_of
 from ankleseg.phantoms.grid import Grid
 from ankleseg.phantoms.scanner import LabelArray
-from ankleseg.volumes import Volume, read_volume, reorient
+from ankleseg.volumes import Volume, read_label_map, reorient
 from ankleseg.volumes.geometry import bounding_box
 from ankleseg.volumes.poses import translation
 
@@ -90,7 +90,7 @@ def image_brain_labels(
         FileError: the file cannot be read, or holds other than whole numbers, or nothing but air.
     """
     check_brain_settings("full", age, contrast, 1)
-    source = _source(labels if isinstance(labels, Volume) else read_volume(labels), table)
+    source = _source(labels if isinstance(labels, Volume) else read_label_map(labels), table)
     generators = brain_generators(name, seed)
     exam = brain_exam(_grid_around(source, spacing), age, _scale(source), generators)
     return exam.take(source, contrast, thick, {"age": age})

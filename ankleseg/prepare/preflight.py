@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ankleseg.cohorts import Case, Cohort
 from ankleseg.errors import AnklesegError
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scan import PreparedCase, prepare_case
-from ankleseg.volumes import Verdict, check_case, replace_file, write_volume
+from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, write_volume
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
 USABLE, REFUSED = "prepared", "failed"
@@ -53,11 +53,11 @@ def prepare_cohort(
     mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
     rows: list[dict[str, str]] = []
     written: dict[str, Any] = {}
-    with tqdm(cohort.cases, unit="case") as bar:
+    with told_in_a_table(), tqdm(cohort.cases, unit="case") as bar:
         for case in bar:
             bar.set_description(f"preparing {case.name}")
             wanted = {name: case.references[name] for name in structures if name in case.references}
-            findings = _findings(replace(case, references=wanted))
+            findings = _findings(replace(case, references=wanted), mends)
             folder = out / case.name
             for old in folder.glob(f"{case.name}_*.nii.gz"):
                 old.unlink()
@@ -88,11 +88,16 @@ def describe(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _findings(case: Case) -> list[dict[str, str]]:
+def _findings(case: Case, mends: Mapping[str, bool]) -> list[dict[str, str]]:
     if not case.images:
         return []
-    check = check_case(case.name, case.images, case.masks)
-    return [_row(finding.file, finding.verdict, finding.problem, finding.mend) for finding in check.findings]
+    mended = {Verdict.HEADER_COPY: "copy_headers", Verdict.RESAMPLE: "resample_masks"}
+    rows = []
+    for finding in check_case(case.name, case.images, case.masks).findings:
+        switch = mended.get(finding.verdict) if finding.file in case.masks else None
+        mend = f"mended by {switch}=true" if switch is not None and mends[switch] else finding.mend
+        rows.append(_row(finding.file, finding.verdict, finding.problem, mend))
+    return rows
 
 
 def _main_file(case: Case) -> str | Path:

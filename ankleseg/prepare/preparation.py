@@ -18,7 +18,7 @@ from ankleseg.config import build
 from ankleseg.errors import AnklesegError, ConfigError, GeometryError
 from ankleseg.prepare.placement import Placement, place
 from ankleseg.prepare.scaling import Scale, Scaling
-from ankleseg.volumes import Volume, read_volume
+from ankleseg.volumes import Volume, read_volume, tell
 from ankleseg.volumes.frames import read_frame
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine, anatomical_axis, same_grid, slice_axis
 
@@ -109,6 +109,8 @@ class Preparation:
                 read_volume(path) if frame is None else read_frame(path, frame) for path in scan.images
             ]
             side = scan.side
+            for volume in volumes:
+                tell(volume.header)
         else:
             volumes = scan
         _require_one_grid(volumes)

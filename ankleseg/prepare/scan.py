@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from ankleseg.cohorts import Case, Reference
+from ankleseg.cohorts import Case
 from ankleseg.errors import CohortError, GeometryError
 from ankleseg.prepare.placement import Placement
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scaling import Scale
-from ankleseg.volumes import Header, Verdict, check_grid, check_mask, on_grid_of, same_grid, with_header_of
-from ankleseg.volumes.frames import read_grid, read_structure
+from ankleseg.volumes import Header, Verdict, check_grid, on_grid_of, read_mask, same_grid, tell, with_header_of
+from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.geometry import Affine
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def prepare_case(
                 f"case {case.name} has no mask of {structure}",
                 mend=f"add it, or choose among {', '.join(case.references) or 'no structures'}",
             )
-        masks[structure] = _mask_on(header, case.references[structure], case.frame, copy_headers, resample_masks)
+        masks[structure] = _mask_on(header, case, structure, copy_headers, resample_masks)
     if case.frame is None:
         _require_disjoint(case.name, masks)
     else:
@@ -117,14 +117,14 @@ def prepare_case(
 
 
 def _mask_on(
-    image: Header, reference: Reference, frame: int | None, copy_headers: bool, resample_masks: bool
+    image: Header, case: Case, structure: str, copy_headers: bool, resample_masks: bool
 ) -> Bool[np.ndarray, "x y z"]:
-    mask = read_structure(reference.path, value=reference.value, frame=frame)
+    reference = case.references[structure]
+    mask = read_mask(reference.path, value=reference.value, frame=case.frame, used=case.masks[reference.path])
+    tell(mask.header, all_remarks=True)
     if same_grid(image.shape, image.affine, mask.data.shape, mask.affine):
         return mask.data
-    values = None if reference.value is None else [reference.value]
-    findings = check_mask(reference.path, image, values=values) if frame is None else check_grid(reference.path, image)
-    finding = next(f for f in findings if f.verdict is not Verdict.OK)
+    finding = check_grid(reference.path, image)[0]
     if finding.verdict is Verdict.HEADER_COPY and copy_headers:
         return with_header_of(mask, image).data
     if finding.verdict is Verdict.RESAMPLE and resample_masks:

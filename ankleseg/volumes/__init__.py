@@ -10,10 +10,12 @@ from ankleseg.volumes.checks import (
     check_image,
     check_mask,
     header_remarks,
-    read_mask,
+    tell,
+    told_in_a_table,
 )
 from ankleseg.volumes.dicom import holds_dicom
 from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.formats import IMAGE_ENDINGS, not_downloaded, require_file
 from ankleseg.volumes.geometry import (
     anatomical_axis,
     axis_codes,
@@ -28,6 +30,7 @@ from ankleseg.volumes.geometry import (
     spacing,
     voxel_distance,
 )
+from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.selection import selection_suffix, without_selection
@@ -35,6 +38,7 @@ from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_
 from ankleseg.volumes.writing import write_volume
 
 __all__ = [
+    "IMAGE_ENDINGS",
     "CaseCheck",
     "Finding",
     "Header",
@@ -55,18 +59,23 @@ __all__ = [
     "holds_dicom",
     "holds_grid",
     "is_left_handed",
+    "not_downloaded",
     "on_grid_of",
     "read_header",
+    "read_label_map",
     "read_mask",
     "read_volume",
     "reorient",
     "replace_file",
+    "require_file",
     "resample",
     "resampled_grid",
     "same_grid",
     "selection_suffix",
     "slice_axis",
     "spacing",
+    "tell",
+    "told_in_a_table",
     "voxel_distance",
     "with_header_of",
     "without_selection",

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
-from ankleseg.volumes.volume import Header, Volume
+from ankleseg.volumes.masks import check_values
+from ankleseg.volumes.volume import Header
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 0.1  # voxels by which two grids may differ and still count as one
 COPY_HEADERS_MEND = "if it was drawn on this very scan, set copy_headers=true"
 RESAMPLE_MEND = "set resample_masks=true"
-VALUES_MEND = "make it 0 and 1, or use it as a label map (in a table: columns labels and value_<structure>)"
-VALUES_LISTED = 8
 
 
 class Verdict(StrEnum):
@@ -62,7 +65,7 @@ class CaseCheck:
         return max((finding.verdict for finding in self.findings), key=order.index, default=Verdict.OK)
 
 
-def check_case(name: str, images: Sequence[Path], masks: Mapping[Path, Sequence[int] | None]) -> CaseCheck:
+def check_case(name: str, images: Sequence[Path], masks: Mapping[Path, Sequence[int | str] | None]) -> CaseCheck:
     """Check the images of a case, and its masks against the first image.
 
     Args:
@@ -95,65 +98,18 @@ def check_image(path: Path) -> list[Finding]:
     return findings
 
 
-def check_mask(path: Path, image: Header | None, *, values: Sequence[int] | None = None) -> list[Finding]:
+def check_mask(path: Path, image: Header | None, *, values: Sequence[int | str] | None = None) -> list[Finding]:
     """Read a mask or label map whole and say what is wrong with its values and with its place on the image.
 
     Args:
         image: grid the mask should have; None (an unreadable image) leaves the place unchecked.
-        values: label values that are used; None where the non-zero voxels are the structure.
+        values: label values, or names of segments, that are used; None: the file is a mask.
     """
     try:
-        volume = read_volume(path, dtype=None)
+        findings = header_remarks(check_values(path, values))
     except FileError as error:
         return [_unreadable(path, error)]
-    findings = header_remarks(volume.header) + _value_findings(path, volume.data, values)
     return findings if image is None else findings + check_grid(path, image)
-
-
-def read_mask(path: str | Path, *, value: int | None = None) -> Volume:
-    """Read one structure as bool voxels (X, Y, Z); a mask may be empty.
-
-    Args:
-        value: of the structure in a label map. Without it the file has to be a mask: 0/1 or 0/255 of any type.
-
-    Raises:
-        FileError: what `read_volume` refuses, or a file of other values without ``value``.
-    """
-    volume = read_volume(path, dtype=None)
-    mask = _as_mask(volume.data) if value is None else volume.data == value
-    if mask is None:
-        raise FileError(_not_a_mask(volume.data), file=path, mend=VALUES_MEND)
-    return Volume(mask, volume.affine, volume.header)
-
-
-def _as_mask(data: np.ndarray) -> np.ndarray | None:
-    top = data.max()
-    if top not in (0, 1, 255) or not ((data == 0) | (data == top)).all():
-        return None
-    return (data == top) & (top > 0)
-
-
-def _not_a_mask(data: np.ndarray) -> str:
-    values = np.unique(data)
-    listed = ", ".join(f"{value:g}" for value in values[:VALUES_LISTED])
-    more = f", … ({len(values)} values)" if len(values) > VALUES_LISTED else ""
-    return f"is not a mask of 0 and 1: it holds the values {listed}{more}"
-
-
-def _value_findings(path: Path, data: Shaped[np.ndarray, "x y z"], values: Sequence[int] | None) -> list[Finding]:
-    if values is None:
-        mask = _as_mask(data)
-        if mask is None:
-            return [Finding(path, Verdict.UNREADABLE, _not_a_mask(data), VALUES_MEND)]
-        return [] if mask.any() else [Finding(path, Verdict.OK, "is empty", "check that the structure is absent")]
-    if np.issubdtype(data.dtype, np.floating) and not np.array_equal(data, np.rint(data)):
-        problem = "is no label map: it holds fractions"
-        return [Finding(path, Verdict.UNREADABLE, problem, "save whole numbers, e.g. by nearest neighbour")]
-    absent = [value for value in values if not (data == value).any()]
-    return [
-        Finding(path, Verdict.OK, f"has no voxel of the value {value}", "check that the structure is absent")
-        for value in absent
-    ]
 
 
 def _unreadable(path: Path, error: FileError) -> Finding:
@@ -164,7 +120,10 @@ def header_remarks(header: Header | None) -> list[Finding]:
     """Say what a header leaves open or contradicts; all of it is read in the way that is told."""
     if header is None:
         return []
-    remarks = [Finding(header.path, Verdict.OK, remark.problem, remark.mend) for remark in header.remarks]
+    remarks = [
+        Finding(header.path, Verdict.SUSPECT if remark.suspect else Verdict.OK, remark.problem, remark.mend)
+        for remark in header.remarks
+    ]
     if header.unit == "unknown":
         size = " × ".join(f"{side:.3g}" for side in header.spacing)
         mend = f"correct its header unless its voxels are {size} mm"
@@ -181,6 +140,37 @@ def header_remarks(header: Header | None) -> list[Finding]:
             mend = "if a viewer shows it elsewhere, keep the right one in its header"
             remarks.append(Finding(header.path, Verdict.OK, problem, mend))
     return remarks
+
+
+def tell(header: Header | None, *, all_remarks: bool = False) -> str:
+    """Return what may make results of a file wrong, in one line, and log it; nothing where there is nothing.
+
+    Args:
+        header: of the file.
+        all_remarks: tell the remarks too that change nothing.
+    """
+    if header is None:
+        return ""
+    told = [remark for remark in header.remarks if all_remarks or remark.suspect]
+    line = "; ".join(f"{remark.problem}; {remark.mend}" for remark in told)
+    if line and not log.disabled:
+        _warn_once(f"{header.path}: {line}")
+    return line
+
+
+@contextmanager
+def told_in_a_table() -> Iterator[None]:
+    """Let `tell` log nothing meanwhile, where all findings are shown anyhow."""
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = False
+
+
+@cache
+def _warn_once(line: str) -> None:
+    log.warning("%s", line)
 
 
 def check_grid(path: Path, image: Header) -> list[Finding]:

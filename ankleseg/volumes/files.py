@@ -9,58 +9,63 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.formats import recognised, require_file
 from ankleseg.volumes.memory import check_memory
-from ankleseg.volumes.nifti import is_nifti_name, read_nifti_header, read_nifti_voxels
-from ankleseg.volumes.selection import without_selection
+from ankleseg.volumes.mgh import is_mgh_name, read_mgh_header, read_mgh_voxels
+from ankleseg.volumes.nifti import is_nifti_name, is_pair_name, read_nifti_header, read_nifti_voxels
 from ankleseg.volumes.volume import Header, Volume
 
-NRRD_AND_META = (".nrrd", ".mha")
+NRRD_AND_META = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 def read_header(path: str | Path) -> Header:
     """Read what a file says about its grid, without reading a voxel.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder, a .zip or an enhanced file, one of several
-            being chosen at the end of the path (``FOLDER#series=301&echo=80``).
+        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
 
     Raises:
         FileError: missing, empty, of another format, truncated within the header, declaring more voxels than it can
             hold, or without a usable voxel size and affine.
     """
-    path = _existing(path)
-    if is_nifti_name(path):
+    path = require_file(path)
+    if is_nifti_name(path) or is_pair_name(path):
         return read_nifti_header(path)
+    if is_mgh_name(path):
+        return read_mgh_header(path)
     if path.suffix.lower() in NRRD_AND_META:
         from ankleseg.volumes.itk_images import read_itk_header
 
         return read_itk_header(path)
+    if path.is_file() and (error := recognised(path)):
+        raise error
     from ankleseg.volumes.dicom import read_dicom_header
 
     return read_dicom_header(path)
 
 
 def read_volume(
-    path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int = 3, finite: bool = True
+    path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int | None = 3, finite: bool = True
 ) -> Volume:
     """Read a volume whole and check it.
 
     Slope and intercept are applied; trailing axes of length one are dropped.
 
     Args:
-        path: .nii, .nii.gz, .nrrd, .mha, or a DICOM series as a folder, a .zip or an enhanced file, one of several
-            being chosen at the end of the path (``FOLDER#series=301&echo=80``).
+        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
         dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
-        dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence.
+        dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence; None: any.
         finite: refuse NaN and infinite voxels; without it the caller has to look for them.
 
     Raises:
         FileError: what `read_header` refuses, another number of axes, truncated or damaged data, more voxels than fit
             in memory, NaN or infinite voxels, or values that ``dtype`` cannot hold.
     """
-    path = _existing(path)
+    path = require_file(path)
     header = read_header(path)
-    if len(header.shape) != dimensions:
+    if dimensions is not None and len(header.shape) != dimensions:
         raise FileError(
             f"has {len(header.shape)} dimensions ({'×'.join(map(str, header.shape))}), {dimensions} are needed",
             file=path,
@@ -76,24 +81,11 @@ def read_volume(
     return Volume(data if dtype is None else _converted(path, data, np.dtype(dtype)), header.affine, header)
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    file = without_selection(path)
-    try:
-        if not file.exists():
-            raise FileError("does not exist", file=path, mend="check the path")
-        if file.is_file() and file.stat().st_size == 0:
-            raise FileError("is empty (0 bytes)", file=path, mend="copy the file again")
-        if file.is_file():
-            file.open("rb").close()
-    except OSError as error:
-        raise FileError(f"cannot be opened ({error.strerror})", file=path, mend="check its rights") from None
-    return path
-
-
 def _read_voxels(path: Path, header: Header) -> np.ndarray:
-    if header.format == "nifti":
+    if header.format in ("nifti", "analyze"):
         return read_nifti_voxels(path)
+    if header.format == "mgh":
+        return read_mgh_voxels(path)
     if header.format == "dicom":
         from ankleseg.volumes.dicom import read_dicom_voxels
 
@@ -104,6 +96,11 @@ def _read_voxels(path: Path, header: Header) -> np.ndarray:
 
 
 def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if data.dtype == np.float64 and dtype.kind == "f" and dtype.itemsize < 8 and data.size:
+        largest = max(abs(float(np.nanmax(data))), abs(float(np.nanmin(data))))
+        if np.isfinite(largest) and largest > np.finfo(dtype).max:
+            problem = f"holds a voxel of {largest:g}, beyond what {dtype} numbers reach"
+            raise FileError(problem, file=path, mend="replace such voxels, e.g. by 0")
     converted = data.astype(dtype, copy=False)
     if np.issubdtype(dtype, np.integer) and not np.can_cast(data.dtype, dtype) and not np.array_equal(converted, data):
         raise FileError(

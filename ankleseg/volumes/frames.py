@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.checks import read_mask
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.selection import without_selection
 from ankleseg.volumes.volume import Header, Volume
@@ -24,7 +23,7 @@ def read_grid(path: str | Path) -> Header:
     return replace(header, shape=header.shape[:3])
 
 
-def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.float32) -> Volume:
+def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.float32, finite: bool = True) -> Volume:
     """Read one frame of a 4-D file.
 
     A compressed file cannot be read in parts; the ones read last stay in memory, as its next frame is asked for next.
@@ -33,6 +32,7 @@ def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.flo
         path: of the sequence.
         frame: from 0.
         dtype: of the voxels; None keeps the stored one.
+        finite: refuse NaN and infinite voxels.
 
     Raises:
         FileError: what `read_volume` refuses, no such frame, or NaN or infinite voxels in it.
@@ -47,29 +47,10 @@ def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.flo
     if not 0 <= frame < count:
         raise FileError(f"has no frame {frame}, but {count} counted from 0", file=path, mend="give its other frames")
     data = np.array(sequence.data[..., frame], dtype=dtype, order="F")
-    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
+    if finite and np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
         raise FileError(f"holds NaN or infinite voxels in frame {frame}", file=path, mend="leave this frame out")
     assert sequence.header is not None
     return Volume(data, sequence.affine, replace(sequence.header, shape=data.shape))
-
-
-def read_structure(path: str | Path, *, value: int | None = None, frame: int | None = None) -> Volume:
-    """Read one structure as bool voxels (X, Y, Z), of a scan or of one frame of a sequence.
-
-    Args:
-        path: of a mask or a label map.
-        value: of the structure in a label map; None: the file is a mask.
-        frame: of a 4-D file; None: the file is 3-D.
-
-    Raises:
-        FileError: what `read_mask` and `read_frame` refuse.
-    """
-    if frame is None:
-        return read_mask(path, value=value)
-    volume = read_frame(path, frame, dtype=None)
-    if value is None and not np.isin(volume.data, (0, 1)).all():
-        raise FileError(f"is no mask of 0 and 1 in frame {frame}", file=path, mend="binarise it")
-    return Volume(volume.data == (1 if value is None else value), volume.affine, volume.header)
 
 
 @lru_cache(maxsize=KEPT)

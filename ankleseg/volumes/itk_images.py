@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.formats import foreign_format
 from ankleseg.volumes.geometry import Affine, affine_problem
 from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
+from ankleseg.volumes.text_headers import (
+    header_fields,
+    header_lines,
+    is_nrrd,
+    lists_volumes,
+    require_numbers,
+    size_remarks,
+    unit_of,
+    voxel_file,
+)
 from ankleseg.volumes.volume import SCANNER, Header
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -19,7 +30,6 @@ TYPES = {
     "unsigned_char": "u1", "char": "i1", "unsigned_short": "u2", "short": "i2", "unsigned_int": "u4", "int": "i4",
     "unsigned_long": "u8", "long": "i8", "unsigned_long_long": "u8", "long_long": "i8", "float": "f4", "double": "f8",
 }  # fmt: skip
-HEADER_LINES_BYTES = 1 << 16
 
 
 def ras_affine(axes_lps: Sequence[Sequence[float]], spacing: Sequence[float], origin_lps: Sequence[float]) -> Affine:
@@ -33,37 +43,45 @@ def ras_affine(axes_lps: Sequence[Sequence[float]], spacing: Sequence[float], or
 def read_itk_header(path: Path) -> Header:
     """Read the header of an NRRD or MetaImage file.
 
+    An NRRD axis of frames or layers (of the kind ``list``), wherever it stands, comes last.
+
     Raises:
-        FileError: not such a file, data in another file, colours, an impossible size, or no usable geometry.
+        FileError: not such a file, its voxels are missing or elsewhere, colours, an impossible size, or no usable
+            geometry.
     """
-    _check_attached(path)
+    fields = header_fields(path)
+    require_numbers(path, fields)
+    voxels = voxel_file(path, fields)
     reader = image_reader(path)
     dimensions = reader.GetNumberOfDimensions()
     shape = tuple(int(reader.GetDimensions(axis)) for axis in range(dimensions))
     if dimensions < 3:
         raise FileError(f"has {dimensions} dimensions, 3 are needed", file=path, mend="give the whole scan")
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    if reader.GetNumberOfComponents() > 1 and lists_volumes(fields):
+        shape = (*shape, int(reader.GetNumberOfComponents()))
+    shape = (*shape[:3], *(length for length in shape[3:] if length > 1))
+    dtype = voxel_type(path, reader, volumes=lists_volumes(fields))
     declared = int(reader.GetImageSizeInBytes())
-    if declared > path.stat().st_size * GZIP_LARGEST_RATIO:
+    held = voxels.stat().st_size
+    if declared > held * GZIP_LARGEST_RATIO:
         raise FileError(
-            f"declares {readable_size(declared)} of voxels, and a file of {readable_size(path.stat().st_size)} "
-            "cannot hold them",
+            f"declares {readable_size(declared)} of voxels, and a file of {readable_size(held)} cannot hold them",
             file=path,
             mend="copy the file again",
         )
-    size = [reader.GetSpacing(axis) for axis in range(3)]
+    factor, remarks = unit_of(path, fields)
+    remarks += size_remarks(path, voxels, fields, declared)
+    size = [reader.GetSpacing(axis) * factor for axis in range(3)]
     if not (np.isfinite(size).all() and min(size) > 0):
         raise FileError(
             f"declares voxels of {' × '.join(f'{s:g}' for s in size)} mm", file=path, mend="correct its header"
         )
     axes = [reader.GetDirection(axis)[:3] for axis in range(3)]
-    affine = ras_affine(axes, size, [reader.GetOrigin(axis) for axis in range(3)])
-    problem = affine_problem(affine)
-    if problem:
+    affine = ras_affine(axes, size, [reader.GetOrigin(axis) * factor for axis in range(3)])
+    if problem := affine_problem(affine):
         raise FileError(problem, file=path, mend="correct its header")
-    kind = "nrrd" if path.suffix.lower() == ".nrrd" else "mha"
-    return Header(path, shape, affine, voxel_type(path, reader), SCANNER, SCANNER, kind)
+    kind = "nrrd" if is_nrrd(path) else "mha"
+    return Header(path, shape, affine, dtype, SCANNER, SCANNER, kind, remarks=remarks)
 
 
 def read_itk_voxels(path: Path) -> np.ndarray:
@@ -74,10 +92,18 @@ def read_itk_voxels(path: Path) -> np.ndarray:
     """
     import itk
 
-    if path.suffix.lower() == ".mha":
-        _check_compressed_mha(path)
+    if path.suffix.lower() in (".mha", ".mhd"):
+        _check_compressed(path)
     try:
-        return np.asarray(itk.array_from_image(itk.imread(str(path)))).T
+        reader = image_reader(path)
+        if reader.GetNumberOfComponents() == 1:
+            return np.asarray(itk.array_from_image(itk.imread(str(path)))).T
+        dtype = voxel_type(path, reader, volumes=True)
+        kinds = {"uint8": itk.UC, "int16": itk.SS, "uint16": itk.US, "float32": itk.F}
+        file = itk.ImageFileReader[itk.VectorImage[kinds.get(dtype.name, itk.D), 3]].New(FileName=str(path))
+        file.Update()
+        volumes = np.asarray(itk.array_from_image(file.GetOutput())).astype(dtype, copy=False)  # (Z, Y, X, list)
+        return volumes.transpose(2, 1, 0, 3)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[-120:]
         raise FileError(f"is truncated or damaged (ITK: …{reason})", file=path, mend="copy the file again") from None
@@ -98,61 +124,55 @@ def image_reader(path: Path) -> Any:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
     except RuntimeError:
-        raise FileError(
-            f"is no readable {path.suffix.lstrip('.')} file, whatever its name says",
-            file=path,
-            mend="copy or convert it again",
-        ) from None
+        raise _unreadable(path) from None
     return reader
 
 
-def voxel_type(path: Path, reader: Any) -> np.dtype:
+def _unreadable(path: Path) -> FileError:
+    with path.open("rb") as file:
+        start = file.read(7)
+    fields = header_fields(path)
+    if start.startswith(b"NRRD") and "none" in fields.get("space directions", "") and not lists_volumes(fields):
+        problem = (
+            f"has an axis without a direction, which its kinds ({fields.get('kinds', 'none given')}) do not explain"
+        )
+        return FileError(problem, file=path, mend="write list for that axis in the line kinds: of its header")
+    if start.startswith(b"NRRD") if is_nrrd(path) else start == b"ObjectT":
+        return FileError("has a header that cannot be understood", file=path, mend="copy or convert it again")
+    return foreign_format(path)
+
+
+def voxel_type(path: Path, reader: Any, *, volumes: bool = False) -> np.dtype:
     """Return the stored type of a voxel.
+
+    Args:
+        volumes: several numbers a voxel are several volumes.
 
     Raises:
         FileError: colours or vectors.
     """
-    if reader.GetNumberOfComponents() != 1:
+    if reader.GetNumberOfComponents() != 1 and not volumes:
         raise FileError(
             f"stores {reader.GetNumberOfComponents()} numbers a voxel (colours or vectors)",
             file=path,
             mend="give a scan with one intensity a voxel",
         )
-    return np.dtype(TYPES[reader.GetComponentTypeAsString(reader.GetComponentType())])
+    kind = TYPES.get(reader.GetComponentTypeAsString(reader.GetComponentType()))
+    if kind is None:
+        raise FileError("stores voxels of an unknown type", file=path, mend="copy or convert it again")
+    return np.dtype(kind)
 
 
-def _header_lines(path: Path) -> tuple[dict[str, str], int]:
-    """Return the text fields of an NRRD or MetaImage header, names in lower case, and where it ends."""
-    with path.open("rb") as file:
-        start = file.read(HEADER_LINES_BYTES)
-    fields, position = {}, 0
-    for line in start.split(b"\n"):
-        position += len(line) + 1
-        text = line.decode("latin-1").strip()
-        name, _, value = text.partition("=" if "=" in text.split(":")[0] else ":")
-        fields[name.strip().lower()] = value.strip()
-        if not text or name.strip().lower() == "elementdatafile":
-            break
-    return fields, position
-
-
-def _check_attached(path: Path) -> None:
-    """Refuse a header whose voxels lie in another file: it could name any file of the machine."""
-    fields, _ = _header_lines(path)
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
-    if other.upper() != "LOCAL":
-        raise FileError(f"keeps its voxels in another file ({other})", file=path, mend="convert it to one .nii.gz file")
-
-
-def _check_compressed_mha(path: Path) -> None:
+def _check_compressed(path: Path) -> None:
     """Check the sum of compressed voxels, which ITK's MetaImage reader passes over."""
-    fields, start = _header_lines(path)
+    fields, start = header_lines(path)
     if fields.get("compresseddata", "false").lower() != "true":
         return
+    voxels = voxel_file(path, fields)
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip
     try:
-        with path.open("rb") as file:
-            file.seek(start)
+        with voxels.open("rb") as file:
+            file.seek(start if voxels == path else 0)
             while chunk := file.read(1 << 20):
                 inflate.decompress(chunk)
     except zlib.error as error:

@@ -11,6 +11,7 @@ from ankleseg.errors import FileError
 SIZE_UNITS = ("kB", "MB", "GB", "TB")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 GZIP_LARGEST_RATIO = 1032  # deflate cannot expand a byte further
+SPARE_BYTES = 1024  # that programs leave behind the voxels
 
 
 def available_memory() -> int:
@@ -32,6 +33,15 @@ def check_memory(path: Path, needed: int) -> None:
             file=path,
             mend="check that its size is meant, or use a machine with more memory",
         )
+
+
+def gzip_content(path: Path) -> int:
+    """Return the bytes that the end of a gzip says it holds, of its last member, modulo 2³²; 0 if that cannot be."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(size - 4, 0))
+        held = int.from_bytes(file.read(4), "little")
+    return held if held <= size * GZIP_LARGEST_RATIO else 0
 
 
 def readable_size(size: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ import nibabel as nib
 import numpy as np
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.geometry import Affine, affine_problem
-from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
-from ankleseg.volumes.volume import Header
+from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
+from ankleseg.volumes.geometry import affine_problem
+from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, SPARE_BYTES, gzip_content, readable_size
+from ankleseg.volumes.nifti_geometry import geometry_of
+from ankleseg.volumes.volume import Header, Remark
 
 GZIP_MAGIC = b"\x1f\x8b"
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of the units of time
-SPATIAL_UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micrometre"}
+
+
+PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def is_nifti_name(path: Path) -> bool:
@@ -28,8 +33,16 @@ def is_nifti_name(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
+def is_pair_name(path: Path) -> bool:
+    """Tell whether the ending of a path is that of one file of a NIfTI or Analyze pair."""
+    return path.name.lower().endswith(PAIR_ENDINGS)
+
+
 def read_nifti_header(path: Path) -> Header:
-    """Read the header of a NIfTI file and refuse what cannot be the header of a scan.
+    """Read the header of a NIfTI file, or of a NIfTI or Analyze pair, and refuse what cannot be the header of a scan.
+
+    Args:
+        path: of the file; of a pair, either.
 
     Raises:
         FileError: not a NIfTI file, truncated, declaring more than the file can hold, or without usable geometry.
@@ -43,12 +56,12 @@ def read_nifti_voxels(path: Path) -> np.ndarray:
     Raises:
         FileError: truncated or damaged.
     """
-    raw = _raw_header(path)
-    shape, dtype = tuple(map(int, raw.get_data_shape())), raw.get_data_dtype()
+    raw, voxels = _raw_header(path), _pair(path)[1]
+    shape, dtype = _shape(raw), raw.get_data_dtype()
     data = np.empty(shape, dtype, order="F")
-    with _opened(path) as stream:
+    with opened(voxels) as stream:
         stream.seek(int(raw["vox_offset"]))
-        _fill(path, stream, data)
+        fill(voxels, stream, data)
     try:
         slope, intercept = raw.get_slope_inter()
     except nib.spatialimages.HeaderDataError:
@@ -62,33 +75,57 @@ def read_nifti_voxels(path: Path) -> np.ndarray:
 
 
 def _raw_header(path: Path) -> Any:
-    with _opened(path) as stream:
+    file, voxels = _pair(path)
+    with opened(file) as stream:
         start = stream.read(540)
     if len(start) < 348:
-        raise FileError("is truncated: it ends within the header", file=path, mend="copy the file again")
-    kind: type[nib.Nifti1Header] | type[nib.Nifti2Header]
-    if start[344:348] == b"n+1\0":
-        kind, length = nib.Nifti1Header, 348
-    elif start[4:8] == b"n+2\0":
-        kind, length = nib.Nifti2Header, 540
-    else:
-        raise FileError(
-            "is not a NIfTI file, whatever its name says",
-            file=path,
-            mend="convert the scan to .nii.gz, e.g. by dcm2niix",
-        )
-    raw = kind(start[:length], check=False)
-    _check_declared_size(path, raw)
+        raise FileError("is truncated: it ends within the header", file=file, mend="copy the file again")
+    kind = _header_kind(start, pair=file != voxels)
+    if kind is None:
+        raise foreign_format(file)
+    raw = kind(start[: kind.template_dtype.itemsize], check=False)
+    _check_declared_size(voxels, raw, pair=file != voxels)
     return raw
 
 
+def _header_kind(start: bytes, *, pair: bool) -> Any:
+    """The class of a header, None where it is no header of this kind."""
+    if pair and is_pair_content(start):
+        kinds = {b"ni1\0": nib.nifti1.Nifti1PairHeader, b"ni2\0": nib.nifti2.Nifti2PairHeader}
+        return kinds.get(start[344:348]) or kinds.get(start[4:8]) or nib.Spm2AnalyzeHeader
+    if not pair and is_nifti_content(start):
+        return nib.Nifti1Header if start[344:348] == b"n+1\0" else nib.Nifti2Header
+    return None
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """The file of the header and that of the voxels: one for NIfTI files, two for a pair."""
+    if not is_pair_name(path):
+        return path, path
+    files = []
+    ending = next(ending for ending in reversed(PAIR_ENDINGS) if path.name.lower().endswith(ending))
+    for wanted in ("hdr", "img"):
+        if wanted in ending:
+            files.append(path)
+            continue
+        stem, rest = path.name[: -len(ending)], ending[4:]
+        beside = [path.with_name(f"{stem}.{kind}{rest}") for kind in (wanted, wanted.upper())]
+        found = next((file for file in beside if file.is_file()), None)
+        if found is None:
+            raise FileError(f"lacks the other file of its pair, {beside[0].name}", file=path, mend="copy it beside")
+        files.append(found)
+    return files[0], files[1]
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
+def opened(path: Path) -> Iterator[Any]:
     """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line."""
     try:
         with path.open("rb") as file:
             if _is_compressed(path, file):
                 with gzip.open(file) as stream:
+                    if stream.peek(2)[:2] == GZIP_MAGIC:
+                        raise foreign_format(path)
                     yield stream
             else:
                 yield file
@@ -107,17 +144,15 @@ def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def _is_compressed(path: Path, file: io.BufferedReader) -> bool:
-    by_name = path.name.lower().endswith(".gz")
+    by_name = path.name.lower().endswith((".gz", ".mgz"))
     by_content = file.read(2) == GZIP_MAGIC
     file.seek(0)
-    if by_name and not by_content:
-        raise FileError("is named .gz and is not compressed", file=path, mend="rename it to .nii if it is a NIfTI file")
-    if by_content and not by_name:
-        raise FileError("is compressed although its name ends in .nii", file=path, mend="rename it to .nii.gz")
+    if by_name != by_content:
+        raise foreign_format(path)
     return by_name
 
 
-def _fill(path: Path, stream: io.BufferedIOBase, data: np.ndarray) -> None:
+def fill(path: Path, stream: io.BufferedIOBase, data: np.ndarray) -> None:
     """Read exactly the voxels, then on to the end, where gzip compares the checksum."""
     target = data.reshape(-1, order="F").view(np.uint8).data
     filled = 0
@@ -136,16 +171,14 @@ def _fill(path: Path, stream: io.BufferedIOBase, data: np.ndarray) -> None:
 
 
 def _declared_bytes(raw: Any) -> int:
-    size = int(raw.get_data_dtype().itemsize)
-    for length in raw["dim"][1 : int(raw["dim"][0]) + 1]:
-        size *= int(length)
-    return size
+    return int(raw.get_data_dtype().itemsize) * math.prod(_shape(raw))
 
 
-def _check_declared_size(path: Path, raw: Any) -> None:
+def _check_declared_size(path: Path, raw: Any, *, pair: bool) -> None:
     """Refuse a header that promises more voxels than the file can hold, before anything is allocated."""
     dimensions = int(raw["dim"][0])
-    if not 1 <= dimensions <= 7 or any(int(length) < 1 for length in raw["dim"][1 : dimensions + 1]):
+    lengths = raw["dim"][1 : dimensions + 1].astype(int)
+    if not 1 <= dimensions <= 7 or (lengths[:3] < 1).any() or (lengths[3:] < 0).any():
         raise FileError(
             f"declares the impossible dimensions {raw['dim'].tolist()}", file=path, mend="convert the scan again"
         )
@@ -162,7 +195,7 @@ def _check_declared_size(path: Path, raw: Any) -> None:
         )
     declared, size, start = _declared_bytes(raw), path.stat().st_size, float(raw["vox_offset"])
     largest = size * GZIP_LARGEST_RATIO if path.name.lower().endswith(".gz") else size
-    if not start >= 348:
+    if not start >= (0 if pair else 348):
         raise FileError(f"declares that its voxels start at byte {start:g}", file=path, mend="convert the scan again")
     if start + declared > largest:
         raise FileError(
@@ -174,47 +207,68 @@ def _check_declared_size(path: Path, raw: Any) -> None:
 
 
 def _header_of(path: Path, raw: Any) -> Header:
-    shape = tuple(map(int, raw.get_data_shape()))
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    pixdim = np.asarray(raw["pixdim"][1:4], dtype=float)
-    if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
-        voxel = " × ".join(f"{size:g}" for size in pixdim)
-        raise FileError(
-            f"declares voxels of {voxel} mm", file=path, mend="correct the voxel size (pixdim) in its header"
-        )
-    unit = SPATIAL_UNITS.get(int(raw["xyzt_units"]) & 7, "unknown")
-    if unit not in ("mm", "unknown"):
-        raise FileError(f"gives its voxel size in the unit {unit}", file=path, mend="convert its header to mm")
-    qform, sform = (_stored_affine(path, raw, name) for name in ("qform", "sform"))
-    affine = np.asarray(raw.get_best_affine(), dtype=float)
-    problem = affine_problem(affine)
-    if problem:
-        raise FileError(problem, file=path, mend="correct its header, or copy that of the scan it belongs to")
+    shape = _shape(raw)
+    if isinstance(raw, nib.Spm2AnalyzeHeader):
+        return _analyze_header(path, raw, shape)
+    geometry = geometry_of(path, raw, shape)
     return Header(
         path=path,
         shape=shape,
-        affine=affine,
+        affine=geometry.affine,
         dtype=raw.get_data_dtype().newbyteorder("="),
-        qform_code=0 if qform is None else int(raw["qform_code"]),
-        sform_code=0 if sform is None else int(raw["sform_code"]),
+        qform_code=0 if geometry.qform is None else int(raw["qform_code"]),
+        sform_code=0 if geometry.sform is None else int(raw["sform_code"]),
         format="nifti",
-        qform=qform,
-        sform=sform,
-        unit=unit,
+        qform=geometry.qform,
+        sform=geometry.sform,
+        unit=geometry.unit,
         frame_time=_frame_time(raw) if len(shape) > 3 else 0.0,
+        remarks=(*geometry.remarks, *_content_remarks(_pair(path)[1], raw)),
     )
+
+
+def _content_remarks(path: Path, raw: Any) -> list[Remark]:
+    """Signs that a header was not written for the voxels it is with."""
+    remarks = []
+    declared = int(raw["vox_offset"]) + _declared_bytes(raw)
+    left = _held_bytes(path) - declared
+    if left > SPARE_BYTES:
+        problem = f"holds {readable_size(left)} more than the {readable_size(declared)} its header declares"
+        remarks.append(Remark(problem, "check its dimensions in a viewer", suspect=True))
+    if int(raw["bitpix"]) != 8 * raw.get_data_dtype().itemsize:
+        problem = f"declares voxels of {raw.get_data_dtype()} and of {int(raw['bitpix'])} bits; the former is believed"
+        remarks.append(Remark(problem, "check its intensities in a viewer", suspect=True))
+    return remarks
+
+
+def _held_bytes(path: Path) -> int:
+    return gzip_content(path) if path.name.lower().endswith(".gz") else path.stat().st_size
+
+
+def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:
+    """The format knows no left and right; a .mat file of SPM beside it does, and nibabel reads that."""
+    sizes = np.asarray(raw["pixdim"][1:4], float)
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        mend = "correct the voxel size (pixdim) in its header"
+        raise FileError(f"declares voxels of {' × '.join(f'{s:g}' for s in sizes)} mm", file=path, mend=mend)
+    try:
+        affine = np.asarray(nib.Spm2AnalyzeImage.from_filename(_pair(path)[1]).affine, float)
+    except Exception as error:  # scipy meets a damaged .mat with errors of many kinds
+        raise FileError(f"has a .mat beside it that cannot be read ({error})", file=path, mend="remove it") from None
+    if problem := affine_problem(affine):
+        raise FileError(problem, file=path, mend="correct its header")
+    code = int(_pair(path)[1].with_suffix(".mat").exists())
+    return Header(
+        path, shape, affine, raw.get_data_dtype().newbyteorder("="), 0, code, "analyze", sform=affine if code else None
+    )
+
+
+def _shape(raw: Any) -> tuple[int, ...]:
+    """Lengths of the axes; beyond the third, those of one are left out, and a length of 0 means 1."""
+    lengths = [int(length) for length in raw["dim"][1 : int(raw["dim"][0]) + 1]]
+    return (*lengths[:3], *(length for length in lengths[3:] if length > 1))
 
 
 def _frame_time(raw: Any) -> float:
     time = float(raw["pixdim"][4]) * SECONDS.get(int(raw["xyzt_units"]) & 0b111000, 0.0)
     return time if 0 < time < np.inf else 0.0
-
-
-def _stored_affine(path: Path, raw: Any, name: str) -> Affine | None:
-    if int(raw[f"{name}_code"]) <= 0:
-        return None
-    try:
-        return np.asarray(getattr(raw, f"get_{name}")(), dtype=float)
-    except (ValueError, nib.spatialimages.HeaderDataError) as error:
-        raise FileError(f"holds a {name} that is no affine ({error})", file=path, mend="correct its header") from None

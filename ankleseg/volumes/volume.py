@@ -17,10 +17,14 @@ SCANNER = 1  # NIfTI code of an affine into scanner coordinates
 
 @dataclass(frozen=True)
 class Remark:
-    """Something a file leaves open or contradicts, and how it is read all the same, with a mend."""
+    """Something a file leaves open or contradicts, which does not keep it from being read: how it is read, and a mend.
+
+    A ``suspect`` one may make results wrong, and is told by every command; the others are told by the preflight.
+    """
 
     problem: str
     mend: str
+    suspect: bool = False
 
 
 @dataclass(frozen=True, eq=False)

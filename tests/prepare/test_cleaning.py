@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import broken_studies
+import nibabel as nib
 import numpy as np
 import pytest
 from broken_studies import BONES, LEFT, RIGHT, copy_subject, flipped_foot, mask, rewrite, sequence
 
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.prepare.cleaning import Cleaned, CleaningRules, clean_case, clean_cohort
+from ankleseg.prepare.cleaning.sequences import read_sequence
 from ankleseg.volumes import Verdict, Volume, anatomical_axis, read_mask, reorient
 
 # What was broken, the status of the case, the verdict on the file, and what is said of it.
@@ -177,7 +180,7 @@ def test_bones_that_nobody_asks_for_are_not_missed(broken_study: Path) -> None:
     assert (cleaned.status, set(cleaned.masks)) == ("usable", {"calcaneus", "tibia"})
 
 
-def test_drawn_and_exported_masks_become_the_same_mask(study: Path, whole_study: Path) -> None:
+def test_exported_masks_become_the_same_mask_and_smoothed_ones_are_refused(study: Path, whole_study: Path) -> None:
     from scipy.ndimage import gaussian_filter
 
     rewrite(mask(study, RIGHT, "calcaneus"), lambda volume: (volume.data * np.int16(255), volume.affine))
@@ -187,10 +190,11 @@ def test_drawn_and_exported_masks_become_the_same_mask(study: Path, whole_study:
     cleaned = clean_case(case_of(study, RIGHT))
     for bone in ("calcaneus", "talus"):
         np.testing.assert_array_equal(cleaned.masks[bone], read_mask(mask(whole_study, RIGHT, bone)).data)
-    np.testing.assert_array_equal(cleaned.masks["tibia"], blur >= 0.5)
-    assert [(f.file.name, f.mend) for f in cleaned.findings] == [
-        ("sub-C01_label-tibia_mask.nii.gz", "0.5 and more were taken as the bone")
-    ]
+    assert "tibia" not in cleaned.masks
+    remark, refusal = cleaned.findings
+    assert (remark.file.name, remark.verdict) == ("sub-C01_label-talus_mask.nii.gz", Verdict.OK)
+    assert (refusal.file.name, refusal.verdict) == ("sub-C01_label-tibia_mask.nii.gz", Verdict.UNREADABLE)
+    assert refusal.mend == "cut it at a threshold and save it as 0 and 1"
 
 
 @pytest.mark.parametrize("codes", ["RAS", "ALI"])
@@ -198,3 +202,30 @@ def test_a_sequence_that_is_stored_in_another_order_is_in_order(codes: str, stud
     rewrite(sequence(study, RIGHT), lambda volume: reorient(volume.data, volume.affine, codes), 4)
     cleaned = clean_case(case_of(study, RIGHT))
     assert (cleaned.status, cleaned.findings) == ("usable", ())
+
+
+@pytest.mark.parametrize(
+    ("header", "sidecar", "shown", "said"),
+    [
+        (0.4, None, 0.4, ""),
+        (0.0, None, None, ""),
+        (1.0, 0.5, 0.5, ""),
+        (0.02, None, 0.02, ""),
+        (60.0, None, 60.0, ""),
+        (2000.0, None, None, "has a frame every 2000 s by its header, which is not believed; no time is shown"),
+        (0.5, 400, None, "has a frame every 400 s by its sidecar (RepetitionTime), which is not believed"),
+        (0.5, 0.0038, None, "has a frame every 0.0038 s by its sidecar"),
+    ],
+)
+def test_a_time_between_frames_that_cannot_be_is_not_shown(header, sidecar, shown, said, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (4, 5, 6, 3)).astype(np.int16), np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["pixdim"][4] = header
+    nib.save(image, tmp_path / "a_dynamic.nii.gz")
+    if sidecar is not None:
+        (tmp_path / "a_dynamic.json").write_text(json.dumps({"RepetitionTime": sidecar}))
+    found, findings = read_sequence("a", tmp_path / "a_dynamic.nii.gz", None)
+    assert found is not None and found.volume.header is not None
+    assert found.sidecar.seconds == (None if shown is None else pytest.approx(shown))
+    assert found.volume.header.frame_time == pytest.approx(shown or 0.0)
+    assert [finding.problem[: len(said)] for finding in findings] == ([said] if said else [])

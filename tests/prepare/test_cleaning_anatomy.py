@@ -10,7 +10,6 @@ import pytest
 from ankleseg.cohorts import load_cohort
 from ankleseg.prepare.cleaning.agreement import check_bones, edge_alignment
 from ankleseg.prepare.cleaning.anatomy import Points, bone_points, foot_of
-from ankleseg.prepare.cleaning.masks import as_mask
 from ankleseg.prepare.cleaning.sides import check_lie, flipped_axis, judge_side, lies_elsewhere
 from ankleseg.volumes import Verdict, Volume, read_mask, read_volume, resample, with_header_of
 from ankleseg.volumes.poses import rotation_about, transform
@@ -172,24 +171,3 @@ def test_masks_are_judged_by_size_and_overlap(phantom_cohort: Path) -> None:
     larger = Volume(scan.data, scan.affine @ np.diag([2, 2, 2, 1]), scan.header)
     _, findings = check_bones(files, larger, everywhere, {"calcaneus": masks["calcaneus"]})
     assert "ml, and a calcaneus has 10 to 100 ml" in findings[0].problem
-
-
-@pytest.mark.parametrize(
-    ("values", "expected", "threshold"),
-    [
-        ([0, 1, 1], [0, 1, 1], None),
-        ([0, 255, 0], [0, 1, 0], None),
-        ([0.0, 0.3, 0.3], [0, 1, 1], None),
-        ([0, 0, 0], [0, 0, 0], None),
-        ([0.0, 0.4, 1.0], [0, 0, 1], 0.5),
-        ([-0.1, 0.5, 1.1], [0, 1, 1], 0.5),
-        ([0, 127, 128, 255], [0, 0, 1, 1], 127.5),
-        ([0, 1, 2], None, None),
-        ([-1, 0, 1], None, None),
-        ([0.0, 40.5, 300.0], None, None),
-    ],
-)
-def test_the_values_of_a_mask_are_understood(values, expected, threshold) -> None:
-    mask, needed = as_mask(np.array(values).reshape(-1, 1, 1))
-    assert needed == threshold
-    assert (None if mask is None else mask.ravel().astype(int).tolist()) == expected

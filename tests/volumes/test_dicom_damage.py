@@ -76,8 +76,16 @@ def test_a_damaged_file_beside_the_slices_is_not_passed_over(tmp_path):
             read_header(tmp_path / "series")
     last.unlink()
     last.symlink_to("nowhere")
-    with pytest.raises(FileError, match=rf"{last.name}: cannot be opened \(No such file"):
+    with pytest.raises(
+        FileError, match=rf"{last.name}: is a link to nowhere, which does not exist; copy the file itself"
+    ):
         read_header(tmp_path / "series")
+    last.unlink()
+    for file in files:
+        file.unlink(missing_ok=True)
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n")
+        with pytest.raises(FileError, match=r"IM\d{4}: was not downloaded: .*; run git lfs pull"):
+            read_header(tmp_path / "series")
 
 
 def test_a_slice_whose_series_was_damaged_is_not_passed_over(tmp_path):

@@ -100,7 +100,7 @@ def test_a_broken_checksum_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_text_file_is_refused(name, tmp_path):
     (tmp_path / name).write_text("hello\n")
-    with pytest.raises(FileError, match=f"{name}: is no readable .* file, whatever its name says"):
+    with pytest.raises(FileError, match=f"{name}: is a text file, whatever its name says"):
         read_header(tmp_path / name)
 
 
@@ -109,7 +109,7 @@ def test_voxels_in_another_file_are_refused(name, tmp_path):
     path = write_itk(tmp_path / name, counting(), np.eye(4), compressed=False)
     content = path.read_bytes().replace(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd")
     path.write_bytes(content.replace(b"encoding: raw", b"encoding: raw\ndata file: /etc/passwd"))
-    with pytest.raises(FileError, match=f"{name}: keeps its voxels in another file .*/etc/passwd"):
+    with pytest.raises(FileError, match=f"{name}: keeps its voxels in another folder .*/etc/passwd"):
         read_volume(path)
 
 

@@ -145,7 +145,7 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
 def _read_static(
     path: Path, rules: CleaningRules
 ) -> tuple[Volume | None, Bool[np.ndarray, "x y z"] | None, list[Finding]]:
-    if not without_selection(path).exists():
+    if not without_selection(path).exists() and not path.is_symlink():
         return None, None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
     try:
         volume = read_volume(path, dtype=None)
@@ -169,7 +169,8 @@ def _read_bones(
                 Finding(case.images[0], Verdict.MISSING, problem, "draw it, or leave the bone out by bones=")
             )
             continue
-        mask, found = read_bone(case.references[bone], static.header, **mends)
+        reference = case.references[bone]
+        mask, found = read_bone(reference, static.header, used=case.masks[reference.path], **mends)
         findings += found
         if mask is not None:
             masks[bone] = mask

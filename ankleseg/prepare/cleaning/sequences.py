@@ -13,6 +13,7 @@ from ankleseg.cohorts import SequenceHeader, read_sidecar
 from ankleseg.errors import FileError
 from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_volume, slice_axis, without_selection
 
+FRAME_SECONDS = (0.02, 60.0)  # from one frame of a moving joint to the next; what lies beyond is another number
 SPACING_TOLERANCE = 0.02  # relative, between sidecar and header
 
 
@@ -92,7 +93,9 @@ def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSeq
     data = compact(volume.data)
     for frame in unusable:
         data[..., frame] = 0
-    return CleanedSequence(name, Volume(data, volume.affine, volume.header), sidecar, unusable), findings
+    assert volume.header is not None
+    header = replace(volume.header, frame_time=sidecar.seconds or 0.0)
+    return CleanedSequence(name, Volume(data, volume.affine, header), sidecar, unusable), findings
 
 
 def compact(data: Shaped[np.ndarray, "x y z *rest"]) -> Shaped[np.ndarray, "x y z *rest"]:
@@ -125,13 +128,30 @@ def _sidecar(path: Path, volume: Volume) -> tuple[SequenceHeader, list[Finding]]
         sidecar = read_sidecar(path)
     except FileError as error:
         return SequenceHeader(), [Finding(Path(error.file or path), Verdict.SUSPECT, error.problem, error.mend or "")]
-    header = volume.header
-    if header is not None and header.format == "dicom":
-        thickness = sidecar.thickness_mm or header.thickness_mm or None
-        sidecar = replace(sidecar, thickness_mm=thickness, seconds=sidecar.seconds or header.frame_time or None)
+    if volume.header is not None:
+        thickness = sidecar.thickness_mm or volume.header.thickness_mm or None
+        sidecar = replace(sidecar, thickness_mm=thickness)
+    seconds, findings = _seconds(path, sidecar, volume)
     spacing = float(volume.spacing[slice_axis(volume.affine)])
     told = sidecar.spacing_mm
-    if told is None or abs(told / spacing - 1) <= SPACING_TOLERANCE:
-        return sidecar, []
-    problem = f"has slices {spacing:.3g} mm apart by its header and {told:.3g} mm by its sidecar; the header is used"
-    return sidecar, [Finding(path, Verdict.SUSPECT, problem, "correct the one that is wrong")]
+    if told is not None and abs(told / spacing - 1) > SPACING_TOLERANCE:
+        problem = (
+            f"has slices {spacing:.3g} mm apart by its header and {told:.3g} mm by its sidecar; the header is used"
+        )
+        findings.append(Finding(path, Verdict.SUSPECT, problem, "correct the one that is wrong"))
+    return replace(sidecar, seconds=seconds), findings
+
+
+def _seconds(path: Path, sidecar: SequenceHeader, volume: Volume) -> tuple[float | None, list[Finding]]:
+    """Seconds from frame to frame by the sidecar, else by the header; None where that cannot be so."""
+    source = "sidecar (RepetitionTime)" if sidecar.seconds is not None else "header"
+    told = sidecar.seconds or (0.0 if volume.header is None else volume.header.frame_time)
+    if not told or FRAME_SECONDS[0] <= round(told, 6) <= FRAME_SECONDS[1]:
+        return told or None, []
+    problem = f"has a frame every {told:g} s by its {source}, which is not believed; no time is shown"
+    mend = "write the seconds from one frame to the next there"
+    if told > FRAME_SECONDS[1]:
+        mend += f", {told / 1000:g} if it was given in ms"
+    else:
+        mend += "; the excitation of a gradient echo repeats faster"
+    return None, [Finding(path, Verdict.SUSPECT, problem, mend)]

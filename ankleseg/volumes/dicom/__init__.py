@@ -18,6 +18,7 @@ from ankleseg.volumes.dicom.objects import Frame
 from ankleseg.volumes.dicom.pixels import read_frames
 from ankleseg.volumes.dicom.series import choose_series
 from ankleseg.volumes.dicom.times import TimePoints, time_points
+from ankleseg.volumes.formats import foreign_format
 from ankleseg.volumes.selection import split_selection, with_selection
 from ankleseg.volumes.volume import SCANNER, Header, Remark
 
@@ -85,11 +86,7 @@ def _read_series(path: Path, bare: Path, folder: Path, wanted: dict[str, str]) -
             raise FileError(
                 "is no DICOM file, so nothing can be chosen of it", file=bare, mend="leave out the part from #"
             )
-        raise FileError(
-            f"is of a format that is not read ({bare.suffix or 'no ending'})",
-            file=bare,
-            mend="give .nii, .nii.gz, .nrrd, .mha, or the folder or .zip of a DICOM series",
-        )
+        raise foreign_format(bare)
     if bare.is_file() and bare.name.upper() == INDEX:
         mend = f"give its folder: {with_selection(bare.parent, wanted)}"
         raise FileError("is the index of a DICOM export, without images", file=bare, mend=mend)

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from ankleseg.errors import FileError
 from ankleseg.volumes.archives import extract_archive
 from ankleseg.volumes.dicom.objects import Damaged, Foreign, Frame, read_object
+from ankleseg.volumes.formats import not_downloaded
 
 ENDINGS = (".dcm", ".dicom", ".ima")
 INDEX = "DICOMDIR"
@@ -72,8 +73,9 @@ def read_export(folder: Path, files: list[Path]) -> Export:
     damaged: list[Damaged] = []
     others: list[Path] = []
     for file in (file for file in files if file.name.upper() != INDEX):
+        dangling = not_downloaded(folder / file) if (folder / file).is_symlink() else None
         try:
-            found = read_object(folder, file) if is_dicom(folder / file) else None
+            found = read_object(folder, file) if not dangling and is_dicom(folder / file) else None
         except OSError as error:
             found = Damaged(file, f"cannot be opened ({error.strerror or error})")
         if file.name.startswith("."):
@@ -88,7 +90,11 @@ def read_export(folder: Path, files: list[Path]) -> Export:
             frames += found
     patterns = {_pattern(frame.file) for frame in frames}
     for file in others:
-        if file.suffix.lower() in ENDINGS or _pattern(file) in patterns:
+        pointer = not_downloaded(folder / file)
+        alike = file.suffix.lower() in ENDINGS or _pattern(file) in patterns
+        if pointer and (alike or not frames):
+            damaged.append(Damaged(file, pointer.problem, mend=pointer.mend or ""))
+        elif alike:
             empty = (folder / file).stat().st_size == 0
             damaged.append(Damaged(file, "is empty (0 bytes)" if empty else "is no DICOM file, whatever its name says"))
         else:

@@ -61,6 +61,7 @@ class Damaged:
     file: Path
     why: str
     series: str | None = None
+    mend: str = "copy the file again, or take it out"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def choose_series(path: Path, export: Export, wanted: dict[str, str]) -> tuple[S
 def _refuse_nothing(path: Path, export: Export) -> None:
     if export.damaged:
         first = export.damaged[0]
-        raise FileError(first.why, file=_inside(path, first.file), mend="copy the file again, or take it out")
+        raise FileError(first.why, file=_inside(path, first.file), mend=first.mend)
     objects = [foreign for foreign in export.foreign if foreign.sop_class]
     held = f", but {_counted(objects)}" if objects else ""
     mend = "give the folder that holds the slices themselves"
@@ -144,11 +144,11 @@ def _check_damaged(path: Path, export: Export, chosen: Series, others: Sequence[
     elsewhere = {series.source.series for series in others}
     for bad in export.damaged:
         if bad.series == chosen.source.series or (bad.file.parent in folders and bad.series not in elsewhere):
-            raise FileError(bad.why, file=_inside(path, bad.file), mend="copy the file again, or take it out")
+            raise FileError(bad.why, file=_inside(path, bad.file), mend=bad.mend)
     for foreign in export.foreign:
         if foreign.series and foreign.series == chosen.source.series and foreign.sop_class == chosen.source.sop_class:
             bad = Damaged(foreign.file, f"is a {foreign.kind}, and should be a slice of the series")
-            raise FileError(bad.why, file=_inside(path, bad.file), mend="copy the file again, or take it out")
+            raise FileError(bad.why, file=_inside(path, bad.file), mend=bad.mend)
 
 
 def _check_strays(path: Path, chosen: Series, others: Sequence[Series]) -> None:

@@ -61,16 +61,17 @@ def time_points(path: Path, frames: Sequence[Frame], heights: Sequence[int]) -> 
         lacking = {number: len(group) for number, group in enumerate(groups, start=1) if len(group) < slices}
         listed = ", ".join(f"{number} ({count} of {slices} slices)" for number, count in list(lacking.items())[:8])
         problem = f"{len(lacking)} of its {len(groups)} frames are incomplete and left out: frame {listed}"
-        remarks.append(Remark(problem, "export the series again if the scan was not stopped early"))
+        remarks.append(Remark(problem, "export the series again if the scan was not stopped early", suspect=True))
     if len(whole) > 1 and told in UNSURE:
-        remarks.append(Remark(f"its frames are told apart by the {told}", "check their order in a viewer"))
+        problem = f"its frames are told apart by the {told}"
+        remarks.append(Remark(problem, "check their order in a viewer", suspect=True))
     points = tuple(_sorted(frames, heights, group) for group in whole)
     differing = _differing(points)
     in_turn = all(after - before == 1 for before, after in pairwise(groups.index(group) for group in whole))
     seconds = _seconds(points) if in_turn and not differing else 0.0
     if differing:
         problem = f"its frames differ by {differing}, so they are no motion"
-        remarks.append(Remark(problem, "take single frames of it"))
+        remarks.append(Remark(problem, "take single frames of it", suspect=True))
     elif not seconds and len(points) > 1:
         problem = "does not say soundly how much time lies between its frames"
         mend = f"write the seconds as RepetitionTime into {path.stem}.json beside it where the time matters"
