@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ankleseg.errors import FileError
+from ankleseg.volumes import selection_suffix, without_selection
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUFFIX = "dynamic"
@@ -44,7 +45,8 @@ def sequences_in(folder: Path) -> dict[str, Path]:
 
 def sidecar_of(sequence: Path) -> Path:
     """Return where the sidecar of a sequence is: beside it, of the same name, ending in .json."""
-    return sequence.with_name(f"{stem(sequence)}.json")
+    file = without_selection(sequence)
+    return file.with_name(f"{stem(file)}{selection_suffix(sequence)}.json")
 
 
 def read_sidecar(sequence: Path) -> SequenceHeader:

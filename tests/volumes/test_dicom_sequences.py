@@ -144,3 +144,13 @@ def test_headers_are_told_apart_by_their_files(tmp_path: Path):
     assert read_header(tmp_path).shape == SHAPE
     files[-1].unlink()
     assert read_header(tmp_path).shape == (*SHAPE[:2], SLICES - 1)
+
+
+def test_a_sidecar_tells_the_time_that_dicom_does_not(tmp_path):
+    write_classic(tmp_path / "DICOM", voxels(TIMES), elements=lambda z, t: {"TemporalPositionIdentifier": t + 1})
+    path = Path(f"{tmp_path / 'DICOM'}#series=1")
+    mend = read_header(path).remarks[-1].mend
+    assert mend == "write the seconds as RepetitionTime into DICOM_series-1.json beside it where the time matters"
+    (tmp_path / "DICOM_series-1.json").write_text('{"RepetitionTime": 0.35}')
+    sequence, _ = read_sequence("walk", path, None)
+    assert sequence is not None and sequence.sidecar.seconds == 0.35

@@ -19,7 +19,7 @@ from ankleseg.volumes.dicom.pixels import read_frames
 from ankleseg.volumes.dicom.series import choose_series
 from ankleseg.volumes.dicom.times import TimePoints, time_points
 from ankleseg.volumes.formats import foreign_format
-from ankleseg.volumes.selection import split_selection, with_selection
+from ankleseg.volumes.selection import selection_suffix, split_selection, with_selection
 from ankleseg.volumes.volume import SCANNER, Header, Remark
 
 __all__ = ["holds_dicom", "read_dicom_header", "read_dicom_voxels"]
@@ -103,7 +103,7 @@ def _read_series(path: Path, bare: Path, folder: Path, wanted: dict[str, str]) -
     check_alike(bare, series.frames)
     frames = choose_contrast(bare, series.frames, slice_numbers(series.frames), wanted)
     numbers = slice_numbers(frames)
-    points = time_points(bare, frames, numbers)
+    points = time_points(bare, frames, numbers, f"{bare.stem}{selection_suffix(path)}.json")
     check_distances(bare, points.frames[0])
     return _Series(_header(path, bare, points, remarks), points.frames)
 

@@ -89,16 +89,16 @@ def _of_part(names: Sequence[str], wanted: str) -> list[str]:
 
 def _echoes(frames: Sequence[Frame]) -> list[str]:
     found = sorted({_echo(frame) for frame in frames})
+    numbered = len({number for _, number in found} - {0.0}) == len(found)
     names = {}
     for place, (time, number) in enumerate(found, start=1):
-        echo = f"echo {number or place:g}"
+        echo = f"echo {number if numbered else place:g}"
         names[time, number] = f"{echo} (TE {time:.6g} ms)" if time else echo
     return [names[_echo(frame)] for frame in frames]
 
 
 def _echo(frame: Frame) -> tuple[float, float]:
-    time = round(frame.echo_time or 0.0, 3)
-    return time, 0.0 if time else frame.echo_number or 0.0
+    return round(frame.echo_time or 0.0, 3), frame.echo_number or 0.0
 
 
 def _of_echo(names: Sequence[str], wanted: str) -> list[str]:

@@ -41,11 +41,12 @@ class TimePoints:
     remarks: tuple[Remark, ...] = ()
 
 
-def time_points(path: Path, frames: Sequence[Frame], heights: Sequence[int]) -> TimePoints:
+def time_points(path: Path, frames: Sequence[Frame], heights: Sequence[int], sidecar: str) -> TimePoints:
     """Sort frames into time points and drop those that lack slices.
 
     Args:
         heights: which slice each frame shows, from 0.
+        sidecar: name of the file that can say what times DICOM does not.
 
     Raises:
         FileError: a slice that is there twice, or nothing that tells the time points apart.
@@ -74,7 +75,7 @@ def time_points(path: Path, frames: Sequence[Frame], heights: Sequence[int]) -> 
         remarks.append(Remark(problem, "take single frames of it", suspect=True))
     elif not seconds and len(points) > 1:
         problem = "does not say soundly how much time lies between its frames"
-        mend = f"write the seconds as RepetitionTime into {path.stem}.json beside it where the time matters"
+        mend = f"write the seconds as RepetitionTime into {sidecar} beside it where the time matters"
         remarks.append(Remark(problem, mend))
     return TimePoints(points, seconds, tuple(remarks))
 
