@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast
 
+from ankleseg.cohorts.names import Side, known_name
 from ankleseg.errors import CohortError, ConfigError
 
-Side = Literal["left", "right"]
-SIDES: Mapping[str, Side] = {"left": "left", "l": "left", "right": "right", "r": "right"}
-NOT_AVAILABLE = ("", "n/a", "na", "nan", "none")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Case:
         subject: who was scanned; several cases may share a subject, and then stay together in every split.
         images: one file a channel.
         references: the manual segmentation of each structure that has one.
-        group: such as ``control`` or ``equinus``.
+        group: such as ``control`` or ``equinus``; it may differ between the sessions of a subject.
         side: of the body that was scanned.
         sequences: the 4-D file of each dynamic sequence.
         frame: that the case is, from 0, where its images and references are 4-D files.
@@ -96,14 +94,16 @@ def spare_inputs(cases: Iterable[Case], results: Iterable[Path]) -> None:
 class Cohort:
     """The cases of a study, and the structures of interest in the order of their labels.
 
+    ``remarks`` are lines on what its files leave open or contradict and how it was read all the same.
+
     Raises:
-        CohortError: no cases, two of one name, a name that is a path, a subject in two groups, or an image of two
-            subjects.
+        CohortError: no cases, two of one name, a name that is a path, or an image of two subjects.
     """
 
     root: Path
     cases: tuple[Case, ...]
     structures: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -116,15 +116,8 @@ class Cohort:
         for name in (*(case.name for case in self.cases), *self._sequence_names, *self.structures):
             if name in (".", "..") or set(name) & set("/\\\0"):  # they become names of folders and files
                 raise CohortError(f"uses the name {name!r}", file=self.root, mend="name it without slashes")
-        group_of: dict[str, str | None] = {}
         subject_of: dict[Path, str] = {}
         for case in self.cases:
-            if group_of.setdefault(case.subject, case.group) != case.group:
-                raise CohortError(
-                    f"puts subject {case.subject} in the groups {group_of[case.subject]} and {case.group}",
-                    file=self.root,
-                    mend="give a subject one group",
-                )
             for image in (*case.images, *case.sequences.values()):
                 if subject_of.setdefault(image, case.subject) != case.subject:
                     raise CohortError(
@@ -147,25 +140,41 @@ class Cohort:
         """Names of the groups, sorted; empty where no subject has one."""
         return tuple(sorted({case.group for case in self.cases if case.group is not None}))
 
-    def group_of(self, subject: str) -> str | None:
-        """Return the group of a subject, None where it has none."""
-        return next(case.group for case in self.cases if case.subject == subject)
+    def groups_of(self, subject: str) -> tuple[str | None, ...]:
+        """Return the groups of the cases of a subject, which may differ between sessions; None where one has none."""
+        return tuple(dict.fromkeys(case.group for case in self.cases if case.subject == subject))
 
-    def select(self, subjects: Iterable[str]) -> Cohort:
-        """Return the cohort of the given subjects, all their cases included.
+    def group_of(self, subject: str) -> str | None:
+        """Return the one group of a subject, None where it has none.
 
         Raises:
-            CohortError: a subject is unknown.
+            CohortError: its sessions are in different groups.
         """
-        wanted = set(subjects)
-        for subject in sorted(wanted):
-            require_known(subject, self.subjects, "subject", self.root)
+        group, *others = self.groups_of(subject)
+        if others:
+            raise CohortError(
+                f"puts subject {subject} in the groups {group or 'n/a'} and {others[0] or 'n/a'}",
+                file=self.root,
+                mend="give a subject one group, or split without groups, e.g. by cohort/split=leave_one_out",
+            )
+        return group
+
+    def select(self, subjects: Iterable[str | int]) -> Cohort:
+        """Return the cohort of the given subjects, all their cases included.
+
+        Args:
+            subjects: their names; ``1`` and ``sub-1`` mean ``sub-01`` where there is no other.
+
+        Raises:
+            CohortError: a subject is unknown, or may be several.
+        """
+        wanted = {known_name(str(subject), self.subjects, "subject", self.root) for subject in subjects}
         return replace(self, cases=tuple(case for case in self.cases if case.subject in wanted))
 
     def describe(self) -> str:
         """Return one line to print: how many cases, of which groups and sides, with which structures."""
         parts = [f"{len(self.cases)} cases of {len(self.subjects)} subjects"]
-        groups = Counter(self.group_of(subject) for subject in self.subjects)
+        groups = Counter(group for subject in self.subjects for group in self.groups_of(subject))
         sides = Counter(case.side for case in self.cases)
         for counts in (groups, sides):
             known = [f"{count} {name}" for name, count in sorted(counts.items(), key=str) if name is not None]
@@ -177,39 +186,8 @@ class Cohort:
         return "; ".join(parts)
 
 
-def require_known(name: str, known: Sequence[str], what: str, file: Path) -> None:
-    """Refuse a name that is not among the known ones, suggesting the closest.
-
-    Raises:
-        CohortError: listing the known names.
-    """
-    if name in known:
-        return
-    listed = ", ".join(known) or "none"
-    raise CohortError(f"has no {what} {name!r}", file=file, mend=f"{suggestion(name, known)}known are: {listed}")
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Return ``did you mean …? `` for a mistyped name, or nothing."""
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
-
-
-def known_text(text: str | None) -> str | None:
-    """Return what a cell of a table says, None where it says ``n/a`` or nothing."""
-    text = (text or "").strip()
-    return None if text.lower() in NOT_AVAILABLE else text
-
-
-def parse_side(text: str | None, file: Path, subject: str) -> Side | None:
-    """Return the side a cell names (left, right, L, R in any case), None where it is empty.
-
-    Raises:
-        CohortError: anything else.
-    """
-    known = known_text(text)
-    if known is None:
-        return None
-    if known.lower() not in SIDES:
-        raise CohortError(f"gives {subject} the side {known!r}", file=file, mend="write left or right")
-    return cast(Side, SIDES[known.lower()])
+def announced(cohort: Cohort) -> Cohort:
+    """Log the remarks of a cohort, and return it: what every command says that loads one."""
+    for remark in cohort.remarks:
+        log.warning(remark)
+    return cohort

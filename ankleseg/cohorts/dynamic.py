@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side
+from ankleseg.cohorts.case import Case, Cohort, Reference, announced
+from ankleseg.cohorts.files import folders_in, visible
+from ankleseg.cohorts.participants import TABLE, People, read_people
 from ankleseg.cohorts.registrations import GLOBAL, SUFFIX, Registration, read_registrations
-from ankleseg.cohorts.table import read_rows
 from ankleseg.errors import CohortError
 
-TABLE = "participants.tsv"
+SUBJECT = "subject"  # column of who was scanned, where the folders of a derivative are named after cases
 
 
 def is_dynamic(root: str | Path) -> bool:
     """Tell whether a folder holds registered sequences."""
-    return any(Path(root).glob(f"sub-*/**/dyn/*{SUFFIX}"))
+    return bool(_registered(Path(root)))
+
+
+def _registered(root: Path) -> list[Path]:
+    return visible(root.glob(f"sub-*/**/dyn/*{SUFFIX}"))
 
 
 def load_dynamic(
@@ -40,7 +45,7 @@ def load_dynamic(
     root = Path(root)
     if not root.is_dir():
         raise CohortError("is no folder", file=root, mend="give the folder of prepared sequences")
-    files = sorted(root.glob(f"sub-*/**/dyn/*{SUFFIX}"))
+    files = _registered(root)
     if not files:
         raise CohortError(
             "holds no registered sequences", file=root, mend="run ankleseg.prepare recipe=ankle_dynamic first"
@@ -63,7 +68,7 @@ def load_dynamic(
             cases += _static(folder, about_file(root, folder / "dyn" / "x", people), chosen)
     if not cases:
         raise CohortError("has no frame on which a bone is known", file=root, mend="look at its status.tsv")
-    return Cohort(root, tuple(cases), chosen)
+    return announced(Cohort(root, tuple(cases), chosen, tuple(people.remarks)))
 
 
 def _frames(
@@ -111,25 +116,36 @@ def _static(folder: Path, about: dict, structures: Sequence[str]) -> list[Case]:
 
 
 def _scans(folder: Path) -> list[Path]:
-    return sorted((folder / "anat").glob("*_T1w.nii.gz"))
+    return visible((folder / "anat").glob("*_T1w.nii.gz"))
 
 
-def about_file(root: Path, file: Path, people: dict[str, dict[str, str]]) -> dict:
-    """Subject, group and side of a file below ``sub-*``."""
-    subject = file.relative_to(root).parts[0]
-    row = people.get(subject, {})
-    side = parse_side(row.get("side"), root / TABLE, subject)
-    return {"subject": subject, "group": known_text(row.get("group")), "side": side}
+def about_file(root: Path, file: Path, people: People) -> dict:
+    """Subject, group and side of a file below ``sub-*/[ses-*]`` or, as a derivative has it, ``sub-*_ses-*``."""
+    folder, *others = file.relative_to(root).parts
+    subject, session = _parted(folder)
+    session = next((name for name in others if name.startswith("ses-")), session)
+    if people.knows(folder, session) and folder != subject:
+        group, side = people.about(folder, session)
+    else:
+        group, side = people.about(subject, session)
+        remark = f"{people.table}: has no row for {folder}: its group and side are unknown; add one"
+        if people.columns and not people.knows(subject, session) and remark not in people.remarks:
+            people.remarks.append(remark)
+    row = people.row_of(folder)
+    named = row.get(SUBJECT, "") if row is not None else ""
+    return {"subject": named if named.startswith("sub-") else subject, "group": group, "side": side}
 
 
-def people_of(root: Path) -> dict[str, dict[str, str]]:
+def _parted(folder: str) -> tuple[str, str | None]:
+    subject, mark, session = folder.partition("_ses-")
+    return subject, f"ses-{session}" if mark else None
+
+
+def people_of(root: Path) -> People:
     """The table of the folder, or of the dataset it is a derivative of."""
+    names = [folder.name for folder in folders_in(root, "sub-")]
+    names = list(dict.fromkeys([*names, *(_parted(name)[0] for name in names)]))
     for folder in (root, *((root.parents[1],) if root.parent.name == "derivatives" else ())):
         if (folder / TABLE).is_file():
-            rows = read_rows(folder / TABLE)
-            if "participant_id" not in rows[0]:
-                raise CohortError(
-                    "has no column participant_id", file=folder / TABLE, mend="name its first column participant_id"
-                )
-            return {row["participant_id"]: row for row in rows}
-    return {}
+            return read_people(root, names, folder / TABLE)
+    return read_people(root, names)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ankleseg.cohorts.case import Case, Cohort
+from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.dynamic import about_file, people_of
-from ankleseg.cohorts.sequences import IMAGE_ENDINGS, stem
+from ankleseg.cohorts.files import images_in, stem, visible
 from ankleseg.errors import CohortError, GeometryError
 
 RUN = re.compile(r"_run-\w+(?=_)")
@@ -35,7 +35,7 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
         raise CohortError("is no folder", file=root, mend="give the folder of the repeated scans")
     people = people_of(root)
     cases = []
-    for folder in sorted({*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")}):
+    for folder in visible({*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")}):
         for name, images in _runs(folder, suffix).items():
             _require_one_grid(images)
             clean = root / "derivatives" / "truth" / folder.relative_to(root) / f"{name}.nii.gz"
@@ -53,16 +53,16 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
             file=root,
             mend="name them sub-*/anat/*_run-1_T1w.nii.gz, *_run-2_T1w.nii.gz and so on",
         )
-    return Cohort(root, tuple(cases))
+    return announced(Cohort(root, tuple(cases), remarks=tuple(people.remarks)))
 
 
 def _runs(folder: Path, suffix: str | None) -> dict[str, list[Path]]:
     """Files of a folder that differ only in their run, two or more, by the name they share."""
     found: dict[str, list[Path]] = {}
     stems: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
+    for file in images_in(folder):
         name, runs = RUN.subn("", stem(file))
-        if runs and file.name.endswith(IMAGE_ENDINGS) and (suffix is None or name.endswith(f"_{suffix}")):
+        if runs and (suffix is None or name.endswith(f"_{suffix}")):
             if (first := stems.setdefault(stem(file), file)) is not file:
                 raise CohortError(f"is there twice, as {first.name} too", file=file, mend="remove one of the two")
             found.setdefault(name, []).append(file)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ankleseg.cohorts.entities import parse_name, same_value
+from ankleseg.cohorts.files import images_in, read_json, stem, visible
 from ankleseg.errors import FileError
 from ankleseg.volumes import selection_suffix, without_selection
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUFFIX = "dynamic"
 
 
@@ -32,15 +33,10 @@ class SequenceHeader:
 KEYS = {"thickness_mm": "SliceThickness", "spacing_mm": "SpacingBetweenSlices", "seconds": "RepetitionTime"}
 
 
-def stem(file: Path) -> str:
-    """Return the name of an image without its ending."""
-    return next((file.name.removesuffix(ending) for ending in IMAGE_ENDINGS if file.name.endswith(ending)), file.stem)
-
-
 def sequences_in(folder: Path) -> dict[str, Path]:
     """Find the sequences of a folder by the suffix ``_dynamic``: name without it, and file, sorted by name."""
-    files = sorted(file for file in folder.glob(f"*_{SUFFIX}.*") if file.name.endswith(IMAGE_ENDINGS))
-    return {stem(file).removesuffix(f"_{SUFFIX}"): file for file in files if stem(file).endswith(f"_{SUFFIX}")}
+    files = [file for file in images_in(folder) if stem(file).endswith(f"_{SUFFIX}")]
+    return {stem(file).removesuffix(f"_{SUFFIX}"): file for file in files}
 
 
 def sidecar_of(sequence: Path) -> Path:
@@ -49,29 +45,49 @@ def sidecar_of(sequence: Path) -> Path:
     return file.with_name(f"{stem(file)}{selection_suffix(sequence)}.json")
 
 
+def sidecars_of(sequence: Path) -> list[Path]:
+    """Return the sidecars that hold for a sequence, the most general first (the inheritance principle of BIDS).
+
+    One lies beside it; others lie in the folders above, up to that of the dataset, and name some of its entities.
+    """
+    subject = next((folder for folder in sequence.parents if folder.name.lower().startswith("sub-")), None)
+    root = sequence.parent if subject is None else subject.parent
+    folders = [*sequence.parents][: [*sequence.parents].index(root) + 1]
+    found: list[Path] = []
+    for folder in reversed(folders):
+        files = visible(folder.glob(f"*{SUFFIX}.json")) if folder.is_dir() else []
+        holding = [file for file in files if file != sidecar_of(sequence) and _holds_for(file, sequence)]
+        found += sorted(holding, key=lambda file: len(parse_name(file).entities))
+    return [*found, *([sidecar_of(sequence)] if sidecar_of(sequence).is_file() else [])]
+
+
+def _holds_for(sidecar: Path, sequence: Path) -> bool:
+    general, own = parse_name(sidecar), parse_name(sequence)
+    return general.suffix == own.suffix and all(
+        same_value(value, own.entities.get(key)) for key, value in general.entities.items()
+    )
+
+
 def read_sidecar(sequence: Path) -> SequenceHeader:
-    """Read what the sidecar of a sequence says; everything is None without one.
+    """Read what the sidecars of a sequence say, the closest first for each key; everything is None without one.
 
     Args:
         sequence: the 4-D file.
 
     Raises:
-        FileError: the sidecar is no JSON object, or gives something else than a positive number.
+        FileError: a sidecar is no JSON object, or gives something else than a positive number.
     """
-    file = sidecar_of(sequence)
-    if not file.is_file():
-        return SequenceHeader()
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot be read as JSON ({error})", file=file, mend="correct the file, or remove it") from None
-    if not isinstance(content, dict):
-        raise FileError("is no JSON object", file=file, mend="correct the file, or remove it")
-    values = {}
+    told: dict[str, tuple[Path, Any]] = {}
+    for file in sidecars_of(sequence):
+        content = read_json(file, FileError, "correct the file, or remove it")
+        if not isinstance(content, dict):
+            raise FileError("is no JSON object", file=file, mend="correct the file, or remove it")
+        told.update({key: (file, content[key]) for key in KEYS.values() if key in content})
+    values: dict[str, float | None] = {}
     for field, key in KEYS.items():
-        value = content.get(key)
+        source, value = told.get(key, (None, None))
         known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
         if value is not None and not known:
-            raise FileError(f"gives {key} as {value!r}", file=file, mend="write a positive number, or leave it out")
+            raise FileError(f"gives {key} as {value!r}", file=source, mend="write a positive number, or leave it out")
         values[field] = None if value is None else float(value)
     return SequenceHeader(**values)

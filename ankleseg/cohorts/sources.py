@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts.bids import load_bids
-from ankleseg.cohorts.case import Case, Cohort, require_known
-from ankleseg.cohorts.decathlon import load_decathlon
+from ankleseg.cohorts.bids_images import Selection, selection
+from ankleseg.cohorts.case import Case, Cohort, announced
+from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
+from ankleseg.cohorts.files import exists, folders_in, images_in, not_there
+from ankleseg.cohorts.names import listed, require_known
+from ankleseg.cohorts.spreadsheets import refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
-from ankleseg.volumes import without_selection
-
-DATASET_FILE = "dataset.json"
 
 
 def load_cohort(
@@ -21,10 +22,12 @@ def load_cohort(
     *,
     structures: Sequence[str] | None = None,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
     strict: bool = True,
+    prefix: str = "cohort.",
 ) -> Cohort:
-    """List the cases of a cohort.
+    """List the cases of a cohort, and log its remarks.
 
     Args:
         root: a BIDS folder with derivatives, a .csv or .tsv table, or a folder with the ``dataset.json`` of the
@@ -34,8 +37,10 @@ def load_cohort(
         suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``.
         acquisition: of the images in a BIDS folder that has several of one kind, such as ``thick`` for
             ``*_acq-thick_T2w``; None takes those without one.
+        select: values of any entities of these images, such as ``{"run": 2}``; ``none`` takes an image without one.
         strict: refuse the cohort for a file or a structure that one case lacks. A command that judges every case sets
             it to False: the case then names files that do not exist, or has a ``problem``.
+        prefix: of ``suffix`` and ``select`` in the command, for the mends it tells.
 
     Raises:
         CohortError: no cohort there, a table that contradicts itself, and, if strict, a file or a structure missing.
@@ -43,24 +48,46 @@ def load_cohort(
     root = Path(root)
     if not root.exists():
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
-    cohort = _found(root, suffix, acquisition, strict)
+    asked = selection(suffix, acquisition, select, prefix)
+    cohort = _found(root, asked, strict)
+    if asked.entities and not folders_in(root, "sub-"):
+        remark = f"{root}: select and acquisition choose images of BIDS folders only; leave them out"
+        cohort = replace(cohort, remarks=(*cohort.remarks, remark))
+    cohort = replace(cohort, remarks=(*cohort.remarks, *_groups_alike(cohort)))
+    announced(cohort)
     if strict:
         _require_files(cohort)
     return cohort if structures is None else _with_structures(cohort, tuple(structures), strict)
 
 
-def _found(root: Path, suffix: str | None, acquisition: str | None, strict: bool) -> Cohort:
+def _groups_alike(cohort: Cohort) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for group in cohort.groups:
+        alike.setdefault(group.casefold(), []).append(group)
+    return [
+        f"{cohort.root}: the groups {' and '.join(names)} differ in capitals only; write them alike"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
+    refuse_workbook(root)
     if root.suffix.lower() in (".csv", ".tsv"):
         return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
         return load_decathlon(root)
     if (root / DATASET_FILE).is_file():
         return load_decathlon(root / DATASET_FILE)
-    if root.is_dir() and any(root.glob("sub-*/")):
-        return load_bids(root, suffix=suffix, acquisition=acquisition, strict=strict)
-    raise CohortError(
-        "is no cohort", file=root, mend="give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
-    )
+    if folders_in(root, "sub-"):
+        return load_bids(root, asked, strict=strict)
+    inside = [folder for folder in folders_in(root) if folders_in(folder, "sub-") or (folder / DATASET_FILE).is_file()]
+    mend = "give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
+    if inside:
+        mend = f"give the cohort in it: {listed([str(folder) for folder in inside])}"
+    elif images_in(root):
+        mend = "list its scans in a .csv table with the columns subject and image"
+    raise CohortError("is no cohort", file=root, mend=mend)
 
 
 def _require_files(cohort: Cohort) -> None:
@@ -74,10 +101,9 @@ def _require_files(cohort: Cohort) -> None:
 
 
 def _require_file(path: Path, what: str) -> None:
-    if not without_selection(path).exists():
-        raise CohortError(
-            f"does not exist, and should be the {what}", file=path, mend="correct the path, or copy the file"
-        )
+    if not exists(path):
+        problem, mend = not_there(path)
+        raise CohortError(f"{problem}, and should be the {what}", file=path, mend=mend)
 
 
 def _with_structures(cohort: Cohort, structures: tuple[str, ...], strict: bool) -> Cohort:

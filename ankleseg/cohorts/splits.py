@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ankleseg.cohorts.case import Cohort, require_known
+from ankleseg.cohorts.case import Cohort
+from ankleseg.cohorts.names import known_name, matching, require_known
 from ankleseg.errors import CohortError
 
 
@@ -47,7 +48,7 @@ class LeaveOneOut:
     """
 
     fold: int = 0
-    group: str | None = None
+    group: str | int | None = None
 
     def __call__(self, cohort: Cohort) -> Split:
         """Split a cohort.
@@ -94,11 +95,12 @@ class KFold:
         return Split(tuple(sorted(train)), tuple(sorted(parts[following])), tuple(sorted(parts[self.fold])))
 
     def _parts(self, cohort: Cohort) -> list[list[str]]:
-        """Shuffle each group and deal the subjects like cards, group after group."""
+        """Shuffle each group (of subjects in several groups, each set of them) and deal the subjects like cards."""
         random = Random(self.seed)
         dealt: list[str] = []
-        for group in sorted({cohort.group_of(subject) or "" for subject in cohort.subjects}):
-            members = [subject for subject in cohort.subjects if (cohort.group_of(subject) or "") == group]
+        groups = {name: tuple(sorted(group or "" for group in cohort.groups_of(name))) for name in cohort.subjects}
+        for group in sorted(set(groups.values())):
+            members = [subject for subject in cohort.subjects if groups[subject] == group]
             random.shuffle(members)
             dealt += members
         return [dealt[index :: self.folds] for index in range(self.folds)]
@@ -118,8 +120,8 @@ class HoldOutGroup:
         fold: number of the first of them, from 0; the next follow by rotation.
     """
 
-    train: str = "control"
-    test: str = "equinus"
+    train: str | int = "control"
+    test: str | int = "equinus"
     validation: int = 1
     fold: int = 0
 
@@ -127,8 +129,9 @@ class HoldOutGroup:
         """Split a cohort.
 
         Raises:
-            CohortError: subjects without a group, no such group, too few subjects, or no such fold.
+            CohortError: subjects without a group or in several, no such group, too few subjects, or no such fold.
         """
+        _require_at_least(self.validation + 2, cohort.subjects, cohort)
         members, held_out = _members(cohort, self.train), _members(cohort, self.test)
         _require_fold(self.fold, len(members), cohort)
         _require_at_least(self.validation + 1, members, cohort)
@@ -139,11 +142,11 @@ class HoldOutGroup:
 
 @dataclass(frozen=True)
 class Explicit:
-    """The subjects as listed."""
+    """The subjects as listed; ``1`` means ``sub-01`` where there is no other."""
 
-    train: Sequence[str]
-    validation: Sequence[str] = ()
-    test: Sequence[str] = ()
+    train: Sequence[str | int]
+    validation: Sequence[str | int] = ()
+    test: Sequence[str | int] = ()
 
     def __call__(self, cohort: Cohort) -> Split:
         """Split a cohort.
@@ -151,20 +154,31 @@ class Explicit:
         Raises:
             CohortError: a subject is unknown, or listed twice.
         """
-        for subject in (*self.train, *self.validation, *self.test):
-            require_known(subject, cohort.subjects, "subject", cohort.root)
-        return Split(tuple(self.train), tuple(self.validation), tuple(self.test))
+        return Split(*(_listed(cohort, part) for part in (self.train, self.validation, self.test)))
 
 
-def _members(cohort: Cohort, group: str) -> tuple[str, ...]:
+def _listed(cohort: Cohort, names: Sequence[str | int]) -> tuple[str, ...]:
+    """The subjects of a cohort that are meant."""
+    for name in names:
+        if not matching(str(name), cohort.subjects):
+            mend = "list yours by cohort.split.train=[…] cohort.split.validation=[…] cohort.split.test=[…]"
+            require_known(str(name), cohort.subjects, "subject", cohort.root, mend)
+    return tuple(known_name(str(name), cohort.subjects, "subject", cohort.root) for name in names)
+
+
+def _members(cohort: Cohort, group: str | int) -> tuple[str, ...]:
     without = [subject for subject in cohort.subjects if cohort.group_of(subject) is None]
     if without:
         raise CohortError(
             f"gives no group for {', '.join(without)}",
             file=cohort.root,
-            mend="fill the column group (of participants.tsv in a BIDS folder), or choose another split",
+            mend="fill the column group (of participants.tsv in a BIDS folder), "
+            "or choose another split, e.g. cohort/split=leave_one_out",
         )
-    require_known(group, cohort.groups, "group", cohort.root)
+    mend = "name the groups by cohort.split.train=… and cohort.split.test=…, or choose cohort/split=leave_one_out"
+    if not matching(str(group), cohort.groups):
+        require_known(str(group), cohort.groups, "group", cohort.root, mend)
+    group = known_name(str(group), cohort.groups, "group", cohort.root)
     return tuple(subject for subject in cohort.subjects if cohort.group_of(subject) == group)
 
 
@@ -175,8 +189,10 @@ def _require_fold(fold: int, folds: int, cohort: Cohort) -> None:
 
 def _require_at_least(needed: int, subjects: Sequence[str], cohort: Cohort) -> None:
     if len(subjects) < needed:
+        listed = ",".join(cohort.subjects)
         raise CohortError(
-            f"has {len(subjects)} subjects to share where {needed} are needed",
+            f"has {len(subjects)} subject{'s' if len(subjects) != 1 else ''} to share where {needed} are needed",
             file=cohort.root,
-            mend="add subjects, or choose another split",
+            mend="add subjects, or train without validation and test by cohort/split=explicit "
+            f"'cohort.split.train=[{listed}]'",
         )

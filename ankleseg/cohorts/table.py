@@ -3,16 +3,16 @@
 Columns: ``subject`` or ``case`` (or both); ``image``, or ``image_<channel>`` for each channel; optional ``group`` and
 ``side``; for the references either ``mask_<structure>`` for each structure, or ``labels`` with one label map and
 ``value_<structure>`` with the value of each structure in it; ``dynamic_<name>`` for each dynamic sequence, a 4-D file
-that is called ``<case>_<name>`` afterwards. Paths are relative to the table. Columns are separated by
-tabs in a .tsv, and by commas or semicolons in a .csv.
+that is called ``<case>_<name>`` afterwards. Paths are relative to the table.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from ankleseg.cohorts.case import Case, Cohort, Reference, known_text, parse_side, suggestion
+from ankleseg.cohorts.case import Case, Cohort, Reference
+from ankleseg.cohorts.names import known_text, parse_side, suggestion, whole_number
+from ankleseg.cohorts.spreadsheets import Row, path_in, read_rows
 from ankleseg.errors import CohortError
 
 COLUMNS = ("subject", "case", "image", "group", "side", "labels")
@@ -28,7 +28,7 @@ def load_table(table: Path, *, strict: bool = True) -> Cohort:
     Raises:
         CohortError: unreadable, an unknown or missing column, an unknown side, or a case named twice.
     """
-    rows = read_rows(table)
+    rows = [_renamed(table, row) for row in read_rows(table)]
     columns = list(rows[0]) if rows else []
     _check_columns(table, columns)
     cases = tuple(_case(table, row, strict) for row in rows)
@@ -36,35 +36,20 @@ def load_table(table: Path, *, strict: bool = True) -> Cohort:
     return Cohort(table, cases, tuple(dict.fromkeys(structures)))
 
 
-def read_rows(table: Path) -> list[dict[str, str]]:
-    """Read a table as one mapping a row from column to stripped text; empty rows are left out.
+def _usual(column: str) -> str:
+    """The name of a column as it is known, whatever its capitals; a structure keeps its own."""
+    prefix = next((prefix for prefix in PREFIXES if column.lower().startswith(prefix)), None)
+    if prefix is not None:
+        return prefix + column[len(prefix) :]
+    return column.lower() if column.lower() in COLUMNS else column
 
-    Raises:
-        CohortError: unreadable, no rows, or a row with more or fewer cells than the header.
-    """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(table, file.readline())
-            file.seek(0)
-            cells = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"cannot be read as a table ({error})", file=table, mend="save it as UTF-8 text") from None
-    cells = [row for row in cells if any(row)]
-    if len(cells) < 2:
-        raise CohortError("holds no rows", file=table, mend="give it a header and one row a scan")
-    header = cells[0]
-    if len(set(header)) < len(header):
+
+def _renamed(table: Path, row: Row) -> Row:
+    usual = Row({_usual(column): text for column, text in row.items()})
+    if len(usual) < len(row):
         raise CohortError("names a column twice", file=table, mend="give every column its own name")
-    for number, row in enumerate(cells[1:], start=1):
-        if len(row) != len(header):
-            raise CohortError(
-                f"has {len(row)} cells in row {number} and {len(header)} columns", file=table, mend="correct the row"
-            )
-    return [dict(zip(header, row, strict=True)) for row in cells[1:]]
-
-
-def _delimiter(table: Path, first_line: str) -> str:
-    return "\t" if table.suffix.lower() == ".tsv" else max(",;", key=first_line.count)
+    usual.number = row.number
+    return usual
 
 
 def _check_columns(table: Path, columns: list[str]) -> None:
@@ -74,7 +59,7 @@ def _check_columns(table: Path, columns: list[str]) -> None:
             raise CohortError(
                 f"has an unknown column {column!r}",
                 file=table,
-                mend=f"{suggestion(column, COLUMNS)}known are: {', '.join(known)}",
+                mend=f"{suggestion(column, COLUMNS, 0.8)}known are: {', '.join(known)}; rename or remove it",
             )
     if "subject" not in columns and "case" not in columns:
         raise CohortError("has no column subject or case", file=table, mend="name the subject of each scan")
@@ -88,11 +73,13 @@ def _check_columns(table: Path, columns: list[str]) -> None:
         )
 
 
-def _case(table: Path, row: dict[str, str], strict: bool) -> Case:
-    name = row.get("case") or row.get("subject") or ""
-    subject = row.get("subject") or name
+def _case(table: Path, row: Row, strict: bool) -> Case:
+    name = _identifier(row.get("case")) or _identifier(row.get("subject"))
+    subject = _identifier(row.get("subject")) or name
     if not name:
-        raise CohortError("has a row without subject or case", file=table, mend="name the subject of each scan")
+        raise CohortError(
+            f"has a row without subject or case, row {row.number}", file=table, mend="name the subject of each scan"
+        )
     group = known_text(row.get("group"))
     try:
         return Case(
@@ -110,20 +97,27 @@ def _case(table: Path, row: dict[str, str], strict: bool) -> Case:
         return Case(name, subject, (), group=group, problem=problem)
 
 
-def _images(table: Path, row: dict[str, str], case: str) -> tuple[Path, ...]:
+def _identifier(text: str | None) -> str:
+    """A name, also one that a spreadsheet took for a number: ``1.0`` is 1."""
+    text = known_text(text) or ""
+    number = whole_number(text)
+    return text if text.isdecimal() or number is None else str(number)
+
+
+def _images(table: Path, row: Row, case: str) -> tuple[Path, ...]:
     images = {column: text for column, text in row.items() if column == "image" or column.startswith("image_")}
     for column, text in images.items():
         if known_text(text) is None:
             raise CohortError(f"gives no {column} for case {case}", file=table, mend="fill it, or leave the case out")
-    return tuple(table.parent / text for text in images.values())
+    return tuple(path_in(table, text) for text in images.values())
 
 
-def _sequences(table: Path, row: dict[str, str], case: str) -> dict[str, Path]:
+def _sequences(table: Path, row: Row, case: str) -> dict[str, Path]:
     cells = {column.removeprefix("dynamic_"): text for column, text in row.items() if column.startswith("dynamic_")}
-    return {f"{case}_{name}": table.parent / text for name, text in cells.items() if known_text(text) is not None}
+    return {f"{case}_{name}": path_in(table, text) for name, text in cells.items() if known_text(text) is not None}
 
 
-def _references(table: Path, row: dict[str, str], case: str) -> dict[str, Reference]:
+def _references(table: Path, row: Row, case: str) -> dict[str, Reference]:
     references: dict[str, Reference] = {}
     labels = known_text(row.get("labels"))
     for column, text in row.items():
@@ -131,11 +125,16 @@ def _references(table: Path, row: dict[str, str], case: str) -> dict[str, Refere
         if known_text(text) is None or not structure:
             continue
         if kind == "mask":
-            references[structure] = Reference(table.parent / text)
+            references[structure] = Reference(path_in(table, text))
         elif kind == "value" and labels is not None:
-            if not text.isdecimal():
+            value = whole_number(text)
+            if not value:
                 raise CohortError(
-                    f"gives {case} the label value {text!r} for {structure}", file=table, mend="write a whole number"
+                    f"gives {case} the label value {text!r} for {structure} (row {row.number}, column {column})",
+                    file=table,
+                    mend="write a whole number"
+                    if value is None
+                    else "write that of the structure: 0 is the background",
                 )
-            references[structure] = Reference(table.parent / labels, int(text))
+            references[structure] = Reference(path_in(table, labels), value)
     return references

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ankleseg.config import names_in, run_command, to_plain
 from ankleseg.errors import AnklesegError, ConfigError
@@ -35,7 +35,11 @@ def segmentation(config: DictConfig) -> None:
     from ankleseg.evaluate import evaluate
 
     result = evaluate(
-        to_plain(config.predictions), _references(config), config.out, structures=names_in(config.structures)
+        to_plain(config.predictions),
+        _references(config),
+        config.out,
+        structures=names_in(config.structures),
+        **_chosen(config),
     )
     print(result.describe())
     if not result.scored:
@@ -64,7 +68,7 @@ def quality(config: DictConfig) -> None:
     from ankleseg.evaluate.quality import evaluate_quality
 
     result = evaluate_quality(
-        _one_folder(config, "ankleseg.predict"), _references(config), config.out, suffix=config.suffix
+        _one_folder(config, "ankleseg.predict"), _references(config), config.out, **_chosen(config)
     )
     print(result.describe())
     if not result.scored:
@@ -84,7 +88,7 @@ def volumetry(config: DictConfig) -> None:
         references=config.references,
         intracranial=config.evaluate.intracranial,
         structures=names_in(config.structures),
-        suffix=config.suffix,
+        **_chosen(config),
     )
     print(result.describe())
     if not result.measured:
@@ -92,6 +96,11 @@ def volumetry(config: DictConfig) -> None:
         raise AnklesegError(
             f"nothing could be measured: {first}", file=result.out / "volumetry.csv", mend="see its column message"
         )
+
+
+def _chosen(config: DictConfig) -> dict[str, Any]:
+    """Which images of the references are meant, where a session has several."""
+    return {name: to_plain(config[name]) for name in ("suffix", "acquisition", "select")}
 
 
 def _references(config: DictConfig) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ankleseg.cohorts import is_dynamic, load_cohort
+from ankleseg.cohorts.files import visible
 from ankleseg.cohorts.registrations import GLOBAL, SUFFIX, read_registrations
 from ankleseg.errors import FileError
 from ankleseg.evaluate.motion_angles import angle_scores, read_angles
@@ -56,7 +57,7 @@ def evaluate_motion(
         CohortError: the references are no cohort.
     """
     predictions, references, out = Path(predictions), Path(references), Path(out)
-    files = sorted((references / TRUTH).glob(f"sub-*/**/dyn/*{SUFFIX}"))
+    files = visible((references / TRUTH).glob(f"sub-*/**/dyn/*{SUFFIX}"))
     if not files:
         raise FileError(
             "holds no true poses", file=references, mend="give the folder of a phantom made with dynamic=true"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ankleseg.cohorts.case import known_text
+from ankleseg.cohorts.names import known_text
 from ankleseg.cohorts.registrations import SUFFIX
 from ankleseg.evaluate.motion_summary import MISSING, AngleScore
 from ankleseg.evaluate.motion_truth import Registrations, StaticTruth

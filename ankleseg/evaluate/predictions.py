@@ -1,4 +1,8 @@
-"""What was predicted: the folder that ``ankleseg.predict`` writes, or any folder with masks of the same names."""
+"""What was predicted: the folder that ``ankleseg.predict`` writes, or what another tool wrote.
+
+Other tools: masks of the same names; label maps with a ``dataset.json``, as nnU-Net writes; a folder a case with a file
+a structure, as TotalSegmentator does.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ankleseg.cohorts.decathlon import DATASET_FILE, label_values
+from ankleseg.cohorts.files import folders_in, images_in, read_json, stem, visible
 from ankleseg.errors import FileError
 
 MANIFEST = "predictions.json"
 PROTOCOLS = ("tiles", "slices", "patches")
 MASK_NAME = re.compile(r"(?P<case>.+)_label-(?P<structure>[^_]+)_mask\.nii(\.gz)?")
+PARTS = "segmentations"  # of a case, where TotalSegmentator writes them
+SCANS = ("ct", "mri", "image", "imaging")  # may lie beside
 
 Box = tuple[int, int, int, int, int, int]
 
@@ -82,7 +90,7 @@ def find_protocols(predictions: str | Path | Mapping[str, str | Path]) -> dict[s
 
 
 def read_predictions(folder: str | Path) -> Predictions:
-    """Read what a folder holds: its ``predictions.json``, or without one the masks that the files' names tell.
+    """Read what a folder holds: its ``predictions.json``, or without one what the files' names or another tool tell.
 
     Raises:
         FileError: the folder does not exist, holds no predictions, or its ``predictions.json`` is broken.
@@ -140,16 +148,52 @@ def _box(case: str, box: Sequence[int]) -> Box:
 
 
 def _from_names(folder: Path) -> Predictions:
-    found: dict[str, dict[str, MaskFile]] = {}
-    for path in sorted(folder.rglob("*_label-*_mask.nii*")):
-        name = MASK_NAME.fullmatch(path.name)
-        if name:
-            found.setdefault(name["case"], {})[name["structure"]] = MaskFile(path)
+    found = _named_masks(folder) or _label_maps(folder) or _structure_files(folder)
     if not found:
         raise FileError(
-            f"holds neither {MANIFEST} nor files named CASE_label-STRUCTURE_mask.nii.gz",
+            f"holds neither {MANIFEST} nor files named CASE_label-STRUCTURE_mask.nii.gz, nor label maps with a "
+            f"{DATASET_FILE} (nnU-Net), nor folders CASE with files STRUCTURE.nii.gz (TotalSegmentator)",
             file=folder,
             mend="give the out= of ankleseg.predict",
         )
-    structures = tuple(sorted({structure for masks in found.values() for structure in masks}))
+    structures = tuple(dict.fromkeys(structure for masks in found.values() for structure in masks))
     return Predictions(folder, structures, tuple(PredictedCase(name, masks) for name, masks in sorted(found.items())))
+
+
+def _named_masks(folder: Path) -> dict[str, dict[str, MaskFile]]:
+    found: dict[str, dict[str, MaskFile]] = {}
+    for path in visible(folder.rglob("*_label-*_mask.nii*")):
+        name = MASK_NAME.fullmatch(path.name)
+        if name:
+            found.setdefault(name["case"], {})[name["structure"]] = MaskFile(path)
+    order = sorted({structure for masks in found.values() for structure in masks})
+    return {case: {name: masks[name] for name in order if name in masks} for case, masks in found.items()}
+
+
+def _label_maps(folder: Path) -> dict[str, dict[str, MaskFile]]:
+    """The cases of a folder that nnU-Net predicted, one a label map; none without its ``dataset.json``.
+
+    Raises:
+        CohortError: the labels are regions, or cannot be understood.
+    """
+    file = folder / DATASET_FILE
+    if not file.is_file():
+        return {}
+    description = read_json(file)
+    if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):
+        raise FileError("has no 'labels'", file=file, mend="copy the dataset.json of the training there")
+    values = label_values(file, description["labels"])
+    ending = str(description.get("file_ending", ""))
+    maps = [path for path in images_in(folder) if path.name.endswith(ending)]
+    return {stem(path): {name: MaskFile(path, value) for name, value in values.items()} for path in maps}
+
+
+def _structure_files(folder: Path) -> dict[str, dict[str, MaskFile]]:
+    """The cases of a folder with a folder each, and a mask a structure in it."""
+    found = {}
+    for case in [folder] if (folder / PARTS).is_dir() else folders_in(folder):
+        files = images_in(case / PARTS) or images_in(case)
+        masks = {stem(path): MaskFile(path) for path in files if stem(path).lower() not in SCANS}
+        if masks:
+            found[case.resolve().name] = masks
+    return found

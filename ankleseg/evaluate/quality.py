@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -56,6 +56,8 @@ def evaluate_quality(
     out: str | Path,
     *,
     suffix: str | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> QualityEvaluation:
     """Score predicted images against scans of higher quality, and write tables and a report.
@@ -71,6 +73,7 @@ def evaluate_quality(
             name, or by subject where the subject has one scan.
         out: folder that receives the results.
         suffix: of the reference images in a BIDS folder with several, such as ``T2w``; None takes that of the inputs.
+        acquisition, select: further choices among them, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
@@ -84,7 +87,8 @@ def evaluate_quality(
         )
     cohort = references
     if not isinstance(cohort, Cohort):
-        cohort = load_cohort(cohort, suffix=suffix or input_suffix(folder), strict=False)
+        suffix = suffix or input_suffix(folder)
+        cohort = load_cohort(cohort, suffix=suffix, acquisition=acquisition, select=select, strict=False, prefix="")
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Cohort, is_dynamic, load_cohort, load_dynamic
+from ankleseg.cohorts import Case, Cohort, is_dynamic, load_cohort, load_dynamic
+from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
@@ -26,6 +28,8 @@ from ankleseg.evaluate.tables import (
     write_json,
 )
 from ankleseg.volumes import replace_file
+
+log = logging.getLogger(__name__)
 
 RESULTS = ("metrics.csv", "metrics.json", "protocols.csv", "report.html")
 DEFINITIONS = {
@@ -44,6 +48,9 @@ def evaluate(
     *,
     structures: Sequence[str] | None = None,
     resampled: bool = False,
+    suffix: str | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> Evaluation:
     """Score predictions against references, and write tables and a report.
@@ -61,29 +68,24 @@ def evaluate(
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
         resampled: bring predicted masks on other grids to those of the references, instead of not scoring them.
+        suffix, acquisition, select: of the images in a BIDS folder of references with several, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
-    cohort = references if isinstance(references, Cohort) else _references(references)
+    images = {"suffix": suffix, "acquisition": acquisition, "select": select}
+    cohort = references if isinstance(references, Cohort) else _references(references, images)
     main = next(iter(protocols.values()))
-    chosen = _chosen(structures, main)
+    chosen = _chosen(structures, main, cohort)
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
-    cases = {case.name: case for case in cohort.cases}
-    scores: list[Score] = []
-    compared: list[ProtocolScore] = []
-    for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, cohort), f"scoring {name}"):
-            for structure in chosen:
-                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
-                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
-                compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
-                if folder is main:
-                    scores.append(row)
+    cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
+    for remark in _unmatched(main, cohort, chosen):
+        log.warning(remark)
+    scores, compared = _scored(protocols, cases, chosen, resampled)
     asked = {row.case for row in scores}
     evaluation = Evaluation(
         out=out,
@@ -100,12 +102,34 @@ def evaluate(
     return evaluation
 
 
-def _references(root: str | Path) -> Cohort:
-    return load_dynamic(root, with_static=True) if is_dynamic(root) else load_cohort(root)
+def _scored(
+    protocols: Mapping[str, Predictions], cases: Mapping[str, Case], structures: Sequence[str], resampled: bool
+) -> tuple[list[Score], list[ProtocolScore]]:
+    """The scores of the main predictions, which are the first, and those that compare the protocols."""
+    scores: list[Score] = []
+    compared: list[ProtocolScore] = []
+    main = next(iter(protocols.values()))
+    for name, folder in protocols.items():
+        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
+            for structure in structures:
+                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
+                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
+                compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
+                if folder is main:
+                    scores.append(row)
+    return scores, compared
 
 
-def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, ...]:
-    chosen = tuple(structures or main.structures)
+def _references(root: str | Path, images: Mapping[str, Any]) -> Cohort:
+    if is_dynamic(root):
+        return load_dynamic(root, with_static=True)
+    return load_cohort(root, **images, strict=False, prefix="")
+
+
+def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort) -> tuple[str, ...]:
+    """The structures to score: of files of another tool only those that the references have, if they have any."""
+    shared = tuple(name for name in main.structures if main.complete or name in cohort.structures)
+    chosen = tuple(structures or shared or main.structures)
     unknown = [name for name in chosen if name not in main.structures]
     if unknown:
         raise ConfigError(
@@ -116,12 +140,28 @@ def _chosen(structures: Sequence[str] | None, main: Predictions) -> tuple[str, .
     return chosen
 
 
-def _asked(predictions: Predictions, cohort: Cohort) -> list[PredictedCase]:
+def _unmatched(main: Predictions, cohort: Cohort, structures: Sequence[str]) -> list[str]:
+    """What was predicted and cannot be compared, because the references have no case or structure of that name."""
+    known = [case.name for case in cohort.cases]
+    names = [case.name for case in main.cases if case.name not in known]
+    others = [name for name in main.structures if name not in structures and name not in cohort.structures]
+    remarks = []
+    if names:
+        remarks.append(
+            f"{main.folder}: the references have no case {listed(names)}; name predictions as their cases, "
+            f"which are {listed(known)}"
+        )
+    if others:
+        remarks.append(f"{main.folder}: {listed(others)} are not in the references and are not scored; add references")
+    return remarks
+
+
+def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:
     """Cases to score: those listed; a folder without a list was asked for every case of the references."""
     cases = list(predictions.cases)
     if not predictions.complete:
         known = {case.name for case in cases}
-        cases += [PredictedCase(case.name, {}) for case in cohort.cases if case.name not in known]
+        cases += [PredictedCase(name, {}) for name in references if name not in known]
     return cases
 
 

@@ -175,6 +175,8 @@ def patch_overlaps(pair: MaskPair, patches: Sequence[Box]) -> list[Overlap]:
 def _no_reference(predicted: PredictedCase, case: Case | None, structure: str) -> str:
     if case is None:
         return f"the references hold no case {predicted.name}"
+    if case.problem is not None and structure not in case.references:
+        return str(case.problem)
     if structure in case.unknown:
         return f"the registration of {structure} on {case.name} is not to be believed"
     source = case.references.get(structure)

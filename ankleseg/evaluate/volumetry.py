@@ -39,6 +39,8 @@ def evaluate_volumetry(
     intracranial: str = "intracranial",
     structures: Sequence[str] | None = None,
     suffix: str | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
     date: str | None = None,
 ) -> Volumetry:
     """Measure predicted structures, and write tables and a report of how much they vary.
@@ -54,6 +56,7 @@ def evaluate_volumetry(
         intracranial: name of the structure whose volume the others are divided by.
         structures: those to measure; None takes all that were predicted.
         suffix: of the reference images in a BIDS folder with several, such as ``T2w``.
+        acquisition, select: further choices among them, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
@@ -63,7 +66,7 @@ def evaluate_volumetry(
     acquisitions = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
     cohort = references
     if references is not None and not isinstance(references, Cohort):
-        cohort = load_cohort(references, suffix=suffix, strict=False)
+        cohort = load_cohort(references, suffix=suffix, acquisition=acquisition, select=select, strict=False, prefix="")
     assert cohort is None or isinstance(cohort, Cohort)
     chosen = _chosen(structures, acquisitions)
     out = Path(out)

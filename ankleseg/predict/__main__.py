@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ankleseg.config import run_command, to_plain
+from ankleseg.config import names_in, run_command, to_plain
 from ankleseg.errors import ConfigError
 
 SHORTEST = 8  # voxels
@@ -25,9 +25,10 @@ def main(config: DictConfig) -> None:
     cases = cases_of(
         config.input,
         group=config.group,
-        subjects=to_plain(config.subjects),
+        subjects=names_in(config.subjects),
         suffix=config.suffix,
         acquisition=config.acquisition,
+        select=to_plain(config.select),
         side=config.side,
     )
     device = device_asked_for(config.device)

@@ -2,66 +2,91 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
-from ankleseg.cohorts.case import SIDES
+from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
+from ankleseg.cohorts.files import IMAGE_ENDINGS, exists, folders_in, images_in, not_there, stem, visible
+from ankleseg.cohorts.names import SIDES, known_name, listed, matching
+from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
+from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
-from ankleseg.volumes import holds_dicom, selection_suffix, without_selection
+from ankleseg.volumes import selection_suffix, without_selection
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
 TABLE_ENDINGS = (".csv", ".tsv", ".json")
+LABEL_FOLDERS = ("labelstr", "labelsts", "segmentations", "masks")
+
+log = logging.getLogger(__name__)
 
 
 def cases_of(
     path: str | Path,
     *,
-    group: str | None = None,
-    subjects: Sequence[str] | None = None,
+    group: str | int | None = None,
+    subjects: str | int | Sequence[str | int] | None = None,
     suffix: str | None = None,
-    acquisition: str | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
     side: str | None = None,
 ) -> tuple[Case, ...]:
     """List the cases found at a path.
 
+    Segmentations in a folder of scans, by their names, are passed over, and a line is logged.
+
     Args:
         path: an image, a DICOM export (a folder or a .zip, with what is chosen of it at the end), a folder of images, a
             cohort folder, or a table.
-        group: only the subjects of this group.
-        subjects: only these subjects.
+        group: only the cases of this group.
+        subjects: only these subjects; ``1`` means ``sub-01`` where there is no other.
         suffix: of the images in a BIDS folder with several.
         acquisition: of these images, such as ``thick``; None: those without one.
+        select: values of any entities of these images, such as ``{"run": 2}``.
         side: ``left`` or ``right``, of the cases whose side is not told.
 
     Raises:
-        FileError: the path does not exist or holds nothing to predict.
-        CohortError: no case is left by the selection, or two have one name.
+        FileError: the path does not exist, holds nothing to predict, or is a segmentation by its name.
+        CohortError: no case is left by the selection or can be used, a subject is unknown, two cases have one name, or
+            a folder holds several channels of one case.
     """
     path = Path(path)
-    if not without_selection(path).exists():
-        raise FileError("does not exist", file=path, mend="give a scan, a folder or a table")
+    if not exists(path):
+        problem, mend = not_there(path)
+        raise FileError(problem, file=path, mend="give a scan, a folder or a table" if "exist" in problem else mend)
     if side is not None and side.lower() not in SIDES:
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
     given = None if side is None else SIDES[side.lower()]
-    found = [case if case.side else replace(case, side=given) for case in _found_at(path, suffix, acquisition)]
+    asked = {"suffix": suffix, "acquisition": acquisition, "select": select}
+    found = [case if case.side else replace(case, side=given) for case in _found_at(path, asked)]
     _check_names(found)
+    return _selected(path, found, group, subjects)
+
+
+def _selected(
+    path: Path, cases: Sequence[Case], group: str | int | None, subjects: str | int | Sequence[str | int] | None
+) -> tuple[Case, ...]:
+    """The cases of a group and of some subjects; numbers are names."""
+    known = list(dict.fromkeys(case.subject for case in cases))
+    names = [subjects] if isinstance(subjects, str | int) else subjects
+    wanted = None if names is None else {known_name(str(name), known, "subject", path) for name in names}
+    groups = sorted({case.group for case in cases if case.group is not None})
+    meant = () if group is None else matching(str(group), groups)
     kept = tuple(
-        case
-        for case in found
-        if (group is None or case.group == group) and (subjects is None or case.subject in subjects)
+        case for case in cases if (group is None or case.group in meant) and (wanted is None or case.subject in wanted)
     )
     if not kept:
-        groups = ", ".join(sorted({str(case.group) for case in found}))
-        first = ", ".join(list(dict.fromkeys(case.subject for case in found))[:5])
         raise CohortError(
-            f"none of its {len(found)} cases is selected",
+            f"none of its {len(cases)} cases is selected",
             file=path,
-            mend=f"its groups are {groups}, its (first) subjects {first}",
+            mend=f"its groups are {', '.join(groups) or None}, its (first) subjects {', '.join(known[:5])}",
         )
+    problems = [case.problem for case in kept if case.problem is not None]
+    if len(problems) == len(kept):
+        raise problems[0]
     return kept
 
 
@@ -76,29 +101,119 @@ def _check_names(cases: Sequence[Case]) -> None:
             )
 
 
-def _found_at(path: Path, suffix: str | None, acquisition: str | None) -> tuple[Case, ...]:
-    if not path.exists():
-        return (_single(path),)  # one series or echo of it
-    if path.is_file():
-        if path.name.lower().endswith(TABLE_ENDINGS):
-            return load_cohort(path).cases
+def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
+    if not path.is_dir():
+        if path.name.lower().endswith((*TABLE_ENDINGS, *WORKBOOKS)):
+            refuse_workbook(path)
+            return _cohort(path, asked)
+        if is_segmentation(path):
+            raise FileError(
+                "is a segmentation by its name, not a scan",
+                file=path,
+                mend="give the scan, or rename the file if it is one",
+            )
+        refuse_channels(path.parent.parent / DATASET_FILE, [path])
         return (_single(path),)
-    if any(path.glob("sub-*")) or (path / "dataset.json").is_file():
-        return load_cohort(path, suffix=suffix, acquisition=acquisition).cases
-    images = sorted(p for p in path.iterdir() if p.name.lower().endswith(IMAGE_ENDINGS))
+    if is_prediction(path):
+        raise FileError("is a folder of nnU-Net predictions, not of scans", file=path, mend="give the folder of scans")
+    if (path / DATASET_FILE).is_file():
+        return _dataset(path)
+    if folders_in(path, "sub-"):
+        return _cohort(path, asked)
+    images = images_in(path)
     if images:
-        return tuple(_single(image) for image in images)
-    if any(p.is_file() for p in path.iterdir()) or holds_dicom(path):
+        return _folder(path, images)
+    if any(file.is_file() for file in visible(path.iterdir())):
         return (_single(path),)
-    raise FileError("holds no image", file=path, mend="give a folder of NIfTI, NRRD, MHA or DICOM files")
+    _refuse_empty(path)
+    return (_single(path),)
+
+
+def _cohort(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
+    """The cases of a cohort; what is wrong with one of them does not stop the others."""
+    cohort = load_cohort(path, **asked, strict=False, prefix="")  # type: ignore[arg-type]
+    absent = [case.subject for case in cohort.cases if path.is_dir() and not (path / case.subject).is_dir()]
+    if absent:
+        log.warning(f"{path}: there is no folder for the rows {listed(absent)} of participants.tsv; copy their scans")
+    return tuple(case for case in cohort.cases if case.subject not in absent)
+
+
+def _dataset(path: Path) -> tuple[Case, ...]:
+    """The training cases of a Decathlon or nnU-Net dataset, and its scans for prediction."""
+    tests = scans_to_predict(path)
+    if tests and not (path / "imagesTr").is_dir():
+        return tuple(tests)
+    training = load_cohort(path).cases
+    if tests:
+        log.warning(
+            f"{path}: {len(training)} training cases and {len(tests)} of imagesTs are listed; "
+            f"give input={path / 'imagesTs'} for these alone"
+        )
+    return (*training, *tests)
+
+
+def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
+    """The scans of a folder, one a case, or by the channels that nnU-Net numbers."""
+    passed = [image for image in images if is_segmentation(image)]
+    scans = [image for image in images if image not in passed]
+    if path.name.lower() in LABEL_FOLDERS or not scans:
+        raise FileError(
+            "holds segmentations only, by its name or theirs", file=path, mend="give the folder of the scans"
+        )
+    if passed:
+        log.warning(
+            f"{path}: {len(passed)} files are segmentations by their names and are passed over "
+            f"({listed([file.name for file in passed])}); rename those that are scans"
+        )
+    numbered = by_case(scans)
+    refuse_channels(path.parent / DATASET_FILE, [] if numbered else scans)
+    if numbered:
+        return tuple(Case(name=name, subject=name, images=files) for name, files in numbered.items())
+    for case, channels in channels_of_cases(scans).items():
+        if not OF_CHALLENGE & channels.keys():
+            log.warning(
+                f"{path}: {case} has several contrasts ({', '.join(channels)}), which are predicted one by one; "
+                "list them in a table with columns image_<channel> if they are channels of one case"
+            )
+            continue
+        columns = ",".join(f"image_{channel}" for channel in channels)
+        names = ",".join(file.name for file in channels.values())
+        raise CohortError(
+            f"holds {len(channels)} channels of one case, {case} ({', '.join(channels)})",
+            file=path,
+            mend="give one of the files or, for a network of several channels, a table with the columns "
+            f"case,{columns} and the row {case},{names}",
+        )
+    return tuple(_single(image) for image in scans)
+
+
+def _refuse_empty(path: Path) -> None:
+    """Refuse a folder without any file, or with images in the folders below only.
+
+    Raises:
+        FileError: it is one.
+    """
+    below = [file for file in visible(path.rglob("*")) if file.is_file()]
+    below = [file for file in below if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+    images = [file for file in below if file.name.lower().endswith(IMAGE_ENDINGS)]
+    if not below:
+        raise FileError("holds no image", file=path, mend="give a folder of NIfTI, NRRD, MHA or DICOM files")
+    if images:
+        folders = list(dict.fromkeys(str(file.parent) for file in images))
+        raise FileError(
+            f"holds no image itself; images are in {listed(folders)}",
+            file=path,
+            mend="give one of these folders, or a table of the scans",
+        )
 
 
 def _single(path: Path) -> Case:
-    name = without_selection(path).name
-    for ending in (*IMAGE_ENDINGS, ".zip", ".dcm"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
+    file = without_selection(path)
+    name = file.name
+    if name.lower().endswith((".zip", ".dcm")):
+        name = name[:-4]
+    elif name.lower().endswith(IMAGE_ENDINGS):
+        name = stem(file)
     name += selection_suffix(path)
     subject = SUBJECT.match(name)
     return Case(name=name, subject=subject[0] if subject else name, images=(path,), references={})

@@ -70,6 +70,8 @@ def predict_cases(
             began = time.perf_counter()
             told = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
+                if case.problem is not None:
+                    raise case.problem
                 prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **told)
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
             except AnklesegError as error:
@@ -157,7 +159,7 @@ def _row(case: Case) -> dict[str, Any]:
         "subject": case.subject,
         "group": case.group,
         "side": case.side,
-        "image": str(Path(case.images[0]).resolve()),
+        "image": str(Path(case.images[0]).resolve()) if case.images else None,
         "status": "ok",
         "message": "",
         "labels": None,

@@ -29,7 +29,8 @@ def main(config: DictConfig) -> None:
     if not config.cohort.root:
         raise ConfigError("there is no cohort to prepare", mend="add cohort.root=FOLDER or cohort.root=TABLE.csv")
     node = config.cohort
-    cohort = load_cohort(node.root, suffix=node.suffix, acquisition=node.get("acquisition"), strict=False)
+    chosen = {name: to_plain(node.get(name)) for name in ("suffix", "acquisition", "select")}
+    cohort = load_cohort(node.root, **chosen, strict=False)
     print(cohort.describe())
     RECIPES[config.recipe](config, cohort)
 

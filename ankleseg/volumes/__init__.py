@@ -13,7 +13,6 @@ from ankleseg.volumes.checks import (
     tell,
     told_in_a_table,
 )
-from ankleseg.volumes.dicom import holds_dicom
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.formats import IMAGE_ENDINGS, not_downloaded, require_file
 from ankleseg.volumes.geometry import (
@@ -56,7 +55,6 @@ __all__ = [
     "diagonal_mm",
     "extract_archive",
     "header_remarks",
-    "holds_dicom",
     "holds_grid",
     "is_left_handed",
     "not_downloaded",

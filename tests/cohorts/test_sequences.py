@@ -108,7 +108,10 @@ class TestNotStrict:
         (root / "participants.tsv").write_text("participant_id\tgroup\nsub-01\tx\nsub-02\ty\nsub-09\tz\n")
         told = {case.name: str(case.problem) for case in load_cohort(root, strict=False).cases}
         assert told["sub-01"] == "None"
-        assert told["sub-02"].endswith("sub-02/anat: holds no image; add the scan, or remove the subject's folder")
+        assert told["sub-02"].endswith(
+            "sub-02/anat: holds no image; add the static scan of this visit, or give its sequences in a table (columns "
+            "image and dynamic_<name>) beside the scan of another visit"
+        )
         assert "holds 2 T1w images where one is needed" in told["sub-03"]
         assert told["sub-09"].endswith(
             "sub-09: does not exist; copy its scans, or remove its row from participants.tsv"

@@ -143,7 +143,7 @@ def test_a_table_is_cleaned_too_and_names_become_those_of_bids(study: Path, tmp_
     assert rows[1]["problem"] == "does not exist"
     assert (tmp_path / "out/sub-p1_late/dyn/p1_late_walk_dynamic.nii.gz").is_file()
     participants = (tmp_path / "out/participants.tsv").read_text().splitlines()
-    assert participants[1] == "sub-p1_late\tcontrol\tright"
+    assert participants[1] == "sub-p1_late\tcontrol\tright\tsub-p1"
 
 
 def test_a_damaged_result_is_told(cleaned_study: Path, whole_study: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, read_sidecar
-from ankleseg.cohorts.sequences import KEYS, sidecar_of
+from ankleseg.cohorts.files import visible
+from ankleseg.cohorts.sequences import KEYS, sidecar_of, sidecars_of
 from ankleseg.prepare.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.prepare.cleaning.sequences import CleanedSequence
 from ankleseg.prepare.settings import plain_settings
@@ -146,7 +147,7 @@ def read_cleaned(case: Case, out: Path) -> Cleaned | None:
 
 def derivative_name(case: str) -> str:
     """Return the name of a case in a BIDS derivative, where all names begin with ``sub-``."""
-    return case if case.startswith("sub-") else f"sub-{case}"
+    return f"sub-{case[4:]}" if case.lower().startswith("sub-") else f"sub-{case}"
 
 
 def rows_of(cleaned: Cleaned) -> list[dict[str, str]]:
@@ -166,14 +167,23 @@ def write_rows(rows: Sequence[Mapping[str, str]], out: Path) -> None:
 
 
 def write_descriptions(cohort: Cohort, out: Path) -> None:
-    """Write ``participants.tsv`` (that of the cohort, where it has one) and ``dataset_description.json``."""
+    """Write ``participants.tsv`` and ``dataset_description.json``.
+
+    The table is that of the cohort, where it has one and no tables of sessions; else it has a row a case, with its
+    group, side and subject.
+    """
     source = cohort.root / "participants.tsv"
     with replace_file(out / "participants.tsv") as part:
-        if source.is_file():
+        if source.is_file() and not any(cohort.root.glob("sub-*/sub-*_sessions.tsv")):
             shutil.copyfile(source, part)
         else:
-            lines = {f"{derivative_name(c.name)}\t{c.group or 'n/a'}\t{c.side or 'n/a'}" for c in cohort.cases}
-            part.write_text("\n".join(["participant_id\tgroup\tside", *sorted(lines)]) + "\n", encoding="utf-8")
+            columns = {"participant_id": [derivative_name(c.name) for c in cohort.cases]}
+            columns["group"] = [c.group or "n/a" for c in cohort.cases]
+            columns["side"] = [c.side or "n/a" for c in cohort.cases]
+            if (subjects := [derivative_name(c.subject) for c in cohort.cases]) != columns["participant_id"]:
+                columns["subject"] = subjects
+            lines = sorted({"\t".join(row) for row in zip(*columns.values(), strict=True)})
+            part.write_text("\n".join(["\t".join(columns), *lines]) + "\n", encoding="utf-8")
     description = {
         "Name": "ankleseg cleaned and registered scans",
         "BIDSVersion": "1.9.0",
@@ -211,7 +221,7 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
     """Hash what a cleaned case depends on: rules, version, what the cohort says of the case, contents of its files."""
     references = sorted(case.references.items())
     files = [*case.images, *(reference.path for _, reference in references), *case.sequences.values()]
-    files += [sidecar_of(path) for path in case.sequences.values()]
+    files += [sidecar for path in case.sequences.values() for sidecar in sidecars_of(path)]
     told = {
         "ankleseg": __version__,
         "rules": plain_settings(rules),
@@ -227,7 +237,7 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
 def _digest(path: Path) -> str | None:
     """Hash of a file, or of all files of a folder; None where there is nothing to read."""
     path = without_selection(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = [file for file in visible(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
     digest = hashlib.sha256()
     try:
         for file in files:

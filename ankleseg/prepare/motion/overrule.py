@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ankleseg.cohorts.table import read_rows
+from ankleseg.cohorts.spreadsheets import read_rows
 from ankleseg.errors import CohortError
 from ankleseg.volumes import replace_file
 

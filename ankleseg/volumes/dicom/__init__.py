@@ -12,7 +12,7 @@ import numpy as np
 from ankleseg.errors import FileError
 from ankleseg.volumes.dicom.contrasts import choose_contrast
 from ankleseg.volumes.dicom.elements import DamagedError
-from ankleseg.volumes.dicom.export import INDEX, files_below, holds_dicom, is_dicom, opened_export, read_export
+from ankleseg.volumes.dicom.export import INDEX, files_below, is_dicom, opened_export, read_export
 from ankleseg.volumes.dicom.grid import check_alike, check_distances, ras_grid, slice_numbers, voxel_type
 from ankleseg.volumes.dicom.objects import Frame
 from ankleseg.volumes.dicom.pixels import read_frames
@@ -22,7 +22,7 @@ from ankleseg.volumes.formats import foreign_format
 from ankleseg.volumes.selection import selection_suffix, split_selection, with_selection
 from ankleseg.volumes.volume import SCANNER, Header, Remark
 
-__all__ = ["holds_dicom", "read_dicom_header", "read_dicom_voxels"]
+__all__ = ["read_dicom_header", "read_dicom_voxels"]
 
 KEPT = 4  # series whose headers stay in memory, as their voxels are asked for next
 

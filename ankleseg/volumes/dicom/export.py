@@ -114,18 +114,6 @@ def is_dicom(file: Path) -> bool:
     return start[4:6] in EXPLICIT or implicit
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Tell whether a folder of any depth holds a DICOM file."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                if not name.startswith(".") and is_dicom(Path(place, name)):
-                    return True
-            except OSError:
-                continue
-    return False
-
-
 def _pattern(file: Path) -> Path:
     """Name of a file with its numbers taken out, as the slices of a series share it."""
     return file.with_name(re.sub(r"\d+", "0", file.name))

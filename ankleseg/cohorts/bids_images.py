@@ -1,0 +1,135 @@
+"""Which image of a BIDS session is taken: by suffix and by any entity, never by guessing between several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ankleseg.cohorts.entities import SHORT, BidsName, differing, parse_name, same_value
+from ankleseg.cohorts.names import listed
+from ankleseg.errors import CohortError
+
+PREFERRED_SUFFIX = "T1w"
+WITHOUT = "none"  # the value that asks for an image without an entity
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for.
+
+    Attributes:
+        suffix: such as ``T2w``; None for none in particular.
+        entities: by their short keys, ``none`` for an image without it; ``acq`` not given takes the image without one
+            where there is such an image.
+        prefix: of the names of these settings in the command, for messages.
+    """
+
+    suffix: str | None = None
+    entities: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = "cohort."
+
+    def mend(self, wanted: Path, images: Sequence[Path]) -> str:
+        """Return what to add to a command so that one of several images is taken."""
+        names = {image: parse_name(image) for image in images}
+        target = names[wanted]
+        left = [image for image in images if image != wanted]
+        told = []
+        if any(names[image].suffix != target.suffix for image in left):
+            told.append(f"{self.prefix}suffix={target.suffix}")
+            left = [image for image in left if names[image].suffix == target.suffix]
+        for key in differing(list(names.values())):
+            others = [
+                image for image in left if not same_value(names[image].entities.get(key), target.entities.get(key))
+            ]
+            if others:
+                told.append(f"{self.prefix}select.{key}={target.entities.get(key, WITHOUT)}")
+                left = [image for image in left if image not in others]
+        return " ".join(told) if told and not left else ""
+
+
+def selection(
+    suffix: object, acquisition: object, select: Mapping[str, object] | None, prefix: str = "cohort."
+) -> Selection:
+    """Bring what a user asks for into one form; numbers are names, None asks for nothing.
+
+    Raises:
+        CohortError: an acquisition that ``select`` contradicts.
+    """
+    asked = {
+        SHORT.get(key.lower(), key.lower()): str(value) for key, value in (select or {}).items() if value is not None
+    }
+    if acquisition is not None and not same_value(asked.setdefault("acq", str(acquisition)), str(acquisition)):
+        raise CohortError(
+            f"acquisition={acquisition} and select.acq={asked['acq']} contradict each other", mend="give one of them"
+        )
+    return Selection(None if suffix is None else str(suffix), asked, prefix)
+
+
+def choose_image(folder: Path, images: Sequence[Path], asked: Selection) -> Path:
+    """Return the one image of a session that was asked for.
+
+    Without a suffix the only image is taken, or the only ``T1w``.
+
+    Raises:
+        CohortError: none or several, with the settings that choose one.
+    """
+    names = {image: parse_name(image) for image in images}
+    suffix = asked.suffix
+    if suffix is None and PREFERRED_SUFFIX in {name.suffix for name in names.values()}:
+        suffix = PREFERRED_SUFFIX
+    kinds = [image for image in images if suffix is None or same_value(names[image].suffix, suffix)]
+    fitting = [image for image in kinds if _fits(names[image], asked, alone=len(kinds) == 1)]
+    if "acq" not in asked.entities:
+        fitting = [image for image in fitting if "acq" not in names[image].entities] or fitting
+    if len(fitting) == 1:
+        return fitting[0]
+    words = [f"{key}-{value}" if value != WITHOUT else f"no {key}" for key, value in asked.entities.items()]
+    told = " ".join([*words, suffix or ""]).strip()
+    problem = f"holds {len(fitting)} {told + ' ' if told else ''}images where one is needed: "
+    raise CohortError(
+        problem + listed([image.name for image in fitting or images]) + _differences(fitting or kinds or images),
+        file=folder,
+        mend=_mend(asked, fitting, kinds or list(images)),
+    )
+
+
+def _fits(name: BidsName, asked: Selection, *, alone: bool) -> bool:
+    """Tell whether a name has the entities asked for; the only image of a session needs no number of a run."""
+    for key, value in asked.entities.items():
+        own = name.entities.get(key)
+        if key == "run" and own is None and alone:
+            continue
+        if not same_value(own, None if value.lower() == WITHOUT else value):
+            return False
+    return True
+
+
+def _differences(images: Sequence[Path]) -> str:
+    names = [parse_name(image) for image in images]
+    told = []
+    suffixes = list(dict.fromkeys(name.suffix for name in names))
+    if len(suffixes) > 1:
+        told.append(f"contrast ({', '.join(suffixes)})")
+    for key in differing(names):
+        values = dict.fromkeys(name.entities.get(key, WITHOUT) for name in names)
+        told.append(f"{key} ({', '.join(values)})")
+    return f"; they differ in {' and '.join(told)}" if told else ""
+
+
+def _mend(asked: Selection, fitting: Sequence[Path], kinds: Sequence[Path]) -> str:
+    """The settings that choose one image; without a fitting one, those of an image that is there."""
+    images = fitting or kinds
+    settings = asked.mend(images[0], images)
+    if settings:
+        return f"choose one, e.g. by {settings}"
+    if len(images) > 1:
+        return "keep one of them, or list the scans in a table"
+    name = parse_name(images[0])
+    told = [f"{asked.prefix}suffix={name.suffix}"] if asked.suffix and not same_value(name.suffix, asked.suffix) else []
+    told += [
+        f"{asked.prefix}select.{key}={name.entities.get(key, WITHOUT)}"
+        for key, value in asked.entities.items()
+        if not same_value(name.entities.get(key), None if value.lower() == WITHOUT else value)
+    ]
+    return f"take what is there by {' '.join(told)}, or list the scans in a table"

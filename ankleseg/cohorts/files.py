@@ -1,0 +1,96 @@
+"""Files as people bring them: hidden companions, contents never downloaded, text in any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ankleseg.errors import AnklesegError, CohortError
+from ankleseg.volumes import without_selection
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img")
+ANNEX = ".git/annex"
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
+
+
+def stem(file: Path) -> str:
+    """Return the name of an image without its ending."""
+    name = file.name
+    return next((name[: -len(ending)] for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), file.stem)
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Sort files or folders, without those that file systems hide: ``._name`` and ``.DS_Store`` of a Mac, ``.git``."""
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, sorted; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return [path for path in visible(folder.iterdir()) if path.name.lower().endswith(IMAGE_ENDINGS)]
+
+
+def folders_in(folder: Path, prefix: str = "") -> list[Path]:
+    """Return the folders of a folder whose names begin so, in any case."""
+    if not folder.is_dir():
+        return []
+    return [path for path in visible(folder.iterdir()) if path.name.lower().startswith(prefix) and path.is_dir()]
+
+
+def named(folder: Path, name: str) -> Path:
+    """Return a folder in another, whatever the capitals of its name."""
+    found = [path for path in folders_in(folder, name) if path.name.lower() == name]
+    return found[0] if found else folder / name
+
+
+def exists(path: Path) -> bool:
+    """Tell whether a file is there, whatever is chosen of it at the end of its path."""
+    return without_selection(path).exists()
+
+
+def not_there(path: Path) -> tuple[str, str]:
+    """Return what is wrong with a path that does not exist, and the mend."""
+    if path.is_symlink() and ANNEX in os.readlink(path).replace("\\", "/"):
+        return "was not downloaded", f"datalad get {path}"
+    if path.is_symlink():
+        return f"is a link to {os.readlink(path)}, which does not exist", "correct the link, or copy the file"
+    return "does not exist", "correct the path, or copy the file"
+
+
+def decoded(raw: bytes) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or, where it is neither, in the Windows code page 1252.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if raw.startswith(WORKBOOKS):
+        raise ValueError("it is a workbook, not text")
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = raw.decode("utf-16")
+    elif raw[1:2] == b"\0" and raw[3:4] == b"\0":
+        text = raw.decode("utf-16-le")
+    else:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("cp1252", errors="replace")
+    if any(ord(letter) < 32 and letter not in "\t\n\r\v\f" for letter in text):
+        raise ValueError("it holds control characters")
+    return text
+
+
+def read_json(file: Path, kind: type[AnklesegError] = CohortError, mend: str = "correct the file") -> Any:
+    """Read a JSON file in any encoding of `decoded`.
+
+    Raises:
+        AnklesegError: of the given kind, where it cannot be read.
+    """
+    try:
+        return json.loads(decoded(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise kind(f"cannot be read as JSON ({error})", file=file, mend=mend) from None

@@ -1,0 +1,59 @@
+"""Words in the names of files that are in no layout: what is a segmentation, and which channel an image is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ankleseg.cohorts.files import stem
+
+LAST_WORD = re.compile(
+    r"(?:^|[_\-. ])"
+    r"(seg(?:mentation)?s?|segm|mask|dseg|dlabel|probseg|softseg|labels?|labelmap|gmseg|wmseg|lesion|probability|"
+    r"foreground|aseg|aparc\+aseg|defacemask|centerline|rootlets|labels?-\w+|roi)(?:[_\-. ]manual)?",
+    re.IGNORECASE,
+)
+LABELLED = re.compile(r"[_\-]label-[^_]+_\w+", re.IGNORECASE)
+
+
+def is_segmentation(file: Path) -> bool:
+    """Tell whether a file is a segmentation by its name: ``*_seg``, ``*_Segm``, ``*.seg.nrrd``, ``*_mask``, …"""
+    name = stem(file)
+    last = re.search(r"(?:^|[_\-. ])[^_\-. ]*(?:[_\-. ]manual)?$", name, re.IGNORECASE)
+    words = name[last.start() :] if last else name
+    return bool(
+        LAST_WORD.fullmatch(words)
+        or re.search(r"[_\-.]labels?-\w+(-manual)?$", name, re.IGNORECASE)
+        or LABELLED.search(name)
+    )
+
+
+CHANNEL = re.compile(r"(.+)[_\-](t1ce|t1c|t1gd|t1n|t1w?|t2f|t2w?|flair)", re.IGNORECASE)
+OF_CHALLENGE = {
+    "t1ce",
+    "t1c",
+    "t1gd",
+    "t1n",
+    "t2f",
+    "flair",
+}  # words that tell channels of one case, not scans of a study
+ORDER = ("t1", "t1n", "t1w", "t1ce", "t1c", "t1gd", "t2", "t2w", "flair", "t2f")
+
+
+def channels_of_cases(files: Sequence[Path]) -> dict[str, dict[str, Path]]:
+    """Find the cases of a folder that have several contrasts by the names of their files (``*_flair``, ``*-t1n``).
+
+    Returns files by channel by case, the channels in the order t1, t1ce, t2, flair. BIDS names (``sub-01_FLAIR``) are
+    of different scans, and are left out.
+    """
+    cases: dict[str, dict[str, Path]] = {}
+    for file in files:
+        found = CHANNEL.fullmatch(stem(file))
+        if found and not found[1].lower().startswith("sub-"):
+            cases.setdefault(found[1], {})[found[2].lower()] = file
+    return {
+        name: dict(sorted(channels.items(), key=lambda item: ORDER.index(item[0])))
+        for name, channels in cases.items()
+        if len(channels) > 1
+    }

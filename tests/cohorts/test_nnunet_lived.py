@@ -1,0 +1,63 @@
+"""Datasets of the Decathlon and nnU-Net as they are handed on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ankleseg.cohorts import load_cohort
+from ankleseg.errors import CohortError
+
+LABELS = {"labels": {"background": 0, "talus": 1}, "channel_names": {"0": "MRI"}, "file_ending": ".nii.gz"}
+
+
+def described(folder: Path, content: dict, encoding: str = "utf-8") -> Path:
+    (folder / "dataset.json").write_bytes(json.dumps(content).encode(encoding))
+    return folder
+
+
+def test_a_byte_order_mark_and_hidden_companions_do_no_harm(touch, tmp_path) -> None:
+    for name in ("imagesTr/a_0000", "labelsTr/a", "imagesTr/._a_0000", "labelsTr/._a"):
+        touch(f"{name}.nii.gz")
+    assert [case.name for case in load_cohort(described(tmp_path, LABELS, "utf-8-sig")).cases] == ["a"]
+
+
+def test_files_may_be_listed_elsewhere(touch, tmp_path) -> None:
+    image, label = touch("raw/c1/image.nii.gz"), touch("raw/c1/seg.nii.gz")
+    entry = {"images": ["raw/c1/image.nii.gz"], "label": "raw/c1/seg.nii.gz"}
+    (case,) = load_cohort(described(tmp_path, LABELS | {"dataset": {"c1": entry}})).cases
+    assert (case.name, case.images, case.masks) == ("c1", (image,), {label: (1,)})
+
+
+def test_training_scans_may_be_plain_names(touch, tmp_path) -> None:
+    image, label = touch("imagesTr/a_0000.nii.gz"), touch("labelsTr/a.nii.gz")
+    (case,) = load_cohort(described(tmp_path, LABELS | {"training": ["./imagesTr/a_0000.nii.gz"]})).cases
+    assert (case.name, case.images, case.masks) == ("a", (image,), {label: (1,)})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"labels": {"1": "edema"}, "modality": {"0": "FLAIR", "1": "T1w"}, "training": ["imagesTr/b.nii.gz"]},
+            r"has 2 channels \(FLAIR, T1w\) in one file a case, such as b\.nii\.gz, .*image_FLAIR, image_T1w",
+        ),
+        ({"labels": {"whole": [1, 2]}}, "a region of several values, which is not read yet; give every structure one"),
+    ],
+)
+def test_what_is_not_read_yet_is_told(content, message, touch, tmp_path) -> None:
+    touch("imagesTr/b.nii.gz")
+    touch("labelsTr/b.nii.gz")
+    with pytest.raises(CohortError, match=message):
+        load_cohort(described(tmp_path, content))
+
+
+def test_a_folder_of_predictions_is_no_cohort(touch, tmp_path) -> None:
+    touch("a.nii.gz")
+    touch("plans.json")
+    with pytest.raises(
+        CohortError, match="is a folder of nnU-Net predictions, not a cohort; give it to ankleseg.evalu"
+    ):
+        load_cohort(described(tmp_path, LABELS))

@@ -1,0 +1,76 @@
+"""What nnU-Net and TotalSegmentator write is scored as it lies; what has no partner is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ankleseg.errors import AnklesegError, FileError
+from ankleseg.evaluate import evaluate
+from ankleseg.evaluate.predictions import MaskFile, read_predictions
+from ankleseg.volumes import write_volume
+
+LABELS = {"labels": {"background": 0, "talus": 1, "tibia": 2}, "file_ending": ".nii.gz"}
+
+
+def write(path: Path, value: int = 1) -> Path:
+    data = np.zeros((4, 4, 4), np.uint8)
+    data[1:3, 1:3, 1:3] = value
+    write_volume(path, data, np.eye(4))
+    return path
+
+
+def nnunet(folder: Path, names: str, labels: dict = LABELS) -> Path:
+    for name in names.split():
+        write(folder / f"{name}.nii.gz")
+    (folder / "._a.nii.gz").write_bytes(b"mac")
+    (folder / "dataset.json").write_text(json.dumps(labels), encoding="utf-8-sig")
+    (folder / "plans.json").write_text("{}")
+    return folder
+
+
+def test_a_label_map_of_nnunet_is_a_case(tmp_path: Path) -> None:
+    found = read_predictions(nnunet(tmp_path, "a b"))
+    assert (found.structures, [case.name for case in found.cases]) == (("talus", "tibia"), ["a", "b"])
+    file = tmp_path / "a.nii.gz"
+    assert found.cases[0].masks == {"talus": MaskFile(file, 1), "tibia": MaskFile(file, 2)}
+
+
+def test_regions_of_nnunet_are_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(AnklesegError, match="a region of several values, which is not read yet"):
+        read_predictions(nnunet(tmp_path, "a", {"labels": {"whole": [1, 2]}}))
+
+
+@pytest.mark.parametrize("inside", ["", "segmentations"])
+def test_a_folder_of_totalsegmentator_is_a_case(inside: str, tmp_path: Path) -> None:
+    for case in ("s1", "s2"):
+        masks = [write(tmp_path / case / inside / f"{name}.nii.gz") for name in ("talus", "tibia")]
+        write(tmp_path / case / "ct.nii.gz")
+    found = read_predictions(tmp_path)
+    assert [case.name for case in found.cases] == ["s1", "s2"]
+    assert found.cases[1].masks == {"talus": MaskFile(masks[0]), "tibia": MaskFile(masks[1])}
+
+
+def test_a_folder_of_files_without_names_is_refused_with_what_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii.gz")
+    with pytest.raises(FileError, match=r"holds neither .*nnU-Net.* nor folders CASE with files STRUCTURE\.nii\.gz"):
+        read_predictions(tmp_path)
+
+
+def test_names_without_partner_are_said_and_the_others_scored(tmp_path: Path, caplog) -> None:
+    for name in "a b".split():
+        write(tmp_path / "references" / f"{name}.nii.gz")
+    rows = ["subject,image,mask_talus", *(f"{name},{name}.nii.gz,{name}.nii.gz" for name in "ab")]
+    table = tmp_path / "references" / "table.csv"
+    table.write_text("\n".join(rows))
+    result = evaluate(nnunet(tmp_path / "out", "a x"), table, tmp_path / "evaluation")
+    assert {(row.case, row.status): row.dice for row in result.scores} == {
+        ("a", "ok"): 1.0,
+        ("x", "no reference"): None,
+        ("b", "no prediction"): None,
+    }
+    assert "the references have no case x; name predictions as their cases, which are a, b" in caplog.text
+    assert "tibia are not in the references and are not scored" in caplog.text
