@@ -19,7 +19,7 @@ from ankleseg.cohorts import Case, Cohort, Split, load_cohort
 from ankleseg.config import build, require_run, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.patches import ThickScans
-from ankleseg.volumes import replace_file
+from ankleseg.volumes import replace_file, without_selection
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
 
@@ -109,7 +109,7 @@ def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, 
 
 def _hashes(cohort: Cohort) -> dict[str, str]:
     files = {path for case in cohort.cases for path in case.files}
-    return {str(path): _sha256(path) for path in sorted(files) if path.is_file()}
+    return {str(path): _sha256(without_selection(path)) for path in sorted(files) if without_selection(path).is_file()}
 
 
 def _sha256(path: Path) -> str:

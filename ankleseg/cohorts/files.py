@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import AnklesegError, CohortError
+from ankleseg.volumes import without_selection
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img")
 ANNEX = ".git/annex"
@@ -48,8 +49,8 @@ def named(folder: Path, name: str) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Tell whether a file is there; a part of one is named behind ``#``."""
-    return path.exists() or ("#" in path.name and path.with_name(path.name.rpartition("#")[0]).exists())
+    """Tell whether a file is there, whatever is chosen of it at the end of its path."""
+    return without_selection(path).exists()
 
 
 def not_there(path: Path) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from ankleseg.cohorts.entities import parse_name, same_value
 from ankleseg.cohorts.files import images_in, read_json, stem, visible
 from ankleseg.errors import FileError
+from ankleseg.volumes import selection_suffix, without_selection
 
 SUFFIX = "dynamic"
 
@@ -40,7 +41,8 @@ def sequences_in(folder: Path) -> dict[str, Path]:
 
 def sidecar_of(sequence: Path) -> Path:
     """Return where the sidecar of a sequence is: beside it, of the same name, ending in .json."""
-    return sequence.with_name(f"{stem(sequence)}.json")
+    file = without_selection(sequence)
+    return file.with_name(f"{stem(file)}{selection_suffix(sequence)}.json")
 
 
 def sidecars_of(sequence: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from ankleseg.report import (
     distribution,
     mosaic,
 )
-from ankleseg.volumes import Volume, read_volume, same_grid
+from ankleseg.volumes import Volume, read_volume, same_grid, without_selection
 from ankleseg.volumes.frames import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
@@ -238,7 +238,7 @@ def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Eva
     references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
     reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
     own = case.images[0] if case and case.images else None
-    scan = own if own is not None and own.exists() else predicted.image
+    scan = own if own is not None and without_selection(own).exists() else predicted.image
     image = _image(scan, case.frame if case else None, first)
     png = mosaic(image, prediction, reference, first.affine)
     caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
@@ -247,7 +247,7 @@ def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Eva
 
 def _image(path: Path | None, frame: int | None, mask: Volume) -> np.ndarray | None:
     try:
-        if path is None or not path.exists():
+        if path is None or not without_selection(path).exists():
             return None
         volume = read_volume(path) if frame is None else read_frame(path, frame)
     except (AnklesegError, OSError, MemoryError):

@@ -9,7 +9,17 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
-from ankleseg.volumes import Volume, covered_by, holds_grid, on_grid_of, read_mask, same_grid, tell, voxel_distance
+from ankleseg.volumes import (
+    Volume,
+    covered_by,
+    holds_grid,
+    on_grid_of,
+    read_mask,
+    same_grid,
+    tell,
+    voxel_distance,
+    without_selection,
+)
 
 SCORED = "ok"
 RESAMPLED = "the prediction lies on another grid; each voxel of the reference took its nearest value"
@@ -74,7 +84,7 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
     try:
         prediction = read_mask(file.path, value=file.value)
         source = None if case is None or structure in case.unknown else case.references.get(structure)
-        if case is None or source is None or not (source.path.exists() or source.path.is_symlink()):
+        if case is None or source is None or not (without_selection(source.path).exists() or source.path.is_symlink()):
             return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
         used = case.masks[source.path]
         reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)

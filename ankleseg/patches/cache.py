@@ -16,7 +16,7 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import visible
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
 from ankleseg.prepare.scaling import Scale
-from ankleseg.volumes import replace_file
+from ankleseg.volumes import replace_file, without_selection
 from ankleseg.volumes.frames import read_grid
 
 FORMAT = 3
@@ -119,7 +119,9 @@ def _checksum(array: np.ndarray) -> int:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    files = [file for file in visible(path.iterdir()) if file.is_file()] if path.is_dir() else [path]
+    bare = without_selection(path)
+    digest.update(str(path).removeprefix(str(bare)).encode())  # another echo or series of one folder is another image
+    files = [file for file in visible(bare.rglob("*")) if file.is_file()] if bare.is_dir() else [bare]
     for file in files:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

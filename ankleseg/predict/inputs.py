@@ -15,6 +15,7 @@ from ankleseg.cohorts.names import SIDES, known_name, listed, matching
 from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
+from ankleseg.volumes import selection_suffix, without_selection
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
 TABLE_ENDINGS = (".csv", ".tsv", ".json")
@@ -38,7 +39,8 @@ def cases_of(
     Segmentations in a folder of scans, by their names, are passed over, and a line is logged.
 
     Args:
-        path: an image, a zipped or unzipped DICOM series, a folder of images, a cohort folder, or a table.
+        path: an image, a DICOM export (a folder or a .zip, with what is chosen of it at the end), a folder of images, a
+            cohort folder, or a table.
         group: only the cases of this group.
         subjects: only these subjects; ``1`` means ``sub-01`` where there is no other.
         suffix: of the images in a BIDS folder with several.
@@ -206,10 +208,12 @@ def _refuse_empty(path: Path) -> None:
 
 
 def _single(path: Path) -> Case:
-    name = path.name.replace("#", "_").replace("=", "-") if not path.exists() else path.name
+    file = without_selection(path)
+    name = file.name
     if name.lower().endswith((".zip", ".dcm")):
         name = name[:-4]
     elif name.lower().endswith(IMAGE_ENDINGS):
-        name = stem(path)
+        name = stem(file)
+    name += selection_suffix(path)
     subject = SUBJECT.match(name)
     return Case(name=name, subject=subject[0] if subject else name, images=(path,), references={})

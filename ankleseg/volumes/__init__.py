@@ -32,6 +32,7 @@ from ankleseg.volumes.geometry import (
 from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
+from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
@@ -68,11 +69,13 @@ __all__ = [
     "resample",
     "resampled_grid",
     "same_grid",
+    "selection_suffix",
     "slice_axis",
     "spacing",
     "tell",
     "told_in_a_table",
     "voxel_distance",
     "with_header_of",
+    "without_selection",
     "write_volume",
 ]

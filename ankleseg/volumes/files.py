@@ -22,7 +22,8 @@ def read_header(path: str | Path) -> Header:
     """Read what a file says about its grid, without reading a voxel.
 
     Args:
-        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder or a .zip.
+        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
 
     Raises:
         FileError: missing, empty, of another format, truncated within the header, declaring more voxels than it can
@@ -52,7 +53,8 @@ def read_volume(
     Slope and intercept are applied; trailing axes of length one are dropped.
 
     Args:
-        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder or a .zip.
+        path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
         dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
         dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence; None: any.
         finite: refuse NaN and infinite voxels; without it the caller has to look for them.

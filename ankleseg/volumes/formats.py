@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.selection import without_selection
 
 READ_ENDINGS = "give .nii, .nii.gz, .nrrd, .mha, .mgz, an .hdr with its .img, or the folder or .zip of a DICOM series"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".nhdr", ".mhd", ".mgz", ".mgh", ".hdr")  # one a scan
@@ -76,12 +77,13 @@ def require_file(path: str | Path) -> Path:
         FileError: missing, never downloaded, empty, or not to be opened.
     """
     path = Path(path)
+    file = without_selection(path)
     try:
-        if error := not_downloaded(path):
+        if error := not_downloaded(file):
             raise error
-        if not path.exists():
+        if not file.exists():
             raise FileError("does not exist", file=path, mend="check the path")
-        if path.is_file() and path.stat().st_size == 0:
+        if file.is_file() and file.stat().st_size == 0:
             raise FileError("is empty (0 bytes)", file=path, mend="copy the file again")
     except OSError as error:
         raise FileError(f"cannot be opened ({error.strerror})", file=path, mend="check its rights") from None

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.selection import without_selection
 from ankleseg.volumes.volume import Header, Volume
 
 KEPT = 4  # sequences: the image and the masks of three bones
@@ -38,7 +39,7 @@ def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.flo
     """
     path = Path(path)
     try:
-        stamp = path.stat().st_mtime_ns
+        stamp = without_selection(path).stat().st_mtime_ns
     except OSError:
         raise FileError("does not exist", file=path, mend="check the path") from None
     sequence = _sequence(path, stamp)

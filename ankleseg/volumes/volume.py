@@ -32,7 +32,7 @@ class Header:
     """What a file says about its grid, without its voxels.
 
     Attributes:
-        path: the file, or the folder or archive of a DICOM series.
+        path: the file, or the folder or archive of a DICOM series, with what was chosen of it at its end.
         shape: (X, Y, Z) or (X, Y, Z, …); trailing axes of length one are left out.
         affine: voxel to world, RAS+ mm.
         dtype: as stored, before any slope and intercept.
@@ -41,6 +41,7 @@ class Header:
         qform, sform: the two affines of a NIfTI file, None where its code is 0 and in other formats.
         unit: spatial unit the file names, ``unknown`` where it names none.
         frame_time: seconds from one frame of a sequence to the next; 0 where the file does not say.
+        thickness_mm: of a slice without the gap to the next; 0 where the file does not say.
         remarks: what its format left open or contradicted, and how it was read all the same.
     """
 
@@ -55,6 +56,7 @@ class Header:
     sform: Affine | None = None
     unit: str = "mm"
     frame_time: float = 0.0
+    thickness_mm: float = 0.0
     remarks: tuple[Remark, ...] = ()
 
     @property

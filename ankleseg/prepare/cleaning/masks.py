@@ -20,6 +20,7 @@ from ankleseg.volumes import (
     on_grid_of,
     read_mask,
     with_header_of,
+    without_selection,
 )
 
 
@@ -44,7 +45,7 @@ def read_bone(
         The mask, None where it cannot be used, and the findings.
     """
     path = Path(reference.path)
-    if not path.exists() and not path.is_symlink():
+    if not without_selection(path).exists() and not path.is_symlink():
         return None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
     try:
         bone = read_mask(path, value=reference.value, used=used)

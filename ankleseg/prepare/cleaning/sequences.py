@@ -11,7 +11,16 @@ from jaxtyping import Float, Shaped
 
 from ankleseg.cohorts import SequenceHeader, read_sidecar
 from ankleseg.errors import FileError
-from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_header, read_volume, slice_axis
+from ankleseg.volumes import (
+    Finding,
+    Verdict,
+    Volume,
+    header_remarks,
+    read_header,
+    read_volume,
+    slice_axis,
+    without_selection,
+)
 
 FRAME_SECONDS = (0.02, 60.0)  # from one frame of a moving joint to the next; what lies beyond is another number
 SPACING_TOLERANCE = 0.02  # relative, between sidecar and header
@@ -24,7 +33,7 @@ class CleanedSequence:
     Attributes:
         name: such as ``sub-C01_task-active``.
         volume: frames (X, Y, Z, T), finite, int16 or float32; a frame that cannot be used is 0.
-        sidecar: what the file beside it says of slices and time.
+        sidecar: what the file beside it says of slices and time, or DICOM itself where there is none.
         unusable: why a frame cannot be used, by its number from 0.
     """
 
@@ -40,7 +49,7 @@ class CleanedSequence:
 
     @property
     def thickness_mm(self) -> float:
-        """Thickness of a slice; without a sidecar, the distance to the next slice."""
+        """Thickness of a slice; where nothing says it, the distance to the next slice."""
         return self.sidecar.thickness_mm or float(self.volume.spacing[slice_axis(self.volume.affine)])
 
     @property
@@ -77,7 +86,7 @@ def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSeq
     Returns:
         The sequence, None where no frame can be used, and the findings.
     """
-    if not path.exists():
+    if not without_selection(path).exists():
         return None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
     try:
         volume = read_volume(path, dtype=None, dimensions=4, finite=False)
@@ -142,6 +151,9 @@ def _sidecar(path: Path, volume: Volume) -> tuple[SequenceHeader, list[Finding]]
         sidecar = read_sidecar(path)
     except FileError as error:
         return SequenceHeader(), [Finding(Path(error.file or path), Verdict.SUSPECT, error.problem, error.mend or "")]
+    if volume.header is not None:
+        thickness = sidecar.thickness_mm or volume.header.thickness_mm or None
+        sidecar = replace(sidecar, thickness_mm=thickness)
     seconds, findings = _seconds(path, sidecar, volume)
     spacing = float(volume.spacing[slice_axis(volume.affine)])
     told = sidecar.spacing_mm
