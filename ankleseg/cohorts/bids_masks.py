@@ -13,6 +13,7 @@ from ankleseg.cohorts.files import folders_in, images_in, named, read_json, stem
 from ankleseg.cohorts.names import listed, whole_number
 from ankleseg.cohorts.spreadsheets import read_rows
 from ankleseg.errors import CohortError
+from ankleseg.volumes import is_segmentation_name, read_segments
 
 MANUAL = "manual"  # the pipeline that is believed where several name one structure
 DERIVATIVES = "derivatives"
@@ -197,12 +198,14 @@ def _belongs(mask: BidsName, image: BidsName, siblings: Sequence[BidsName]) -> b
     return True
 
 
-def _label_values(pipeline: Path, file: Path) -> dict[str, int] | None:
-    """The value of each structure in a label map by its table or sidecar, None without one.
+def _label_values(pipeline: Path, file: Path) -> Mapping[str, int | str] | None:
+    """The value of each structure in a label map by its table or sidecar, None without one; Slicer's name themselves.
 
     Raises:
         CohortError: a table without the columns, or with an index that is no number.
     """
+    if is_segmentation_name(file):
+        return {segment.name: segment.name for segment in read_segments(file)}
     table = next(
         (path for path in (file.with_name(f"{stem(file)}.tsv"), pipeline / "dseg.tsv") if path.is_file()), None
     )

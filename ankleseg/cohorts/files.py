@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import AnklesegError, CohortError
-from ankleseg.volumes import without_selection
+from ankleseg.volumes import IMAGE_ENDINGS
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".img")
-ANNEX = ".git/annex"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
 
 
@@ -46,20 +43,6 @@ def named(folder: Path, name: str) -> Path:
     """Return a folder in another, whatever the capitals of its name."""
     found = [path for path in folders_in(folder, name) if path.name.lower() == name]
     return found[0] if found else folder / name
-
-
-def exists(path: Path) -> bool:
-    """Tell whether a file is there, whatever is chosen of it at the end of its path."""
-    return without_selection(path).exists()
-
-
-def not_there(path: Path) -> tuple[str, str]:
-    """Return what is wrong with a path that does not exist, and the mend."""
-    if path.is_symlink() and ANNEX in os.readlink(path).replace("\\", "/"):
-        return "was not downloaded", f"datalad get {path}"
-    if path.is_symlink():
-        return f"is a link to {os.readlink(path)}, which does not exist", "correct the link, or copy the file"
-    return "does not exist", "correct the path, or copy the file"
 
 
 def decoded(raw: bytes) -> str:

@@ -10,11 +10,12 @@ from ankleseg.cohorts.bids import load_bids
 from ankleseg.cohorts.bids_images import Selection, selection
 from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
-from ankleseg.cohorts.files import exists, folders_in, images_in, not_there
+from ankleseg.cohorts.files import folders_in, images_in
 from ankleseg.cohorts.names import listed, require_known
 from ankleseg.cohorts.spreadsheets import refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
+from ankleseg.volumes import missing_file
 
 
 def load_cohort(
@@ -101,9 +102,8 @@ def _require_files(cohort: Cohort) -> None:
 
 
 def _require_file(path: Path, what: str) -> None:
-    if not exists(path):
-        problem, mend = not_there(path)
-        raise CohortError(f"{problem}, and should be the {what}", file=path, mend=mend)
+    if error := missing_file(path):
+        raise CohortError(f"{error.problem}, and should be the {what}", file=path, mend=error.mend)
 
 
 def _with_structures(cohort: Cohort, structures: tuple[str, ...], strict: bool) -> Cohort:

@@ -14,6 +14,7 @@ from ankleseg.cohorts.case import Case, Cohort, Reference
 from ankleseg.cohorts.names import known_text, parse_side, suggestion, whole_number
 from ankleseg.cohorts.spreadsheets import Row, path_in, read_rows
 from ankleseg.errors import CohortError
+from ankleseg.volumes import is_segmentation_name
 
 COLUMNS = ("subject", "case", "image", "group", "side", "labels")
 PREFIXES = ("image_", "mask_", "value_", "dynamic_")
@@ -125,7 +126,8 @@ def _references(table: Path, row: Row, case: str) -> dict[str, Reference]:
         if known_text(text) is None or not structure:
             continue
         if kind == "mask":
-            references[structure] = Reference(path_in(table, text))
+            path = path_in(table, text)
+            references[structure] = Reference(path, structure if is_segmentation_name(path) else None)
         elif kind == "value" and labels is not None:
             value = whole_number(text)
             if not value:

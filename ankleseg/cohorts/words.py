@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ankleseg.cohorts.files import stem
+from ankleseg.volumes import is_segmentation_name
 
 LAST_WORD = re.compile(
     r"(?:^|[_\-. ])"
@@ -19,6 +20,8 @@ LABELLED = re.compile(r"[_\-]label-[^_]+_\w+", re.IGNORECASE)
 
 def is_segmentation(file: Path) -> bool:
     """Tell whether a file is a segmentation by its name: ``*_seg``, ``*_Segm``, ``*.seg.nrrd``, ``*_mask``, …"""
+    if is_segmentation_name(file):
+        return True
     name = stem(file)
     last = re.search(r"(?:^|[_\-. ])[^_\-. ]*(?:[_\-. ]manual)?$", name, re.IGNORECASE)
     words = name[last.start() :] if last else name

@@ -13,12 +13,12 @@ from ankleseg.volumes import (
     Volume,
     covered_by,
     holds_grid,
+    missing_file,
     on_grid_of,
     read_mask,
     same_grid,
     tell,
     voxel_distance,
-    without_selection,
 )
 
 SCORED = "ok"
@@ -84,7 +84,7 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
     try:
         prediction = read_mask(file.path, value=file.value)
         source = None if case is None or structure in case.unknown else case.references.get(structure)
-        if case is None or source is None or not (without_selection(source.path).exists() or source.path.is_symlink()):
+        if case is None or source is None or missing_file(source.path):
             return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
         used = case.masks[source.path]
         reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)
@@ -180,7 +180,9 @@ def _no_reference(predicted: PredictedCase, case: Case | None, structure: str) -
     if structure in case.unknown:
         return f"the registration of {structure} on {case.name} is not to be believed"
     source = case.references.get(structure)
-    return f"the references hold no {structure} of {case.name}" if source is None else f"{source.path}: does not exist"
+    if source is None:
+        return f"the references hold no {structure} of {case.name}"
+    return str(missing_file(source.path))
 
 
 def _grids_differ(prediction: Volume, reference: Volume) -> str:

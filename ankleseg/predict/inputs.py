@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
-from ankleseg.cohorts.files import IMAGE_ENDINGS, exists, folders_in, images_in, not_there, stem, visible
+from ankleseg.cohorts.files import folders_in, images_in, stem, visible
 from ankleseg.cohorts.names import SIDES, known_name, listed, matching
 from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
-from ankleseg.volumes import selection_suffix, without_selection
+from ankleseg.volumes import IMAGE_ENDINGS, missing_file, selection_suffix, without_selection
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
 TABLE_ENDINGS = (".csv", ".tsv", ".json")
@@ -54,9 +54,8 @@ def cases_of(
             a folder holds several channels of one case.
     """
     path = Path(path)
-    if not exists(path):
-        problem, mend = not_there(path)
-        raise FileError(problem, file=path, mend="give a scan, a folder or a table" if "exist" in problem else mend)
+    if error := missing_file(path):
+        raise error
     if side is not None and side.lower() not in SIDES:
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
     given = None if side is None else SIDES[side.lower()]

@@ -12,7 +12,7 @@ from ankleseg.errors import FileError
 from ankleseg.volumes.selection import without_selection
 
 READ_ENDINGS = "give .nii, .nii.gz, .nrrd, .mha, .mgz, an .hdr with its .img, or the folder or .zip of a DICOM series"
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".nhdr", ".mhd", ".mgz", ".mgh", ".hdr")  # one a scan
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha", ".nhdr", ".mhd", ".mgz", ".mgh", ".img")  # one a scan
 UNKNOWN, DICOM_SLICE, ZIP_ARCHIVE = "of no format that is read", "one slice of a DICOM series", "a zip archive"
 START = 1 << 10  # bytes that tell a format
 
@@ -70,6 +70,14 @@ def _missing_content(path: Path, keeper: str, command: str) -> FileError:
     return FileError(f"was not downloaded: it is a pointer of {keeper}", file=path, mend=f"run {command}")
 
 
+def missing_file(path: str | Path) -> FileError | None:
+    """Return what to say of a path that leads to no content, whatever is chosen at its end; None if there is some."""
+    file = without_selection(path)
+    if file.exists() or file.is_symlink():
+        return not_downloaded(file)
+    return FileError("does not exist", file=path, mend="correct the path, or copy the file")
+
+
 def require_file(path: str | Path) -> Path:
     """Return a path that is there and can be opened.
 
@@ -79,10 +87,8 @@ def require_file(path: str | Path) -> Path:
     path = Path(path)
     file = without_selection(path)
     try:
-        if error := not_downloaded(file):
+        if error := missing_file(path):
             raise error
-        if not file.exists():
-            raise FileError("does not exist", file=path, mend="check the path")
         if file.is_file() and file.stat().st_size == 0:
             raise FileError("is empty (0 bytes)", file=path, mend="copy the file again")
     except OSError as error:
@@ -95,7 +101,7 @@ def foreign_format(path: Path) -> FileError:
     start, packed = _start(path)
     names = {"name": quote(path.name), "stem": quote(_stem(path)), "folder": quote(str(path.parent))}
     kind, mend = _kind(start, packed)
-    belied = ", whatever its name says" if path.name.lower().endswith((*IMAGE_ENDINGS, ".img")) else ""
+    belied = ", whatever its name says" if path.name.lower().endswith((*IMAGE_ENDINGS, ".hdr")) else ""
     return FileError(f"is {kind}{belied}", file=path, mend=mend.format(**names))
 
 
@@ -166,7 +172,7 @@ def _kind(start: bytes, packed: int) -> tuple[str, str]:
 
 def _stem(path: Path) -> str:
     name = path.name
-    for ending in (*IMAGE_ENDINGS, ".img", ".gz"):
+    for ending in (*IMAGE_ENDINGS, ".hdr", ".gz"):
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return path.stem

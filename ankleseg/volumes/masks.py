@@ -210,6 +210,8 @@ def _read_segment(path: Path, wanted: int | str | None) -> Volume:
         raise FileError(problem, file=path, mend="save it again in Slicer")
     layer = np.asfortranarray(layered[..., segment.layer])
     mask, remarks = structure_of(path, layer, segment.value)
+    if isinstance(wanted, str) and segment.name.casefold() != wanted.casefold():
+        remarks.append(Remark(f"calls its only segment {segment.name}; it is taken as {wanted}", "rename the segment"))
     return _remarked(volume, mask, remarks)
 
 

@@ -52,7 +52,7 @@ def _segment(about: dict[str, str]) -> Segment:
 
 
 def segment_of(path: Path, wanted: str | int | None) -> Segment:
-    """Return the segment of a name, of a label value, or the only one.
+    """Return the segment of a name or of a label value; the only one whatever its name.
 
     Raises:
         FileError: no such segment, or several; their names are listed.
@@ -62,6 +62,8 @@ def segment_of(path: Path, wanted: str | int | None) -> Segment:
         fitting = [s for s in segments if s.name.casefold() == wanted.strip().casefold()]
     else:
         fitting = [s for s in segments if wanted is None or s.value == wanted]
+    if not fitting and len(segments) == 1 and isinstance(wanted, str):
+        fitting = list(segments)
     if len(fitting) == 1:
         return fitting[0]
     asked = "" if wanted is None else f" called {wanted}" if isinstance(wanted, str) else f" of the value {wanted}"

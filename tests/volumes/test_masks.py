@@ -143,6 +143,9 @@ def test_overlapping_segments_are_read_by_name(tmp_path):
 
 def test_a_flat_segmentation_is_read_by_name_or_value(tmp_path):
     data = np.where(ONES, 7, 3 * TWOS).astype(np.uint8)
+    only = write_nrrd(tmp_path / "b.seg.nrrd", ONES.astype(np.uint8), "domain domain domain", segment(0, "S_1", 0, 1))
+    np.testing.assert_array_equal(read_mask(only, value="talus").data, ONES)
+    assert check_mask(only, None, values=["talus"])[-1].problem == "calls its only segment S_1; it is taken as talus"
     described = [*segment(0, "talus", 0, 7), *segment(1, "calcaneus", 0, 3)]
     path = write_nrrd(tmp_path / "a.seg.nrrd", data, "domain domain domain", described)
     for wanted, expected in (("talus", ONES), ("calcaneus", TWOS), (7, ONES), (3, TWOS)):

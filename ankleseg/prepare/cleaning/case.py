@@ -20,7 +20,7 @@ from ankleseg.prepare.cleaning.place import check_place, surroundings
 from ankleseg.prepare.cleaning.sequences import CleanedSequence, check_slices, compact, read_sequence
 from ankleseg.prepare.cleaning.sides import check_lie, flipped_axis, judge_side, lies_elsewhere
 from ankleseg.prepare.foreground import Otsu
-from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, read_volume, without_selection
+from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, missing_file, read_volume
 
 BONES = ("calcaneus", "talus", "tibia")
 FRAMES = 15  # of a published sequence (Coupeau 2020)
@@ -150,8 +150,8 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
 def _read_static(
     path: Path, rules: CleaningRules
 ) -> tuple[Volume | None, Bool[np.ndarray, "x y z"] | None, list[Finding]]:
-    if not without_selection(path).exists() and not path.is_symlink():
-        return None, None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
+    if error := missing_file(path):
+        return None, None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
     try:
         volume = read_volume(path, dtype=None)
         findings = header_remarks(volume.header)

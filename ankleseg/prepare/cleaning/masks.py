@@ -17,10 +17,10 @@ from ankleseg.volumes import (
     Verdict,
     check_grid,
     header_remarks,
+    missing_file,
     on_grid_of,
     read_mask,
     with_header_of,
-    without_selection,
 )
 
 
@@ -45,8 +45,8 @@ def read_bone(
         The mask, None where it cannot be used, and the findings.
     """
     path = Path(reference.path)
-    if not without_selection(path).exists() and not path.is_symlink():
-        return None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
+    if error := missing_file(path):
+        return None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
     try:
         bone = read_mask(path, value=reference.value, used=used)
     except FileError as error:

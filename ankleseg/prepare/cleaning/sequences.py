@@ -16,10 +16,10 @@ from ankleseg.volumes import (
     Verdict,
     Volume,
     header_remarks,
+    missing_file,
     read_header,
     read_volume,
     slice_axis,
-    without_selection,
 )
 
 FRAME_SECONDS = (0.02, 60.0)  # from one frame of a moving joint to the next; what lies beyond is another number
@@ -86,8 +86,8 @@ def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSeq
     Returns:
         The sequence, None where no frame can be used, and the findings.
     """
-    if not without_selection(path).exists():
-        return None, [Finding(path, Verdict.MISSING, "does not exist", "copy it, or correct its path")]
+    if error := missing_file(path):
+        return None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
     try:
         volume = read_volume(path, dtype=None, dimensions=4, finite=False)
     except FileError as error:
