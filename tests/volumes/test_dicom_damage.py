@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, grid_affine, voxels, write_classic, write_enhanced
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ankleseg.errors import AnklesegError, FileError
 from ankleseg.volumes import read_header, read_volume
@@ -114,3 +115,12 @@ def test_a_length_that_no_file_has_reserves_no_memory(tmp_path):
         read_header(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
+
+
+def test_a_file_that_unpacks_to_any_size_is_refused(tmp_path):
+    files = write_classic(tmp_path, voxels())
+    made = pydicom.dcmread(files[0])
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.save_as(files[0])
+    with pytest.raises(FileError, match=r"is compressed as a whole \(deflated\); export it without compression"):
+        read_header(tmp_path)

@@ -125,7 +125,7 @@ def test_lossless_pictures_are_read_or_refused_by_name(kind, syntax, tmp_path):
             read_volume(tmp_path)
     made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
     made.save_as(files[0])
-    with pytest.raises(FileError, match=rf"{files[0].name}: is compressed in a way that is not read \(MPEG2"):
+    with pytest.raises(FileError, match=rf"{files[0].name}: is compressed in a way that is not read \(MPEG2.*; export"):
         read_header(tmp_path)
 
 
@@ -195,3 +195,15 @@ def test_an_index_names_its_folder(tmp_path):
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + bytes(64))
     with pytest.raises(FileError, match=rf"DICOMDIR: is the index of a DICOM export.*; give its folder: {tmp_path}$"):
         read_header(tmp_path / "DICOMDIR")
+
+
+def test_another_series_that_cannot_be_read_is_passed_over(tmp_path):
+    data = voxels()
+    write_classic(tmp_path, data)
+    for file in write_classic(tmp_path, data, name="X{}", SeriesInstanceUID="1.2.7"):
+        made = pydicom.dcmread(file)
+        made.BitsAllocated = 64
+        made.save_as(file)
+    assert reads(tmp_path, data) == ("6 of its 12 files hold no slices and are passed over: 6 × unreadable file",)
+    with pytest.raises(FileError, match=r"holds no series '1\.2\.7', but 1 'T1' \(MR, 6 slices\)"):
+        read_header(f"{tmp_path}#series=1.2.7")

@@ -109,6 +109,16 @@ def test_two_slices_at_one_position_are_refused(tmp_path):
         read_volume(tmp_path / "series")
 
 
+def test_a_slice_that_was_taken_again_is_no_second_frame(tmp_path):
+    write_series(tmp_path / "series")
+    again = dicom_slice(np.zeros((5, 7), np.int16), np.array([11.0, -20.0, 33.0]), number=7)
+    (tmp_path / "series" / "again.dcm").write_bytes(again)
+    with pytest.raises(
+        FileError, match=r"holds several slices at one position \(006\.dcm and again\.dcm\), and no time"
+    ):
+        read_volume(tmp_path / "series")
+
+
 def test_two_volumes_in_a_folder_are_named_and_refused(tmp_path):
     write_series(tmp_path / "series", prefix="a", series="1", description="T1 sag")
     write_series(tmp_path / "series", prefix="b", series="2", description="T2 ax", slices=5)

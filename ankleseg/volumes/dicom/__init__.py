@@ -159,7 +159,7 @@ def _voxels(bare: Path, folder: Path, series: _Series) -> np.ndarray:
                 data[:, :, height, time] = _scaled(plane, frame, data.dtype).T
         except DamagedError as problem:
             where = bare / file if bare.is_dir() or bare.suffix.lower() == ".zip" else bare
-            raise FileError(problem.why, file=where, mend="copy the file again") from None
+            raise FileError(problem.why, file=where, mend=problem.mend) from None
     return data
 
 

@@ -18,6 +18,7 @@ PIXEL_DATA = 0x7FE00010
 PIXELS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # float, double, whole numbers
 EXTENDED_OFFSETS = 0x7FE00001
 UNDEFINED = 0xFFFFFFFF
+DEFLATED, START = b"1.2.840.10008.1.2.1.99", 1024  # a transfer syntax, and the bytes that name it
 PHILIPS_BLOCK, PHILIPS_CREATOR = 0x20050010, "Philips MR Imaging DD 001"
 PHILIPS_BEGIN = 0x200510A0  # seconds at which a dynamic scan began
 GE_BLOCK, GE_CREATOR = 0x00430010, "GEMS_PARM_01"
@@ -36,10 +37,10 @@ WANTED = (
 
 
 class DamagedError(Exception):
-    """A DICOM file that is truncated or damaged: why, and its series where that can still be read."""
+    """A DICOM file that cannot be read: why, its series where that can still be read, and the mend."""
 
-    def __init__(self, why: str, series: str | None = None) -> None:
-        self.why, self.series = why, series
+    def __init__(self, why: str, series: str | None = None, mend: str = "copy the file again, or take it out") -> None:
+        self.why, self.series, self.mend = why, series, mend
         super().__init__(why)
 
 
@@ -165,6 +166,9 @@ def read_elements(file: Path) -> tuple[Any, PixelElement | None, bool]:
         with file.open("rb") as stream, quiet():
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
+            if DEFLATED in stream.read(START):  # which unpacks to any size
+                raise DamagedError("is compressed as a whole (deflated)", mend="export it without compression")
+            stream.seek(0)
             reader = BoundedReader(stream, size)
 
             def at_pixels(tag: int, vr: str | None, length: int) -> bool:
@@ -175,6 +179,8 @@ def read_elements(file: Path) -> tuple[Any, PixelElement | None, bool]:
 
             dataset = read_partial(reader, stop_when=at_pixels, force=True, specific_tags=tags)  # type: ignore[arg-type]
             whole = reader.tell() == size and not any(map(_is_short, dataset.values()))
+    except DamagedError:
+        raise
     except OSError as error:
         raise DamagedError(f"cannot be opened ({error.strerror or error})") from None
     except Exception:  # whatever damaged bytes do to pydicom

@@ -104,14 +104,15 @@ def _check_declared(layout: PixelLayout) -> None:
         raise DamagedError(f"declares {layout.columns} × {layout.rows} pixels and {layout.frames} frames")
     sound = layout.allocated in (8, 16, 32) and 1 <= layout.stored <= layout.high + 1 <= layout.allocated
     if not sound:
-        raise DamagedError(f"declares {layout.stored} bits in {layout.allocated} a pixel, which is not read")
+        why = f"declares {layout.stored} bits in {layout.allocated} a pixel, which is not read"
+        raise DamagedError(why, mend="export it with 8, 16 or 32 bits a pixel")
 
 
 def _encapsulated(file: Path, layout: PixelLayout, dataset: Any) -> PixelLayout:
     """Walk over the items of compressed pixels, without reading them, and find where the frames begin."""
     if layout.syntax not in (*DECODED, RLE):
         name = getattr(getattr(dataset.file_meta, "TransferSyntaxUID", None), "name", layout.syntax)
-        raise DamagedError(f"is compressed in a way that is not read ({name})")
+        raise DamagedError(f"is compressed in a way that is not read ({name})", mend="export it without compression")
     declared = layout.frames * layout.rows * layout.columns * layout.allocated // 8
     if declared > file.stat().st_size * GZIP_LARGEST_RATIO:
         raise DamagedError(f"declares {readable_size(declared)} of pixels, which so small a file cannot hold")

@@ -127,7 +127,7 @@ def read_object(root: Path, file: Path) -> list[Frame] | Foreign | Damaged:
         with quiet():
             return _object(root / file, file, dataset, pixels, whole)
     except DamagedError as problem:
-        return Damaged(file, problem.why, problem.series)
+        return Damaged(file, problem.why, problem.series, problem.mend)
 
 
 def _object(
@@ -150,13 +150,14 @@ def _object(
         source = _source(place, file, elements, dataset, pixels)
         return [_frame(source, index, places) for index, places in enumerate(_frames(dataset, source))]
     except DamagedError as problem:
-        raise DamagedError(problem.why, series or None) from None
+        raise DamagedError(problem.why, series or None, problem.mend) from None
 
 
 def _source(place: Path, file: Path, elements: Elements, dataset: Any, pixels: PixelElement) -> Source:
     frames = int(elements.number("NumberOfFrames") or 1)
     if PER_FRAME not in dataset and frames != 1:
-        raise DamagedError(f"holds {frames} frames in one file and not the position of each")
+        why = f"holds {frames} frames in one file and not the position of each"
+        raise DamagedError(why, mend="export it as an enhanced file or as single slices")
     return Source(
         file=file,
         sop_class=elements.text("SOPClassUID"),
@@ -203,7 +204,8 @@ def _frame(source: Source, index: int, elements: Elements) -> Frame:
         raise DamagedError(f"declares pixels of {spacing[1]:g} × {spacing[0]:g} mm")
     slope = elements.number("RescaleSlope")
     if elements.items("ModalityLUTSequence"):
-        raise DamagedError("holds a table of intensities (Modality LUT), which is not read")
+        why = "holds a table of intensities (Modality LUT), which is not read"
+        raise DamagedError(why, mend="export it with slope and intercept")
     return Frame(
         source=source,
         index=index,

@@ -139,9 +139,10 @@ def _inside(path: Path, file: Path) -> Path:
 
 
 def _check_damaged(path: Path, export: Export, chosen: Series, others: Sequence[Series]) -> None:
-    """A damaged file may be a slice of the series: it is not passed over."""
+    """A damaged file may be a slice of the series: it is not passed over, unless others name its other series too."""
     folders = {frame.file.parent for frame in chosen.frames}
-    elsewhere = {series.source.series for series in others}
+    named = Counter(bad.series for bad in export.damaged if bad.series)
+    elsewhere = {series.source.series for series in others} | {name for name, count in named.items() if count > 1}
     for bad in export.damaged:
         if bad.series == chosen.source.series or (bad.file.parent in folders and bad.series not in elsewhere):
             raise FileError(bad.why, file=_inside(path, bad.file), mend=bad.mend)
@@ -186,5 +187,5 @@ def _remarks(export: Export, others: Sequence[Series]) -> list[Remark]:
 
 
 def _counted(files: Sequence[object]) -> str:
-    counts = Counter(getattr(file, "kind", "damaged file") for file in files)
+    counts = Counter(getattr(file, "kind", "unreadable file") for file in files)
     return ", ".join(f"{count} {kind}" if count == 1 else f"{count} × {kind}" for kind, count in counts.items())

@@ -168,7 +168,8 @@ def _by_rank(values: Sequence[float], heights: Sequence[int], slices: int) -> Gr
     blocks = sorted((min(values[number] for number in row), max(values[number] for number in row)) for row in rows)
     slice_by_slice = equal and all(before[1] < after[0] for before, after in pairwise(blocks))
     whole = sum(len(group) == slices for group in groups)
-    return groups if (in_turn or together or slice_by_slice) and 2 * whole >= len(groups) else None
+    sound = (in_turn or together or slice_by_slice) and whole > 1 and 2 * whole >= len(groups)
+    return groups if sound else None
 
 
 def _differing(points: Sequence[Sequence[Frame]]) -> str:
