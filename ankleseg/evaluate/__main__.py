@@ -21,7 +21,7 @@ def main(config: DictConfig) -> None:
     """
     if config.recipe not in RECIPES:
         raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
-    if not isinstance(to_plain(config.predictions), str | dict):
+    if isinstance(to_plain(config.predictions), list):
         raise ConfigError("predictions is a list without names", mend="name them: 'predictions={first:DIR,second:DIR}'")
     if (Path(config.out) / "checkpoints").exists():  # its metrics.csv and ours have one name
         raise ConfigError(
@@ -35,7 +35,7 @@ def segmentation(config: DictConfig) -> None:
     from ankleseg.evaluate import evaluate
 
     result = evaluate(
-        to_plain(config.predictions), _references(config), config.out, structures=names_in(config.structures)
+        _predictions(config), _references(config), config.out, structures=names_in(config.structures)
     )
     print(result.describe())
     if not result.scored:
@@ -79,7 +79,7 @@ def volumetry(config: DictConfig) -> None:
     from ankleseg.evaluate.volumetry import evaluate_volumetry
 
     result = evaluate_volumetry(
-        to_plain(config.predictions),
+        _predictions(config),
         config.out,
         references=config.references,
         intracranial=config.evaluate.intracranial,
@@ -92,6 +92,12 @@ def volumetry(config: DictConfig) -> None:
         raise AnklesegError(
             f"nothing could be measured: {first}", file=result.out / "volumetry.csv", mend="see its column message"
         )
+
+
+def _predictions(config: DictConfig) -> str | dict[str, str]:
+    """One folder, or several by name; a number is the name it looks like."""
+    given = to_plain(config.predictions)
+    return {str(name): str(folder) for name, folder in given.items()} if isinstance(given, dict) else str(given)
 
 
 def _references(config: DictConfig) -> str:

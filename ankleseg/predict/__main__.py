@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ankleseg.config import run_command, to_plain
+from ankleseg.config import names_in, run_command, to_plain
 from ankleseg.errors import ConfigError
 
 SHORTEST = 8  # voxels
@@ -25,16 +25,15 @@ def main(config: DictConfig) -> None:
     cases = cases_of(
         config.input,
         group=config.group,
-        subjects=to_plain(config.subjects),
+        subjects=names_in(config.subjects),
         suffix=config.suffix,
         acquisition=config.acquisition,
         side=config.side,
     )
     device = device_asked_for(config.device)
-    checkpoints = to_plain(config.checkpoint)
-    models = [
-        load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
-    ]
+    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    if not models:
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…")
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     first = WholeVolume(**tiles_asked_for(settings, models[0].window))
