@@ -37,16 +37,17 @@ def require_folder(out: str | Path | None, key: str = "out") -> None:
     """
     if not out:
         return
-    above = next(path for path in (Path(out), *Path(out).absolute().parents) if os.path.lexists(path))
+    out = Path(out)
+    above = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
     if not above.is_dir():
         what = "is a link that leads nowhere" if above.is_symlink() and not above.exists() else "is a file"
         raise ConfigError(f"{what}, where a folder is to be", file=above, mend=f"choose another {key}")
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".ankleseg-", dir=above))
     except OSError as error:
-        raise ConfigError(
-            f"cannot be written ({error.strerror or error})", file=above, mend=f"choose another {key}"
-        ) from error
+        where = "be written" if above == out else f"be made in {above.absolute()}"
+        problem = f"cannot {where} ({error.strerror or error})"
+        raise ConfigError(problem, file=out, mend=f"choose another {key}") from error
 
 
 def check_kinds(root: Any, config: Any, above: str = "") -> None:
@@ -56,14 +57,20 @@ def check_kinds(root: Any, config: Any, above: str = "") -> None:
         ConfigError: naming the first such key.
     """
     for key in root if above else (key for key in root if key not in ("defaults", "hydra")):
-        if OmegaConf.is_missing(root, key) or OmegaConf.is_interpolation(root, key) or OmegaConf.is_missing(config, key):
+        if (
+            OmegaConf.is_missing(root, key)
+            or OmegaConf.is_interpolation(root, key)
+            or OmegaConf.is_missing(config, key)
+        ):
             continue
         meant, given, name = root[key], config.get(key), f"{above}{key}"
         if given is None:
             continue
         if isinstance(meant, DictConfig):
             if not isinstance(given, DictConfig):
-                raise ConfigError(f"{name}: expected settings, got {given!r}", mend=f"set one of them: {name}.KEY=VALUE")
+                raise ConfigError(
+                    f"{name}: expected settings, got {given!r}", mend=f"set one of them: {name}.KEY=VALUE"
+                )
             check_kinds(meant, given, f"{name}.")
         elif isinstance(meant, bool) and not isinstance(given, bool):
             raise ConfigError(f"{name}: expected true or false, got {given!r}", mend=f"e.g. {name}=true")
@@ -212,9 +219,7 @@ def _told(error: BaseException, config_name: str) -> str:
 def _log_to_file(error: BaseException) -> None:
     """Put the traceback where a run logs to: hours may have gone before it."""
     found = (type(error), error, error.__traceback__)
-    record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "unforeseen", None, found)  # type: ignore[arg-type]
+    record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "unforeseen", None, found)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
-
-

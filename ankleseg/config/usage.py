@@ -24,7 +24,13 @@ def help_text(command: str) -> str:
     text = (conf_dir() / f"{command}.yaml").read_text(encoding="utf-8")
     blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)
     settings = "".join(block for block in blocks[1:] if not block.startswith(("defaults:", "hydra:")))
-    lines = [usage(command).partition("\nexperiments")[0], "", "Config: set any of these by key=value; ??? has to be given", "", settings.rstrip()]
+    lines = [
+        usage(command).partition("\nexperiments")[0],
+        "",
+        "Config: set any of these by key=value; ??? has to be given",
+        "",
+        settings.rstrip(),
+    ]
     groups = re.findall(r"^  - (\w+): (\w+)", text, flags=re.MULTILINE)
     choices = [_choices(f"{group}={chosen}", group) for group, chosen in groups]
     choices += [_choices(f"+{group}=…", group) for group in ADDED.get(command, ())]

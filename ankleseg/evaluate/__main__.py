@@ -34,9 +34,7 @@ def segmentation(config: DictConfig) -> None:
     """Score predicted masks against references."""
     from ankleseg.evaluate import evaluate
 
-    result = evaluate(
-        _predictions(config), _references(config), config.out, structures=names_in(config.structures)
-    )
+    result = evaluate(_predictions(config), _references(config), config.out, structures=names_in(config.structures))
     print(result.describe())
     if not result.scored:
         first = result.scores[0] if result.scores else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ankleseg.cohorts import Case
-from ankleseg.errors import AnklesegError, GeometryError
+from ankleseg.errors import GeometryError, told
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
 from ankleseg.volumes import Volume, covered_by, holds_grid, on_grid_of, read_mask, same_grid, voxel_distance
@@ -66,20 +66,24 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
     grids are not, unless ``resampled``: the predicted one then takes the grid of the reference, each voxel the nearest
     value, and the message says so.
     """
+    try:
+        return _read_pair(predicted, case, structure, resampled)
+    except Exception as error:  # of one case; the others go on
+        return MaskPair("unreadable", told(error))
+
+
+def _read_pair(predicted: PredictedCase, case: Case | None, structure: str, resampled: bool) -> MaskPair:
     if predicted.status != SCORED:
         return MaskPair(predicted.status, predicted.message)
     file = predicted.masks.get(structure)
     if file is None or not file.path.exists():
         problem = f"{structure} was not predicted" if file is None else f"{file.path}: does not exist; predict it again"
         return MaskPair("no prediction", problem)
-    try:
-        prediction = read_mask(file.path, value=file.value)
-        source = None if case is None or structure in case.unknown else case.references.get(structure)
-        if case is None or source is None or not source.path.exists():
-            return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
-        reference = read_structure(source.path, value=source.value, frame=case.frame)
-    except (AnklesegError, OSError, MemoryError) as error:
-        return MaskPair("unreadable", str(error) or "does not fit into memory")
+    prediction = read_mask(file.path, value=file.value)
+    source = None if case is None or structure in case.unknown else case.references.get(structure)
+    if case is None or source is None or not source.path.exists():
+        return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
+    reference = read_structure(source.path, value=source.value, frame=case.frame)
     shapes = prediction.data.shape, reference.data.shape
     if not same_grid(shapes[0], prediction.affine, shapes[1], reference.affine):
         held = holds_grid(shapes[0], prediction.affine, shapes[1], reference.affine)

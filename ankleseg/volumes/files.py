@@ -100,7 +100,17 @@ def _read_voxels(path: Path, header: Header) -> np.ndarray:
 
 
 def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    converted = data.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        converted = data.astype(dtype, copy=False)
+    if np.issubdtype(dtype, np.floating) and not np.can_cast(data.dtype, dtype):
+        beyond = int(np.count_nonzero(np.isinf(converted) & np.isfinite(data)))
+        if beyond:
+            farthest = max(data[np.isinf(converted) & np.isfinite(data)].tolist(), key=abs)
+            raise FileError(
+                f"holds {beyond} voxels beyond the range of {dtype} numbers, such as {farthest:g}",
+                file=path,
+                mend="replace them, e.g. by 0",
+            )
     if np.issubdtype(dtype, np.integer) and not np.can_cast(data.dtype, dtype) and not np.array_equal(converted, data):
         raise FileError(
             f"holds values from {data.min():g} to {data.max():g} that are not all {dtype} numbers",

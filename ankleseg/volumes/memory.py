@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 from ankleseg.errors import FileError
@@ -14,7 +15,10 @@ GZIP_LARGEST_RATIO = 1032  # deflate cannot expand a byte further
 
 
 def available_memory() -> int:
-    """Return the bytes that can still be taken: what the machine has free, or what is left of a container's limit."""
+    """Return the bytes that can still be taken: what the machine has free, or what is left of a container's limit.
+
+    A machine that does not tell is taken to have enough.
+    """
     free = [_machine_free(), *_container_free()]
     return min(free)
 
@@ -49,7 +53,11 @@ def _machine_free() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, others not all of its names
+        return sys.maxsize
+    return size if size > 0 else sys.maxsize
 
 
 def _container_free() -> list[int]:
