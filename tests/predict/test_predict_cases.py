@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import nullcontext
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
