@@ -62,6 +62,8 @@ def told(error: Exception, file: str | Path | None = None) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return f"{where}does not fit into memory"
+    if isinstance(error, OSError):
+        return f"{where}{error}"
     log.debug("%s", error, exc_info=error)
     said = " ".join(f"{where}unexpected {type(error).__name__}: {error}".split())
     return f"{said}; hydra.verbose=ankleseg shows where, please report it"

@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
-from ankleseg.config import build, names_in, require_run, to_literals, to_plain
+from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.patches import ThickScans
 from ankleseg.patches.base import PatchData
@@ -53,7 +53,9 @@ def resumed(config: DictConfig) -> DictConfig:
                 file=config.run_dir,
                 mend=f"add {shlex.quote(f'resume={config.run_dir}')}, or choose another folder",
             )
-        config.structures, config.images = names_in(config.structures) or [], names_in(config.images) or []
+        for node, keys in ((config, ("structures", "images")), (config.cohort.split, ("train", "validation", "test"))):
+            for key in keys if node is config or str(node._target_).endswith(".Explicit") else ():
+                node[key] = names_in(node[key]) or []
         return config
     folder = Path(config.resume)
     require_run(folder)
@@ -72,6 +74,18 @@ def resumed(config: DictConfig) -> DictConfig:
         given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
         stored.merge_with_dotlist(given)
     return stored
+
+
+def cohort_root(config: DictConfig) -> str | Path:
+    """Return where the cohort of a run is; where none is given, its phantom is made first.
+
+    Raises:
+        ConfigError: the phantom cannot be written.
+    """
+    if config.cohort.root:
+        return config.cohort.root
+    require_folder(config.cohort.phantom.out, "cohort.phantom.out, or give cohort.root")
+    return build(config.cohort.phantom)
 
 
 def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:

@@ -19,7 +19,7 @@ def main(config: DictConfig) -> float:
 
     from ankleseg.predict import build_network
     from ankleseg.prepare import at_common_spacing
-    from ankleseg.runs import Manifest, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
+    from ankleseg.runs import Manifest, cohort_root, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
 
     began = time.time()
     quiet_libraries()
@@ -27,8 +27,7 @@ def main(config: DictConfig) -> float:
     run = Path(config.run_dir)
     epochs = epochs_of(config)
     seed_everything(config.seed, verbose=False)
-    root = config.cohort.root or build(config.cohort.phantom)
-    cohort = build(config.cohort.load, root, structures=to_plain(config.structures))
+    cohort = build(config.cohort.load, cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
     preparation = build(config.prepare)
     if config.common_spacing:

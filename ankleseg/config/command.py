@@ -63,9 +63,9 @@ def check_kinds(root: Any, config: Any, above: str = "") -> None:
             or OmegaConf.is_missing(config, key)
         ):
             continue
-        meant, given, name = root[key], config.get(key), f"{above}{key}"
-        if given is None:
+        if key not in config or config[key] is None:  # or it cannot be resolved, which is told when it is asked for
             continue
+        meant, given, name = root[key], config[key], f"{above}{key}"
         if isinstance(meant, DictConfig):
             if not isinstance(given, DictConfig):
                 raise ConfigError(
@@ -114,6 +114,8 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
                 return main(config)
         except (Exception, SystemExit) as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
+                raise KeyboardInterrupt from None
             if HydraConfig.get().mode != RunMode.MULTIRUN:
                 if isinstance(error, SystemExit) or (wants_tracebacks and not isinstance(error, AnklesegError)):
                     raise
@@ -124,7 +126,11 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
             return None  # the sweep goes on, and a sweeper counts a failed trial
 
     os.environ[FULL_ERROR] = "1"  # so that Hydra raises what it would print
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(guarded)()
+    finally:
+        if not wants_tracebacks:
+            os.environ.pop(FULL_ERROR, None)
     return bool(failed)
 
 
@@ -140,10 +146,10 @@ def _as_before(wants_tracebacks: bool) -> Iterator[None]:
 
 
 def _written(config: DictConfig) -> str | None:
-    """The folder that a command writes; what is missing is told when it is asked for."""
+    """The folder that a command writes; what is missing or cannot be resolved is told when it is asked for."""
     try:
         return config.get("run_dir") or config.get("out")
-    except MissingMandatoryValue:
+    except OmegaConfBaseException:
         return None
 
 
@@ -170,7 +176,8 @@ def _read_command_line(config_name: str) -> list[str]:
 def _refuse_option(message: str) -> NoReturn:
     unknown = message.removeprefix("unrecognized arguments: ")
     if unknown != message:
-        raise ConfigError(f"{unknown}: unknown option", mend="settings are given as key=value, without dashes")
+        option = next((word for word in unknown.split() if word.startswith("-")), unknown)
+        raise ConfigError(f"{option}: unknown option", mend="settings are given as key=value, without dashes")
     raise ConfigError(message)
 
 

@@ -27,6 +27,7 @@ COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
 
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}(?P<name>[A-Za-z_$][\w.$-]*))=(?P<value>.*)", re.DOTALL)
 FUNCTION = re.compile(r"\s*(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool)\(.*\)\s*", re.DOTALL)
+MAPPING = re.compile(r"\{\s*[^:{}]+:.*\}", re.DOTALL)
 BRACKETS = {"[": "]", "{": "}"}
 
 
@@ -73,18 +74,28 @@ def _parser() -> Any:
     return OverridesParser.create()
 
 
+def holds_path(key: str) -> bool:
+    """Tell whether the value of a key is one path or several."""
+    return key.rpartition(".")[2] in (*PATH, *PATHS) or ".masks." in key
+
+
+def holds_name(key: str, command: str) -> bool:
+    """Tell whether the value of a key of a command is one name or several."""
+    return key in (*NAME, *NAMES) and key not in COUNTS.get(command, ())
+
+
 def _as_typed(override: str, command: str, multirun: bool) -> str:
     match = OVERRIDE.fullmatch(override)
     if not match or not match["value"] or match["value"].strip().lower() == "null":
         return override
     name, value = match["name"], match["value"]
-    last = name.rpartition(".")[2]
-    is_path = last in PATH or last in PATHS or ".masks." in name
-    is_name = name in NAME or name in NAMES or (name == NAMES_OR_NUMBER and value.startswith("["))
-    if not (is_path or is_name) or name in COUNTS.get(command, ()):
+    is_path = holds_path(name)
+    is_name = holds_name(name, command) or (name == NAMES_OR_NUMBER and value.startswith("["))
+    if not (is_path or is_name):
         return override
-    several = last in PATHS or not (is_path or name in NAME)
-    return f"{match['key']}={_value(value, name, is_path, several, multirun)}"
+    several = name.rpartition(".")[2] in PATHS or not (is_path or name in NAME)
+    is_swept = multirun and not name.startswith("hydra.")  # which Hydra does not sweep over
+    return f"{match['key']}={_value(value, name, is_path, several, is_swept)}"
 
 
 def _value(value: str, name: str, is_path: bool, several: bool, multirun: bool) -> str:
@@ -92,7 +103,7 @@ def _value(value: str, name: str, is_path: bool, several: bool, multirun: bool) 
         return _element(value, is_path)
     if multirun and _is_sweep(value):
         return value
-    if several and _encloses(value.strip()):
+    if several and _encloses(value.strip()) and (is_path or name == "select" or value.strip()[0] == "["):
         inner = value.strip()[1:-1]
         if value.strip()[0] == "{":
             return "{" + ", ".join(_pair(pair, name, is_path) for pair in _pairs(inner)) + "}"
@@ -113,7 +124,9 @@ def _is_sweep(value: str) -> bool:
 
 
 def _encloses(value: str) -> bool:
-    """Tell whether the bracket that closes the first one ends the value."""
+    """Tell whether the bracket that closes the first one ends the value, or braces hold ``name: …``."""
+    if MAPPING.fullmatch(value):
+        return True
     closing, depth = BRACKETS.get(value[:1]), 0
     for place, letter in enumerate(value if closing else ""):
         depth += (letter == value[0]) - (letter == closing)
@@ -123,7 +136,7 @@ def _encloses(value: str) -> bool:
 
 
 def _elements(value: str, is_path: bool) -> str:
-    return ",".join(_element(part, is_path) for part in _parts(value, is_path)) if value.strip() else ""
+    return ",".join(_element(part, is_path) for part in _parts(value, is_path) if part)
 
 
 def _parts(value: str, is_path: bool) -> list[str]:
@@ -134,7 +147,8 @@ def _parts(value: str, is_path: bool) -> list[str]:
             part = ",".join(pieces[:count])
             is_one = (is_path and os.path.lexists(os.path.expanduser(part.strip()))) or _is_quoted(part)
             if count == 1 or is_one:
-                parts.append(part.strip())
+                has_blanks = is_path and os.path.lexists(part) and not os.path.lexists(part.strip())
+                parts.append(part if has_blanks else part.strip())
                 del pieces[:count]
                 break
     return parts
@@ -181,8 +195,17 @@ def _element(text: str, is_path: bool) -> str:
         if isinstance(meant, str) and meant != text and os.path.lexists(meant):
             return text
         text = os.path.expanduser(text)
-    is_interpolated = "${" in text and text.count("${") <= text.count("}") and not _below_existing(text, is_path)
-    return _plain_or_quoted(text if is_interpolated else literal(text))
+    return _plain_or_quoted(text if _is_interpolated(text) and not _below_existing(text, is_path) else literal(text))
+
+
+def _is_interpolated(text: str) -> bool:
+    from omegaconf.errors import GrammarParseError
+    from omegaconf.grammar_parser import parse
+
+    try:
+        return "${" in text and bool(parse(text))
+    except GrammarParseError:
+        return False
 
 
 def _below_existing(text: str, is_path: bool) -> bool:
@@ -193,4 +216,4 @@ def _below_existing(text: str, is_path: bool) -> bool:
 
 def _plain_or_quoted(text: str) -> str:
     found = parsed(text)
-    return text if isinstance(found, str) and found == text else quoted(text)
+    return text if isinstance(found, str) and found == text and "\\" not in text else quoted(text)

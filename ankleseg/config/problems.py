@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ankleseg.config.composing import compose, conf_dir
-from ankleseg.config.overrides import OVERRIDE, parsed, quoted
+from ankleseg.config.overrides import OVERRIDE, holds_name, holds_path, parsed, quoted
 from ankleseg.config.usage import ADDED, names_of
 from ankleseg.errors import ConfigError
 
@@ -63,7 +63,8 @@ def _unreadable(override: str, overrides: Sequence[str], command: str) -> Config
         as_text = shlex.quote(f"{match['key']}={quoted(match['value'])}")
         return ConfigError(f"{override}: cannot be read as a value", mend=f"correct it, or write it as text: {as_text}")
     before = overrides[: overrides.index(override)] if override in overrides else ()
-    if before and "=" in before[-1] and "=" not in override:
+    last = OVERRIDE.fullmatch(before[-1]) if before else None
+    if last and "=" not in override and (holds_path(last["name"]) or holds_name(last["name"], command)):
         joined = shlex.quote(f"{before[-1]} {override}")
         return ConfigError(f"{override}: expected key=value", mend=f"put quotes around a value with blanks: {joined}")
     return ConfigError(f"{override}: expected key=value", mend=f"python -m ankleseg.{command} --help lists the keys")

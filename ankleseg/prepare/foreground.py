@@ -16,7 +16,7 @@ HISTOGRAM_VOXELS = 2_000_000  # Otsu's histogram of more voxels than these diffe
 
 
 def without_spikes(image: Shaped[np.ndarray, "x y z"]) -> tuple[Shaped[np.ndarray, "x y z"], int]:
-    """Clip voxels that lie a hundred times further off than all others are apart, as marks and damage do.
+    """Clip voxels that lie outside the range of all others by more than 100 times its width, as damage does.
 
     Returns:
         The image, the same one where nothing is clipped, and the number of voxels that were.

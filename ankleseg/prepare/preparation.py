@@ -185,8 +185,8 @@ def _without_spikes(volume: Volume) -> Volume:
     if not spikes:
         return volume
     log.warning(
-        "%s: %d %s a hundred times further off than all others, clipped to them",
-        *(volume.path or "scan", spikes, "voxel lies" if spikes == 1 else "voxels lie"),
+        "%s: clipped %d %s far outside the range of all others (more than 100 times its width)",
+        *(volume.path or "scan", spikes, "voxel" if spikes == 1 else "voxels"),
     )
     return dataclasses.replace(volume, data=data)
 

@@ -107,7 +107,7 @@ def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if beyond:
             farthest = max(data[np.isinf(converted) & np.isfinite(data)].tolist(), key=abs)
             raise FileError(
-                f"holds {beyond} voxels beyond the range of {dtype} numbers, such as {farthest:g}",
+                f"holds {beyond} {'voxel' if beyond == 1 else 'voxels'} beyond the range of {dtype}, up to {farthest:g}",
                 file=path,
                 mend="replace them, e.g. by 0",
             )
