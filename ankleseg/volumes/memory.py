@@ -54,10 +54,10 @@ def _machine_free() -> int:
     except OSError:
         pass
     try:
-        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf, others not all of its names
         return sys.maxsize
-    return size if size > 0 else sys.maxsize
+    return pages * page if pages > 0 and page > 0 else sys.maxsize
 
 
 def _container_free() -> list[int]:
