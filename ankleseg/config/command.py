@@ -212,6 +212,9 @@ def _told(error: BaseException, config_name: str) -> str:
         return f"{error.full_key} is missing; add {error.full_key}=…"
     if isinstance(error, OmegaConfBaseException):
         return str(described(error, [], config_name))
+    if isinstance(error, UnicodeEncodeError):
+        name = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+        return f"a name is not in UTF-8: {name}; rename the file or folder, or set LC_ALL=C.UTF-8"
     _log_to_file(error)
     said = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, OSError):

@@ -190,7 +190,9 @@ def _element(text: str, is_path: bool) -> str:
         return _plain_or_quoted(literal(text))
     if _is_quoted(text):
         return text
-    if is_path:
+    if is_path and text[:1] == text[-1:] == '"' and os.path.lexists(text[1:-1]):  # as Lightning hands on a run's folder
+        text = text[1:-1]
+    elif is_path:
         meant = parsed(text)  # with Hydra's own backslashes before what has a meaning
         if isinstance(meant, str) and meant != text and os.path.lexists(meant):
             return text

@@ -132,7 +132,10 @@ def _write_tables(
     structures: Sequence[str],
     written: dict[str, Any],
 ) -> None:
-    with replace_file(out / "preflight.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replace_file(out / "preflight.csv") as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(rows)

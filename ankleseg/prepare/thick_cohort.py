@@ -76,7 +76,10 @@ def write_thick_cohort(
     if not rows:
         raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
     columns = dict.fromkeys(column for row in rows for column in row)
-    with replace_file(out / TABLE) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replace_file(out / TABLE) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         table = csv.DictWriter(file, list(columns))
         table.writeheader()
         table.writerows(rows)
