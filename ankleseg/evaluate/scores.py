@@ -108,6 +108,13 @@ def score(pair: MaskPair, predicted: PredictedCase, case: Case | None, structure
         side=case.side if case else predicted.side,
         message="; ".join(said for said in dict.fromkeys((pair.message, predicted.message)) if said),
     )
+    try:
+        return _scored(row, pair, surfaces)
+    except Exception as error:  # of one case; the others go on
+        return replace(row, status="unreadable", message=told(error, predicted.name))
+
+
+def _scored(row: Score, pair: MaskPair, surfaces: bool) -> Score:
     if pair.prediction is None:
         return row
     found_ml = volume_ml(pair.prediction.data, pair.prediction.spacing)

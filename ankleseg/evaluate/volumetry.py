@@ -157,7 +157,7 @@ def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]
     try:
         mask = read_mask(source.path, value=source.value)
     except Exception as error:  # of one case; the others go on
-        return None, f"reference: {error or 'does not fit into memory'}"
+        return None, f"reference: {told(error)}"
     return volume_ml(mask.data, mask.spacing), ""
 
 
