@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -219,6 +220,10 @@ def _told(error: BaseException, config_name: str) -> str:
     said = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, OSError):
         return said.partition(": ")[2]
+    if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", said):
+        smaller = "choose a smaller patches.batch_size or patches.sampler.size"
+        mend = smaller if config_name == "train" else "use a machine with more memory"
+        return f"does not fit into memory ({said.partition('. ')[0]}); {mend}"
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{said} (unforeseen, in {Path(where.filename).name} line {where.lineno}); "

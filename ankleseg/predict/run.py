@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case, spare_inputs
+from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.predict.case import CasePrediction, predict_case
 from ankleseg.predict.checkpoint import Model
@@ -52,8 +53,9 @@ def predict_cases(
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
-        ConfigError: a result would replace an input.
+        ConfigError: a result would replace an input, or ``out`` cannot be written.
     """
+    require_folder(out)
     out = Path(out)
     images = {*models[0].images, *_images_before(out)}
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
@@ -64,12 +66,12 @@ def predict_cases(
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
-            for path in earlier[case.name]:
-                path.unlink(missing_ok=True)
             row = _row(case)
             began = time.perf_counter()
             shown = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
+                for path in earlier[case.name]:
+                    path.unlink(missing_ok=True)
                 prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **shown)
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
             except Exception as error:  # of one case; the others go on

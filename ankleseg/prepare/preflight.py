@@ -14,6 +14,7 @@ import numpy as np
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort
+from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scan import PreparedCase, prepare_case
@@ -47,9 +48,13 @@ def prepare_cohort(
 
     Returns:
         The rows of ``preflight.csv``.
+
+    Raises:
+        ConfigError: ``out`` cannot be written.
     """
     from tqdm import tqdm
 
+    require_folder(out)
     out = Path(out)
     mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
     rows: list[dict[str, str]] = []
@@ -60,9 +65,9 @@ def prepare_cohort(
             wanted = {name: case.references[name] for name in structures if name in case.references}
             findings: list[dict[str, str]] = []
             folder = out / case.name
-            for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
-                old.unlink()
             try:
+                for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
+                    old.unlink()
                 findings = _findings(replace(case, references=wanted))
                 if case.problem is not None:
                     raise case.problem

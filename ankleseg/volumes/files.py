@@ -105,9 +105,10 @@ def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if np.issubdtype(dtype, np.floating) and not np.can_cast(data.dtype, dtype):
         beyond = int(np.count_nonzero(np.isinf(converted) & np.isfinite(data)))
         if beyond:
+            voxels = "1 voxel" if beyond == 1 else f"{beyond} voxels"
             farthest = max(data[np.isinf(converted) & np.isfinite(data)].tolist(), key=abs)
             raise FileError(
-                f"holds {beyond} {'voxel' if beyond == 1 else 'voxels'} beyond the range of {dtype}, up to {farthest:g}",
+                f"holds {voxels} beyond the range of {dtype}, up to {farthest:g}",
                 file=path,
                 mend="replace them, e.g. by 0",
             )
