@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ankleseg.config.composing import conf_dir, register_resolvers
-from ankleseg.config.overrides import as_typed
+from ankleseg.config.overrides import PATH, as_typed
 from ankleseg.config.usage import help_text, usage
 from ankleseg.errors import AnklesegError, ConfigError
 
@@ -79,6 +79,13 @@ def check_kinds(root: Any, config: Any, above: str = "") -> None:
             raise ConfigError(f"{name}: expected a number, got {given!r}", mend=f"e.g. {name}={meant}")
 
 
+def _name_paths(config: DictConfig) -> None:
+    """Make a number that stands for a path, as ``out=${hydra:job.num}`` gives it, the name it looks like."""
+    for key in config:
+        if key in PATH and key in config and isinstance(config[key], int | float):
+            config[key] = str(config[key])
+
+
 def run_command(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     """Run a command-line entry point: Hydra parses and composes, a problem of the user's is told in one line."""
     overrides: list[str] = []
@@ -111,6 +118,7 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
     def guarded(config: DictConfig) -> Any:
         try:
             with _as_before(wants_tracebacks):
+                _name_paths(config)
                 check_kinds(OmegaConf.load(conf_dir() / f"{config_name}.yaml"), config)
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
                 return main(config)

@@ -117,6 +117,15 @@ def test_a_sweep_goes_on_after_a_failure_and_fails_in_the_end(tmp_path: Path, ru
     assert (status, ran) == (1, ["b"]) and error.startswith("ankleseg: AssertionError: bad")
 
 
+def test_a_number_that_a_setting_gives_for_a_path_is_its_name(
+    tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    ran: list[str] = []
+    run("predict", "-m", "out=${hydra:job.num}", "device=a,b", main=lambda config: ran.append(config.out))
+    assert ran == ["0", "1"]
+
+
 def buggy(_: Any) -> None:
     raise KeyError("x")
 
