@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class AnklesegError(Exception):
@@ -45,3 +48,22 @@ class ConfigError(AnklesegError):
 
 class CheckpointError(AnklesegError):
     """A checkpoint that cannot be trusted, read or used for this input."""
+
+
+def told(error: Exception, file: str | Path | None = None) -> str:
+    """Return in one line why a case failed; what nobody foresaw goes to the debug log with its traceback.
+
+    Args:
+        error: raised while the case was worked on.
+        file: of the case, named where the error names none.
+    """
+    where = f"{file}: " if file is not None else ""
+    if isinstance(error, AnklesegError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{where}does not fit into memory"
+    if isinstance(error, OSError):
+        return f"{where}{error}"
+    log.debug("%s", error, exc_info=error)
+    said = " ".join(f"{where}unexpected {type(error).__name__}: {error}".split())
+    return f"{said}; hydra.verbose=ankleseg shows where, please report it"

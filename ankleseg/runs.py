@@ -6,26 +6,40 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
+import os
 import platform
+import shlex
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
-from ankleseg.config import build, require_run, to_plain
+from ankleseg.cohorts.files import visible
+from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.patches import ThickScans
+from ankleseg.patches.base import PatchData
+from ankleseg.prepare import Preparation
 from ankleseg.volumes import replace_file, without_selection
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
 
+ONE_TASK = "start one task (srun --ntasks=1), or set trainer.devices and trainer.num_nodes to those of the job"
+
+log = logging.getLogger(__name__)
+
 
 def resumed(config: DictConfig) -> DictConfig:
-    """Return the configuration to run: the stored one of the run that is resumed, else the given one.
+    """Return the configuration to run: the stored one of the run that is resumed, else the given one, names as lists.
 
     A resumed run takes ``trainer.max_epochs`` from the command line, so that it can be made longer.
 
@@ -38,8 +52,11 @@ def resumed(config: DictConfig) -> DictConfig:
             raise ConfigError(
                 "holds a run already",
                 file=config.run_dir,
-                mend=f"add resume={config.run_dir}, or choose another folder",
+                mend=f"add {shlex.quote(f'resume={config.run_dir}')}, or choose another folder",
             )
+        for node, keys in ((config, ("structures", "images")), (config.cohort.split, ("train", "validation", "test"))):
+            for key in keys if node is config or str(node._target_).endswith(".Explicit") else ():
+                node[key] = names_in(node[key]) or []
         return config
     folder = Path(config.resume)
     require_run(folder)
@@ -51,13 +68,25 @@ def resumed(config: DictConfig) -> DictConfig:
             file=folder,
             mend="move it back, or resume that folder",
         )
-    stored.resume = str(folder)
+    stored.resume = to_literals(str(folder))
     from hydra.core.hydra_config import HydraConfig
 
     if HydraConfig.initialized():
         given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
         stored.merge_with_dotlist(given)
     return stored
+
+
+def cohort_root(config: DictConfig) -> str | Path:
+    """Return where the cohort of a run is; where none is given, its phantom is made first.
+
+    Raises:
+        ConfigError: the phantom cannot be written.
+    """
+    if config.cohort.root:
+        return config.cohort.root
+    require_folder(config.cohort.phantom.out, "cohort.phantom.out, or give cohort.root")
+    return build(config.cohort.phantom)
 
 
 def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:
@@ -76,45 +105,133 @@ def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:
     return Path(out)
 
 
-def callbacks_of(config: DictConfig, split: Split) -> list[Callback]:
-    """Build the callbacks; without validation subjects those that watch the monitored metric are left out."""
+def epochs_of(config: DictConfig) -> float:
+    """Number of epochs of a run, infinite where only the steps are counted.
+
+    Raises:
+        ConfigError: neither is.
+    """
+    epochs = config.trainer.get("max_epochs") or -1
+    if epochs < 0 and (config.trainer.get("max_steps") or -1) < 0:
+        raise ConfigError("the training has no end", mend="set trainer.max_epochs, or trainer.max_steps")
+    return epochs if epochs > 0 else math.inf
+
+
+def recipe_of(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
+    """What a checkpoint says of how its network is to be used (see `ankleseg.predict.recipe`)."""
+    from ankleseg.predict import recipe
+
+    return recipe(
+        network=to_plain(config.network),
+        preparation=preparation,
+        structures=config.structures,
+        window=config.window,
+        images=config.images,
+        postprocessing=to_plain(config.postprocessing),
+        slice_axis=data.slice_axis,
+        slice_spacing=data.slice_spacing,
+    )
+
+
+def trainer_of(config: DictConfig, split: Split) -> Trainer:
+    """Build the trainer of a run; without validation subjects the callbacks that watch the metric are left out.
+
+    Raises:
+        ConfigError: Lightning refuses its settings, or what a cluster says of them.
+    """
     callbacks = list(build(config.callbacks).values())
-    return [c for c in callbacks if split.validation or getattr(c, "monitor", None) != config.monitor]
+    kept = [c for c in callbacks if split.validation or getattr(c, "monitor", None) != config.monitor]
+    logger = TensorBoardLogger(config.run_dir, name="tensorboard", version="")
+    tasks = slurm_tasks()
+    alone = {"plugins": [LightningEnvironment()]} if tasks == 0 and not config.trainer.get("plugins") else {}
+    tasks = max(tasks, 1)
+    try:
+        trainer = build(config.trainer, callbacks=kept, logger=logger, **alone)
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        mend = "check trainer.accelerator, trainer.devices and trainer.strategy"
+        raise ConfigError(
+            f"the trainer cannot be built: {str(error).rstrip('.!')}", mend=mend if tasks == 1 else ONE_TASK
+        ) from error
+    if tasks not in (1, trainer.world_size):
+        raise ConfigError(f"srun started {tasks} tasks, each of which would train the whole run", mend=ONE_TASK)
+    return trainer
 
 
-def write_manifest(run: Path, config: DictConfig, cohort: Cohort, split: Split, began: float, **results: float) -> None:
-    """Write ``config.yaml`` and ``manifest.json``: versions, seed, split, hashes of the inputs, wall time, results."""
-    run.mkdir(parents=True, exist_ok=True)
-    plain = to_plain(config)
-    plain["run_dir"] = str(run)
-    plain["resume"] = None
-    with replace_file(run / "config.yaml") as part:
-        part.write_text(OmegaConf.to_yaml(OmegaConf.create(plain)))
-    manifest = {
-        "ankleseg": __version__,
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
-        "platform": platform.platform(),
-        "seed": config.seed,
-        "cohort": str(cohort.root),
-        "split": {"train": split.train, "validation": split.validation, "test": split.test},
-        "inputs": _hashes(cohort),
-        "began": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(began)),
-        "wall_seconds": round(time.time() - began, 1),
-        "results": results,
-    }
-    with replace_file(run / "manifest.json") as part:
-        part.write_text(json.dumps(manifest, indent=1))
+def slurm_tasks() -> int:
+    """Number of processes that SLURM started as one training: 1 where there is no SLURM.
+
+    0 where a job was given tasks that ``srun`` did not start, as in an interactive shell: this process is then alone,
+    whatever the variables of the job say.
+    """
+    tasks = os.environ.get("SLURM_NTASKS")
+    if tasks is None or "TORCHELASTIC_RUN_ID" in os.environ:
+        return 1
+    is_started = "SLURM_PROCID" in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") == tasks
+    return int(tasks) if is_started else 0
 
 
-def _hashes(cohort: Cohort) -> dict[str, str]:
-    files = {path for case in cohort.cases for path in case.files}
-    return {str(path): _sha256(without_selection(path)) for path in sorted(files) if without_selection(path).is_file()}
+class Manifest:
+    """``config.yaml`` and ``manifest.json`` of a run: versions, seed, split, inputs, wall time, results.
+
+    Size and time of change of every input are noted when training begins, its hash when all is done, so that nothing
+    waits for it.
+
+    Args:
+        run: folder of the run.
+        config: what is run.
+        cohort: its files are the inputs.
+        split: who is in which part.
+        began: seconds since the epoch.
+    """
+
+    def __init__(self, run: Path, config: DictConfig, cohort: Cohort, split: Split, began: float) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        plain = to_plain(config) | {"run_dir": str(run), "resume": None}
+        with replace_file(run / "config.yaml") as part:
+            part.write_text(OmegaConf.to_yaml(OmegaConf.create(to_literals(plain))), encoding="utf-8")
+        files = sorted({file for case in cohort.cases for path in case.files for file in _files_at(path)})
+        self._file, self._began = run / "manifest.json", began
+        self._content: dict[str, Any] = {
+            "ankleseg": __version__,
+            "python": platform.python_version(),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+            "platform": platform.platform(),
+            "seed": config.seed,
+            "cohort": str(cohort.root),
+            "split": {"train": split.train, "validation": split.validation, "test": split.test},
+            "inputs": {str(path): _state(path) for path in files},
+            "began": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(began)),
+        }
+        self.write()
+
+    def write(self, **results: float) -> None:
+        """Write ``manifest.json`` with the results so far."""
+        self._content |= {"wall_seconds": round(time.time() - self._began, 1), "results": results}
+        with replace_file(self._file) as part:
+            part.write_text(json.dumps(self._content, indent=1), encoding="utf-8")
+
+    def add_hashes(self) -> None:
+        """Hash the inputs; one that is not what it was when training began gets ``changed`` instead, and a warning."""
+        for name, noted in self._content["inputs"].items():
+            path = Path(name)
+            if path.is_file() and _state(path) == noted:
+                with path.open("rb") as file:
+                    noted["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+            else:
+                noted["changed"] = True
+                log.warning("%s: changed while the run read it", path)
+        self.write(**self._content["results"])
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files_at(path: Path) -> list[Path]:
+    """The file a path names, or the files of a folder of slices; none where there is nothing."""
+    file = without_selection(path)
+    return visible(below for below in file.rglob("*") if below.is_file()) if file.is_dir() else [file] * file.is_file()
+
+
+def _state(path: Path) -> dict[str, Any]:
+    found = path.stat()
+    return {"bytes": found.st_size, "modified": found.st_mtime}
 
 
 def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> None:

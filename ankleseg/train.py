@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,22 +16,18 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> float:
     """Train, test on whole volumes, and return the best value of the monitored metric (for sweeps)."""
     from pytorch_lightning import seed_everything
-    from pytorch_lightning.loggers import TensorBoardLogger
 
-    from ankleseg.predict import build_network, recipe
+    from ankleseg.predict import build_network
     from ankleseg.prepare import at_common_spacing
-    from ankleseg.runs import callbacks_of, quiet_libraries, resumed, test, write_manifest
+    from ankleseg.runs import Manifest, cohort_root, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
 
     began = time.time()
     quiet_libraries()
     config = resumed(config)
     run = Path(config.run_dir)
-    epochs = config.trainer.get("max_epochs") or -1
-    if epochs < 0 and (config.trainer.get("max_steps") or -1) < 0:
-        raise ConfigError("the training has no end", mend="set trainer.max_epochs, or trainer.max_steps")
+    epochs = epochs_of(config)
     seed_everything(config.seed, verbose=False)
-    root = config.cohort.root or build(config.cohort.phantom)
-    cohort = build(config.cohort.load, root, structures=to_plain(config.structures))
+    cohort = build(config.cohort.load, cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
     preparation = build(config.prepare)
     if config.common_spacing:
@@ -40,33 +35,22 @@ def main(config: DictConfig) -> float:
     data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
-    node = to_plain(config.network)
-    described = recipe(
-        network=node,
-        preparation=preparation,
-        structures=config.structures,
-        window=config.window,
-        images=config.images,
-        postprocessing=to_plain(config.postprocessing),
-        slice_axis=data.slice_axis,
-        slice_spacing=data.slice_spacing,
-    )
-    task = build(config.task, network=build_network(node), recipe=described, seed=config.seed)
-    task.check_patches(data.patch_sizes, epochs if epochs > 0 else math.inf)
-    logger = TensorBoardLogger(run, name="tensorboard", version="")
-    trainer = build(config.trainer, callbacks=callbacks_of(config, split), logger=logger)
-    if trainer.is_global_zero:
-        write_manifest(run, config, cohort, split, began)
+    network = build_network(to_plain(config.network))
+    task = build(config.task, network=network, recipe=recipe_of(config, preparation, data), seed=config.seed)
+    task.check_patches(data.patch_sizes, epochs)
+    trainer = trainer_of(config, split)
+    manifest = Manifest(run, config, cohort, split, began) if trainer.is_global_zero else None
     last = run / "checkpoints" / "last.ckpt" if config.resume else None
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
-    best = float("nan" if (score := trainer.checkpoint_callback.best_model_score) is None else score)
-    if not trainer.is_global_zero:
+    score = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    best = float("nan" if score is None else score)
+    if manifest is None:
         return best
     results = {config.monitor: best} if split.validation else {}
-    write_manifest(run, config, cohort, split, began, **results)
+    manifest.write(**results)
     if config.test and split.test:
         test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
-        write_manifest(run, config, cohort, split, began, **results)
+    manifest.add_hashes()
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best
 

@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
 from ankleseg.config import compose
+from ankleseg.config.overrides import as_typed
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -57,9 +58,10 @@ def test_commands_were_found():
 )
 def test_a_documented_command_is_complete(command: str):
     module, *words = shlex.split(command, comments=True)[2:]
-    words = [word for word in words if word not in ("-m", "--cfg", "job", "--help")]
-    overrides = [one_value(word) for word in words if not word.startswith(("hydra.", "hydra/"))]
     name = module.removeprefix("ankleseg.")
+    typed = [word for word in words if word not in ("-m", "--cfg", "job", "--help")]
+    words = as_typed(typed, name, multirun="-m" in words)
+    overrides = [one_value(word) for word in words if not word.startswith(("hydra.", "hydra/"))]
     config = compose(name, [*overrides, *(RUNTIME if name == "train" else [])])
     resumes = config.get("resume") is not None  # the stored configuration is complete
     assert resumes or not OmegaConf.missing_keys(config)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
 
+from ankleseg.cohorts import Split, load_cohort
 from ankleseg.config import compose
 from ankleseg.errors import ConfigError
-from ankleseg.runs import resumed
+from ankleseg.runs import Manifest, cohort_root, resumed, slurm_tasks, trainer_of
 from ankleseg.train import main
 
 SHORT = [
@@ -74,6 +80,7 @@ def test_a_failing_test_leaves_the_result_of_the_training(
         main(compose("train", ["+experiment=brain_segsrgan", *cohort, *split, *SHORT, *ACROSS, *small]))
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     assert manifest["results"]["val/psnr"] > 0
+    assert all(noted.keys() == {"bytes", "modified"} for noted in manifest["inputs"].values()), "not hashed yet"
 
 
 def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
@@ -129,3 +136,88 @@ def test_a_run_that_was_moved_is_not_resumed(tmp_path: Path):
         ConfigError, match=rf"moved: was written as {tmp_path / 'first'}, where it would go on; move it"
     ):
         resumed(compose("train", ["+experiment=ankle_static_unet", f"resume={moved}", "run_dir=x"]))
+
+
+def test_inputs_are_hashed_once_and_after_all_else(tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(tiny_table.parent, tmp_path / "study")
+    hashed: list[str] = []
+    true = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: hashed.append(file.name) or true(file, kind))
+    cohort = load_cohort(tmp_path / "study/table.csv")
+    config = OmegaConf.create({"run_dir": "${here}", "seed": 0, "name": "a ${b}", "here": str(tmp_path / "run")})
+    config.name = "a \\${b}"
+    manifest = Manifest(tmp_path / "run", config, cohort, Split(train=("s0",)), 0.0)
+    assert hashed == [] and OmegaConf.load(tmp_path / "run/config.yaml").name == "a ${b}"
+    manifest.write(**{"val/dice": 0.5})
+    (tmp_path / "study/1.nii.gz").write_bytes(b"another scan")
+    manifest.add_hashes()
+    content = json.loads((tmp_path / "run/manifest.json").read_text())
+    assert content["results"] == {"val/dice": 0.5}
+    assert len(hashed) == len(set(hashed)) == 7
+    for name, noted in content["inputs"].items():
+        if name.endswith("study/1.nii.gz"):
+            assert noted["changed"] and "sha256" not in noted
+        else:
+            assert noted["sha256"] == hashlib.sha256(Path(name).read_bytes()).hexdigest()
+
+
+SRUN = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_ID": "1", "SLURM_NODELIST": "n1"}
+JOBS = {
+    "no SLURM": ({}, 1),
+    "interactive shell": ({"SLURM_NTASKS": "2"}, 0),
+    "named shell": ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive"}, 0),
+    "script without srun": ({"SLURM_NTASKS": "2", **SRUN}, 0),
+    "one task": ({"SLURM_NTASKS": "1", **SRUN}, 1),
+    "srun of two": ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS_PER_NODE": "2", **SRUN}, 2),
+    "torchrun": ({"SLURM_NTASKS": "2", "TORCHELASTIC_RUN_ID": "1"}, 1),
+}
+
+
+@pytest.fixture
+def job(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    for name in [name for name in os.environ if name.startswith("SLURM")]:
+        monkeypatch.delenv(name)
+    variables, tasks = JOBS[request.param]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return tasks
+
+
+@pytest.mark.parametrize("job", JOBS, indirect=True)
+def test_a_process_that_srun_did_not_start_is_alone(job: int):
+    assert slurm_tasks() == job
+
+
+def trainer_in(run: Path) -> Trainer:
+    words = ["+experiment=ankle_static_unet", f"run_dir={run}", "trainer.accelerator=cpu", *SHORT[:1]]
+    return trainer_of(compose("train", words), Split(train=("s0",)))
+
+
+@pytest.mark.parametrize("job", ["interactive shell", "named shell", "script without srun", "one task"], indirect=True)
+def test_a_training_in_a_job_of_slurm_is_one_process(job: int, tmp_path: Path):
+    trainer = trainer_in(tmp_path)
+    assert trainer.world_size == 1 and trainer.is_global_zero
+
+
+@pytest.mark.parametrize("job", ["srun of two"], indirect=True)
+def test_two_tasks_do_not_train_one_run_twice(job: int, tmp_path: Path):
+    with pytest.raises(ConfigError, match="srun started 2 tasks, each of which would train the whole run; start one"):
+        trainer_in(tmp_path)
+
+
+def test_what_the_trainer_refuses_is_one_line(tmp_path: Path):
+    words = ["+experiment=ankle_static_unet", f"run_dir={tmp_path}", "trainer.accelerator=quantum"]
+    with pytest.raises(ConfigError, match="the trainer cannot be built: .*; check trainer.accelerator"):
+        trainer_of(compose("train", words), Split(train=("s0",)))
+
+
+def test_names_of_a_run_are_lists_of_names(tmp_path: Path):
+    words = ["structures=12", "cohort/split=explicit", "cohort.split.train=s0", "cohort.split.validation=s1"]
+    config = resumed(compose("train", ["+experiment=ankle_static_unet", *words, f"run_dir={tmp_path}"]))
+    assert list(config.structures) == ["12"] and config.network.out_channels == 1
+    assert [list(config.cohort.split[part]) for part in ("train", "validation", "test")] == [["s0"], ["s1"], []]
+
+
+def test_the_folder_of_a_phantom_that_cannot_be_written_is_told_by_its_own_key():
+    with pytest.raises(ConfigError, match="choose another cohort.phantom.out, or give cohort.root"):
+        cohort_root(compose("train", ["cohort.phantom.out=/proc/ankleseg/x", "run_dir=x"]))

@@ -21,7 +21,7 @@ def main(config: DictConfig) -> None:
     """
     if config.recipe not in RECIPES:
         raise ConfigError(f"recipe {config.recipe!r} is unknown", mend=f"use recipe={' or recipe='.join(RECIPES)}")
-    if not isinstance(to_plain(config.predictions), str | dict):
+    if isinstance(to_plain(config.predictions), list):
         raise ConfigError("predictions is a list without names", mend="name them: 'predictions={first:DIR,second:DIR}'")
     if (Path(config.out) / "checkpoints").exists():  # its metrics.csv and ours have one name
         raise ConfigError(
@@ -35,7 +35,7 @@ def segmentation(config: DictConfig) -> None:
     from ankleseg.evaluate import evaluate
 
     result = evaluate(
-        to_plain(config.predictions),
+        _predictions(config),
         _references(config),
         config.out,
         structures=names_in(config.structures),
@@ -83,7 +83,7 @@ def volumetry(config: DictConfig) -> None:
     from ankleseg.evaluate.volumetry import evaluate_volumetry
 
     result = evaluate_volumetry(
-        to_plain(config.predictions),
+        _predictions(config),
         config.out,
         references=config.references,
         intracranial=config.evaluate.intracranial,
@@ -101,6 +101,12 @@ def volumetry(config: DictConfig) -> None:
 def _chosen(config: DictConfig) -> dict[str, Any]:
     """Which images of the references are meant, where a session has several."""
     return {name: to_plain(config[name]) for name in ("suffix", "acquisition", "select")}
+
+
+def _predictions(config: DictConfig) -> str | dict[str, str]:
+    """One folder, or several by name; a number is the name it looks like."""
+    given = to_plain(config.predictions)
+    return {str(name): str(folder) for name, folder in given.items()} if isinstance(given, dict) else str(given)
 
 
 def _references(config: DictConfig) -> str:

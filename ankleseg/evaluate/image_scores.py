@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.cohorts import Case
-from ankleseg.errors import AnklesegError
+from ankleseg.errors import AnklesegError, told
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import ELSEWHERE, LEAST_COVERED, SCORED
 from ankleseg.measures.image_quality import (
@@ -89,8 +89,8 @@ def read_images(predicted: PredictedCase, case: Case | None) -> ImageSet:
         predictions = {name: _read(path) for name, path in predicted.images.items()}
         reference = _read(case.images[0])
         mask, region, remark = _mask(case, reference)
-    except (AnklesegError, OSError, MemoryError) as error:
-        return ImageSet("unreadable", str(error) or "does not fit into memory")
+    except Exception as error:  # of one case; the others go on
+        return ImageSet("unreadable", told(error))
     source, problem = _input(predicted.image)
     covered = np.ones(reference.data.shape, dtype=bool)
     for volume in (*predictions.values(), *([source] if source else [])):
@@ -208,8 +208,8 @@ def _input(path: Path | None) -> tuple[Volume | None, str]:
         return None, "predictions.json does not say what the input was"
     try:
         return _read(path), ""
-    except (AnklesegError, OSError, MemoryError) as error:
-        return None, str(error) or "does not fit into memory"
+    except Exception as error:  # of one case; the others go on
+        return None, told(error)
 
 
 def _read(path: Path) -> Volume:

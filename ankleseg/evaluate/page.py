@@ -10,7 +10,6 @@ import numpy as np
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case
-from ankleseg.errors import AnklesegError
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.page_facts import checkpoint_facts, versions
 from ankleseg.evaluate.page_facts import without_folders as _without_folders
@@ -250,7 +249,7 @@ def _image(path: Path | None, frame: int | None, mask: Volume) -> np.ndarray | N
         if path is None or not without_selection(path).exists():
             return None
         volume = read_volume(path) if frame is None else read_frame(path, frame)
-    except (AnklesegError, OSError, MemoryError):
+    except Exception:  # the score of the case says why
         return None
     return volume.data if _alike(volume, mask) else None
 

@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, load_cohort
-from ankleseg.errors import FileError
+from ankleseg.errors import FileError, told
 from ankleseg.evaluate.image_scores import (
     BASELINE,
     INTERPOLATION,
     PREDICTION,
     ImageScore,
+    ImageSet,
     on_reference_grid,
     read_images,
     score_image,
@@ -136,10 +137,17 @@ def _suffix_of(case: PredictedCase) -> re.Match[str] | None:
 def _score(predicted: PredictedCase, case: Case | None, names: Sequence[str]) -> tuple[list[ImageScore], bytes | None]:
     """The rows of a case, and its picture."""
     like = ImageScore(predicted.name, "", PREDICTION, "", SCORED, group=case.group if case else predicted.group)
-    images = read_images(predicted, case)
-    if images.status != SCORED:
+    try:
+        images = read_images(predicted, case)
+        if images.status == SCORED:
+            return _compared(images, like)
         problem = replace(like, status=images.status, message=images.message)
-        return [replace(problem, image=name) for name in names or predicted.images or ("",)], None
+    except Exception as error:  # of one case; the others go on
+        problem = replace(like, status="unreadable", message=told(error, predicted.name))
+    return [replace(problem, image=name) for name in names or predicted.images or ("",)], None
+
+
+def _compared(images: ImageSet, like: ImageScore) -> tuple[list[ImageScore], bytes]:
     rows = []
     if images.input_problem:
         rows.append(replace(like, image=BASELINE, kind=INTERPOLATION, status="no input", message=images.input_problem))

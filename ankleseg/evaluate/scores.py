@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ankleseg.cohorts import Case
-from ankleseg.errors import AnklesegError, GeometryError
+from ankleseg.errors import GeometryError, told
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
 from ankleseg.volumes import (
@@ -75,25 +75,29 @@ def read_pair(predicted: PredictedCase, case: Case | None, structure: str, *, re
     grids are not, unless ``resampled``: the predicted one then takes the grid of the reference, each voxel the nearest
     value, and the message says so.
     """
+    try:
+        return _read_pair(predicted, case, structure, resampled)
+    except Exception as error:  # of one case; the others go on
+        return MaskPair("unreadable", told(error))
+
+
+def _read_pair(predicted: PredictedCase, case: Case | None, structure: str, resampled: bool) -> MaskPair:
     if predicted.status != SCORED:
         return MaskPair(predicted.status, predicted.message)
     file = predicted.masks.get(structure)
     if file is None or not file.path.exists():
         problem = f"{structure} was not predicted" if file is None else f"{file.path}: does not exist; predict it again"
         return MaskPair("no prediction", problem)
-    try:
-        prediction = read_mask(file.path, value=file.value)
-        source = None if case is None or structure in case.unknown else case.references.get(structure)
-        if case is None or source is None or missing_file(source.path):
-            return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
-        used = case.masks[source.path]
-        reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)
-    except (AnklesegError, OSError, MemoryError) as error:
-        return MaskPair("unreadable", str(error) or "does not fit into memory")
+    prediction = read_mask(file.path, value=file.value)
+    source = None if case is None or structure in case.unknown else case.references.get(structure)
+    if case is None or source is None or missing_file(source.path):
+        return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
+    used = case.masks[source.path]
+    reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)
     pair = _on_one_grid(prediction, reference, predicted, structure, resampled)
-    told = {"prediction": tell(prediction.header), "reference": tell(reference.header)}
-    remarks = [f"{what}: {line}" for what, line in told.items() if line]
-    return replace(pair, message="; ".join([pair.message, *remarks] if pair.message else remarks))
+    remarks = {"prediction": tell(prediction.header), "reference": tell(reference.header)}
+    lines = [pair.message, *(f"{what}: {line}" for what, line in remarks.items() if line)]
+    return replace(pair, message="; ".join(line for line in lines if line))
 
 
 def _on_one_grid(
@@ -123,6 +127,13 @@ def score(pair: MaskPair, predicted: PredictedCase, case: Case | None, structure
         side=case.side if case else predicted.side,
         message="; ".join(said for said in dict.fromkeys((pair.message, predicted.message)) if said),
     )
+    try:
+        return _scored(row, pair, surfaces)
+    except Exception as error:  # of one case; the others go on
+        return replace(row, status="unreadable", message=told(error, predicted.name))
+
+
+def _scored(row: Score, pair: MaskPair, surfaces: bool) -> Score:
     if pair.prediction is None:
         return row
     found_ml = volume_ml(pair.prediction.data, pair.prediction.spacing)

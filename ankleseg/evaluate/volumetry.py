@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, load_cohort
-from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.errors import ConfigError, told
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
 from ankleseg.evaluate.quality import reference_case
 from ankleseg.evaluate.scores import SCORED
@@ -147,8 +147,8 @@ def _predicted_ml(predicted: PredictedCase, structure: str) -> tuple[float | Non
         return None, "no prediction", f"{structure} was not predicted"
     try:
         mask = read_mask(file.path, value=file.value)
-    except (AnklesegError, OSError, MemoryError) as error:
-        return None, "unreadable", str(error) or "does not fit into memory"
+    except Exception as error:  # of one case; the others go on
+        return None, "unreadable", told(error)
     return volume_ml(mask.data, mask.spacing), SCORED, tell(mask.header)
 
 
@@ -159,10 +159,10 @@ def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]
         return None, "" if case is None or case.problem is None else f"reference: {case.problem}"
     try:
         mask = read_mask(source.path, value=source.value, used=case.masks[source.path])
-    except (AnklesegError, OSError, MemoryError) as error:
-        return None, f"reference: {error or 'does not fit into memory'}"
-    told = tell(mask.header)
-    return volume_ml(mask.data, mask.spacing), f"reference: {told}" if told else ""
+    except Exception as error:  # of one case; the others go on
+        return None, f"reference: {told(error)}"
+    remark = tell(mask.header)
+    return volume_ml(mask.data, mask.spacing), f"reference: {remark}" if remark else ""
 
 
 def _write(result: Volumetry) -> None:

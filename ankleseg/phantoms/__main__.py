@@ -24,6 +24,8 @@ def main(config: Any) -> None:
             "this cohort has no phantom to be written alone",
             mend="choose cohort=ankle, brain, bones or ankle_repeats; add dynamic=true to ankle for sequences",
         )
+    if config.subjects is not None and not isinstance(config.subjects, int):
+        raise ConfigError(f"subjects: expected a number, got {config.subjects!r}", mend="e.g. subjects=14")
     asked = {key: to_plain(config[key]) for key in WORDS if config[key] is not None}
     if config.dynamic:
         asked["motion"] = build(config.motion)

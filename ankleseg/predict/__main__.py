@@ -32,10 +32,9 @@ def main(config: DictConfig) -> None:
         side=config.side,
     )
     device = device_asked_for(config.device)
-    checkpoints = to_plain(config.checkpoint)
-    models = [
-        load_model(path, device=device) for path in ([checkpoints] if isinstance(checkpoints, str) else checkpoints)
-    ]
+    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    if not models:
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…")
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     first = WholeVolume(**tiles_asked_for(settings, models[0].window))

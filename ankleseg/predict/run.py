@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case, spare_inputs
-from ankleseg.errors import AnklesegError
+from ankleseg.config import require_folder
+from ankleseg.errors import AnklesegError, told
 from ankleseg.predict.case import CasePrediction, predict_case
 from ankleseg.predict.checkpoint import Model
 from ankleseg.predict.postprocessing import Postprocessing
@@ -52,8 +53,9 @@ def predict_cases(
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
-        ConfigError: a result would replace an input.
+        ConfigError: a result would replace an input, or ``out`` cannot be written.
     """
+    require_folder(out)
     out = Path(out)
     images = {*models[0].images, *_images_before(out)}
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
@@ -64,25 +66,25 @@ def predict_cases(
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
-            for path in earlier[case.name]:
-                path.unlink(missing_ok=True)
             row = _row(case)
             began = time.perf_counter()
-            told = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
+            shown = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
+                for path in earlier[case.name]:
+                    path.unlink(missing_ok=True)
                 if case.problem is not None:
                     raise case.problem
-                prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **told)
+                prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **shown)
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
-            except AnklesegError as error:
-                row.update(status="failed", message=str(error))
-                tqdm.write(f"ankleseg: {error}")
+            except Exception as error:  # of one case; the others go on
+                row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
+                tqdm.write(f"ankleseg: {row['message']}")
             row["seconds"] = round(time.perf_counter() - began, 2)
             bar.n = number + 1
             bar.refresh()
             content["cases"].append(row)
             with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
-                part.write_text(json.dumps(content, indent=1))
+                part.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content["cases"]
 
 
@@ -117,11 +119,11 @@ def _with_less_memory(
     whole_volume: WholeVolume,
     postprocessing: Postprocessing | None,
     spacing: Sequence[float | None] | None,
-    **told: Any,
+    **shown: Any,
 ) -> CasePrediction:
     """Predict; when memory runs out, try once more tile by tile, one at a time."""
     try:
-        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **told)
+        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **shown)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
@@ -173,7 +175,7 @@ def _row(case: Case) -> dict[str, Any]:
 def _images_before(out: Path) -> list[str]:
     """Names of the images that an earlier prediction into this folder gave, maybe of another network."""
     try:
-        return [str(name) for name in json.loads((out / MANIFEST).read_text())["images"]]
+        return [str(name) for name in json.loads((out / MANIFEST).read_text(encoding="utf-8"))["images"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

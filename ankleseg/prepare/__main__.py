@@ -42,7 +42,7 @@ def prepare_static(config: DictConfig, cohort: Cohort) -> None:
     rows = prepare_cohort(
         cohort,
         build(config.prepare),
-        to_plain(config.structures) or cohort.structures,
+        names_in(config.structures) or cohort.structures,
         config.out,
         copy_headers=config.copy_headers,
         resample_masks=config.resample_masks,

@@ -5,12 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from ankleseg.errors import FileError
 
 LEAST_FRACTION = 0.001  # of the image: a mask below it is taken for a wrong threshold
+FAR = 100  # times the range of all other intensities: a voxel beyond it is no signal
+OTHERS = (0.05, 99.95)  # percentiles between which these lie; the least foreground reaches beyond
 HISTOGRAM_VOXELS = 2_000_000  # Otsu's histogram of more voxels than these differs in nothing that matters
+
+
+def without_spikes(image: Shaped[np.ndarray, "x y z"]) -> tuple[Shaped[np.ndarray, "x y z"], int]:
+    """Clip voxels that lie outside the range of all others by more than 100 times its width, as damage does.
+
+    Returns:
+        The image, the same one where nothing is clipped, and the number of voxels that were.
+    """
+    lowest, highest = float(image.min()), float(image.max())
+    sample = _sample(image)
+    low = float(np.percentile(sample, OTHERS[0], method="higher"))
+    high = float(np.percentile(sample, OTHERS[1], method="lower"))
+    reach = FAR * (high - low)
+    if not reach > 0 or (lowest >= low - reach and highest <= high + reach):
+        return image, 0
+    beyond = (image < low - reach) | (image > high + reach)
+    inside = image[~beyond]
+    return np.clip(image, inside.min(), inside.max()), int(beyond.sum())
+
+
+def _sample(image: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, "i j k"]:
+    step = max(1, round((image.size / HISTOGRAM_VOXELS) ** (1 / 3)))
+    return image[::step, ::step, ::step]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +69,7 @@ class Otsu:
     """Voxels brighter than Otsu's threshold of the cube roots of the intensities (Otsu 1979).
 
     The root draws fat and muscle together, so that the threshold falls between body and air, not between the two. The
-    brightest 0.5 % are clipped first; intensities are counted from the darkest voxel.
+    brightest 0.5 % are clipped first; intensities are counted from the darkest voxel that is no spike.
 
     Args:
         largest: keep only the largest connected component.
@@ -62,8 +87,7 @@ class Otsu:
         """
         from skimage.filters import threshold_otsu
 
-        step = max(1, round((image.size / HISTOGRAM_VOXELS) ** (1 / 3)))
-        sample = image[::step, ::step, ::step].astype(np.float64)
+        sample = _sample(without_spikes(image)[0]).astype(np.float64)
         darkest, bright = sample.min(), np.percentile(sample, 99.5)
         if bright <= darkest:
             raise FileError("is (almost) constant: it has no foreground", mend="check that this is the right scan")

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort
-from ankleseg.errors import AnklesegError
+from ankleseg.config import require_folder
+from ankleseg.errors import AnklesegError, told
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scan import PreparedCase, prepare_case
 from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, write_volume
@@ -46,9 +48,13 @@ def prepare_cohort(
 
     Returns:
         The rows of ``preflight.csv``.
+
+    Raises:
+        ConfigError: ``out`` cannot be written.
     """
     from tqdm import tqdm
 
+    require_folder(out)
     out = Path(out)
     mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
     rows: list[dict[str, str]] = []
@@ -57,11 +63,12 @@ def prepare_cohort(
         for case in bar:
             bar.set_description(f"preparing {case.name}")
             wanted = {name: case.references[name] for name in structures if name in case.references}
-            findings = _findings(replace(case, references=wanted), mends)
+            findings: list[dict[str, str]] = []
             folder = out / case.name
-            for old in folder.glob(f"{case.name}_*.nii.gz"):
-                old.unlink()
             try:
+                for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
+                    old.unlink()
+                findings = _findings(replace(case, references=wanted), mends)
                 if case.problem is not None:
                     raise case.problem
                 written[case.name] = _write(folder, case, prepare_case(case, preparation, structures, **mends))
@@ -72,6 +79,9 @@ def prepare_cohort(
                     findings.append(
                         _row(error.file or _main_file(case), "cannot be prepared", error.problem, error.mend)
                     )
+            except Exception as error:  # of one case; the others go on
+                status = REFUSED
+                findings.append(_row(_main_file(case), "cannot be prepared", told(error)))
             findings = findings or [_row(_main_file(case), Verdict.OK)]
             rows += [{"case": case.name, **finding, "status": status} for finding in findings]
     _write_tables(out, rows, cohort, preparation, structures, written)
@@ -132,7 +142,10 @@ def _write_tables(
     structures: Sequence[str],
     written: dict[str, Any],
 ) -> None:
-    with replace_file(out / "preflight.csv") as part, part.open("w", newline="") as file:
+    with (
+        replace_file(out / "preflight.csv") as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         table.writerows(rows)
@@ -144,4 +157,4 @@ def _write_tables(
         "cases": written,
     }
     with replace_file(out / "manifest.json") as part:
-        part.write_text(json.dumps(manifest, indent=1))
+        part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

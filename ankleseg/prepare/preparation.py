@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from ankleseg.cohorts import Case
 from ankleseg.config import build
 from ankleseg.errors import AnklesegError, ConfigError, GeometryError
+from ankleseg.prepare.foreground import without_spikes
 from ankleseg.prepare.placement import Placement, place
 from ankleseg.prepare.scaling import Scale, Scaling
 from ankleseg.volumes import Volume, read_volume, tell
@@ -114,6 +115,7 @@ class Preparation:
         else:
             volumes = scan
         _require_one_grid(volumes)
+        volumes = [_without_spikes(volume) for volume in volumes]
         first = volumes[0]
         if self.bring_to_side is not None and side is None:
             log.warning("%s: its side is unknown and is taken as %s", first.path or "scan", self.bring_to_side)
@@ -178,6 +180,17 @@ def _node_of(rule: Any) -> dict[str, Any]:
 
 def _target_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _without_spikes(volume: Volume) -> Volume:
+    data, spikes = without_spikes(volume.data)
+    if not spikes:
+        return volume
+    log.warning(
+        "%s: clipped %d %s far outside the range of all others (more than 100 times its width)",
+        *(volume.path or "scan", spikes, "voxel" if spikes == 1 else "voxels"),
+    )
+    return dataclasses.replace(volume, data=data)
 
 
 def _require_one_grid(volumes: Sequence[Volume]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case, spare_inputs
-from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.errors import ConfigError, told
 from ankleseg.prepare.low_resolution import LowResolution, thick_scan
 from ankleseg.volumes import read_volume, replace_file, write_volume
 from ankleseg.volumes.geometry import axis_codes, reorient
@@ -67,16 +67,19 @@ def write_thick_cohort(
             rng = np.random.default_rng((seed, number))
             for image, name in zip(case.images, names[case.name].values(), strict=True):
                 _write(image, out / name, low, orientation, noise, rng)
-        except AnklesegError as error:
+        except Exception as error:  # of one case; the others go on
             problems.append(error)
-            log.warning("%s", error)
+            log.warning("%s", told(error, case.images[0] if case.images else case.name))
             continue
-        told = {"case": case.name, "subject": case.subject, "group": case.group or "", "side": case.side or ""}
-        rows.append(told | names[case.name])
+        known = {"case": case.name, "subject": case.subject, "group": case.group or "", "side": case.side or ""}
+        rows.append(known | names[case.name])
     if not rows:
         raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
     columns = dict.fromkeys(column for row in rows for column in row)
-    with replace_file(out / TABLE) as part, part.open("w", newline="") as file:
+    with (
+        replace_file(out / TABLE) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         table = csv.DictWriter(file, list(columns))
         table.writeheader()
         table.writerows(rows)

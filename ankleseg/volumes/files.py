@@ -96,12 +96,18 @@ def _read_voxels(path: Path, header: Header) -> np.ndarray:
 
 
 def _converted(path: Path, data: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if data.dtype == np.float64 and dtype.kind == "f" and dtype.itemsize < 8 and data.size:
-        largest = max(abs(float(np.nanmax(data))), abs(float(np.nanmin(data))))
-        if np.isfinite(largest) and largest > np.finfo(dtype).max:
-            problem = f"holds a voxel of {largest:g}, beyond what {dtype} numbers reach"
-            raise FileError(problem, file=path, mend="replace such voxels, e.g. by 0")
-    converted = data.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        converted = data.astype(dtype, copy=False)
+    if np.issubdtype(dtype, np.floating) and not np.can_cast(data.dtype, dtype):
+        beyond = int(np.count_nonzero(np.isinf(converted) & np.isfinite(data)))
+        if beyond:
+            voxels = "1 voxel" if beyond == 1 else f"{beyond} voxels"
+            farthest = max(data[np.isinf(converted) & np.isfinite(data)].tolist(), key=abs)
+            raise FileError(
+                f"holds {voxels} beyond the range of {dtype}, up to {farthest:g}",
+                file=path,
+                mend="replace them, e.g. by 0",
+            )
     if np.issubdtype(dtype, np.integer) and not np.can_cast(data.dtype, dtype) and not np.array_equal(converted, data):
         raise FileError(
             f"holds values from {data.min():g} to {data.max():g} that are not all {dtype} numbers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 from ankleseg.errors import FileError
@@ -15,7 +16,10 @@ SPARE_BYTES = 1024  # that programs leave behind the voxels
 
 
 def available_memory() -> int:
-    """Return the bytes that can still be taken: what the machine has free, or what is left of a container's limit."""
+    """Return the bytes that can still be taken: what the machine has free, or what is left of a container's limit.
+
+    A machine that does not tell is taken to have enough.
+    """
     free = [_machine_free(), *_container_free()]
     return min(free)
 
@@ -59,7 +63,11 @@ def _machine_free() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, others not all of its names
+        return sys.maxsize
+    return pages * page if pages > 0 and page > 0 else sys.maxsize
 
 
 def _container_free() -> list[int]:

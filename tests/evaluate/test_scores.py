@@ -253,3 +253,22 @@ def test_a_summary_describes_groups_and_then_all():
     assert summary["control"] == pytest.approx(control)
     assert summary["equinus"]["std"] is None
     assert summary["all"]["n"] == 4 and summary["all"]["mean"] == pytest.approx(0.55)
+
+
+def test_a_bug_that_one_case_meets_costs_its_row_alone(
+    folder: Folder, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from ankleseg.evaluate import scores
+
+    true, calls = scores.overlap, iter(range(100))
+
+    def buggy(*masks: Any):
+        if next(calls) == 0:
+            raise ZeroDivisionError("a bug")
+        return true(*masks)
+
+    monkeypatch.setattr(scores, "overlap", buggy)
+    result = evaluate(folder.done(), references, tmp_path / "out")
+    first, *others = rows_of(tmp_path / "out").values()
+    assert result.scored == 7 and {row["status"] for row in others} == {"ok"}
+    assert first["status"] == "unreadable" and "unexpected ZeroDivisionError: a bug" in first["message"]

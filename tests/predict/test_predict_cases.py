@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,22 +261,27 @@ def test_patch_boxes_are_those_of_the_masks_on_a_finer_grid(tmp_path: Path):
         assert fine.labels[x0:x1, y0:y1, z0:z1].size == 64
 
 
-def test_a_crash_keeps_what_was_predicted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("crash", [KeyboardInterrupt(), KeyError("a bug")])
+def test_a_crash_keeps_what_was_predicted_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: BaseException):
+    """An interruption ends all; a bug that one case meets is that case's failure."""
     for name in ("a", "b"):
         scan(tmp_path / f"{name}.nii.gz")
     true = run.predict_case
 
     def crashing(case: Case, *others, **more):
         if case.name == "b":
-            raise KeyError("a bug")
+            raise crash
         return true(case, *others, **more)
 
     monkeypatch.setattr(run, "predict_case", crashing)
     cases = [case(tmp_path / f"{name}.nii.gz") for name in ("a", "b")]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyboardInterrupt) if isinstance(crash, KeyboardInterrupt) else nullcontext():
         predict_cases(cases, [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16)))
-    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    row, *others = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
     assert row["case"] == "a" and (tmp_path / "out" / row["labels"]).exists()
+    said = f"{cases[1].images[0]}: unexpected KeyError: 'a bug'; hydra.verbose=ankleseg shows where, please report it"
+    bug = [] if isinstance(crash, KeyboardInterrupt) else [("b", "failed", said)]
+    assert [(other["case"], other["status"], other["message"]) for other in others] == bug
 
 
 def test_the_images_of_another_network_go_too(tmp_path: Path):

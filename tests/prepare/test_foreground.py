@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ankleseg.errors import FileError
-from ankleseg.prepare import NonZero, Otsu, Threshold, WholeImage
+from ankleseg.prepare import NonZero, Otsu, Preparation, Threshold, WholeImage, ZScore
+from ankleseg.prepare.foreground import without_spikes
 
 
 def image_with(mask: np.ndarray, bright: float = 1000.0) -> np.ndarray:
@@ -96,3 +97,24 @@ def test_otsu_finds_the_leg_in_a_real_scan(shared_data) -> None:
     image = np.asarray(leg.dataobj)
     assert 0.05 < found.mean() < 0.12
     assert found[image > 300].mean() > 0.999
+
+
+@pytest.mark.parametrize("spike", [1e30, -1e30, 3e38, 1e6, -1e6])
+def test_a_damaged_voxel_moves_neither_foreground_nor_scale(
+    spike: float, write_case, foot: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    preparation = Preparation(foreground=Otsu(), scaling=ZScore())
+    sound = preparation(write_case("sound", image=foot["image"].astype(np.float32)))
+    damaged = foot["image"].astype(np.float32)
+    damaged[20, 18, 5] = spike
+    assert np.array_equal(Otsu()(damaged), Otsu()(foot["image"].astype(np.float32)))
+    prepared = preparation(write_case("damaged", image=damaged))
+    assert np.mean(prepared.foreground != sound.foreground) < 1e-3
+    assert np.isfinite(prepared.image).all() and np.abs(prepared.image - sound.image).mean() < 0.02
+    assert "damaged_image.nii.gz: clipped 1 voxel far outside the range of all others" in caplog.text
+
+
+def test_bright_vessels_and_dark_air_are_no_spikes(foot: dict[str, np.ndarray]) -> None:
+    image = foot["image"].astype(np.float32)
+    image[20, 18, 4:6] = 50 * image.max()
+    assert without_spikes(image)[0] is image

@@ -153,3 +153,35 @@ def test_a_missing_file_costs_only_its_case(tiny_table: Path, tmp_path: Path) ->
     told = {row["case"]: (row["status"], row["problem"]) for row in read_table(tmp_path / "out" / "preflight.csv")}
     assert told["gone"] == ("failed", "does not exist")
     assert told["unnamed"] == ("failed", "gives no image for case unnamed")
+
+
+def test_a_case_that_fails_now_leaves_no_result_of_before_whatever_its_name(
+    write_case, preparation: Preparation, tmp_path: Path
+) -> None:
+    case = write_case("P[1] *?")
+    cohort = Cohort(root=tmp_path, cases=(case,), structures=BONES)
+    prepare_cohort(cohort, preparation, BONES, tmp_path / "out")
+    folder = tmp_path / "out" / case.name
+    assert len(list(folder.iterdir())) == 3
+    case.images[0].write_bytes(b"broken")
+    prepare_cohort(cohort, preparation, BONES, tmp_path / "out")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_bug_that_one_case_meets_does_not_stop_the_others(
+    write_case, preparation: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ankleseg.prepare import preflight
+
+    true = preflight.prepare_case
+
+    def buggy(case, *others, **more):
+        if case.name == "first":
+            raise ZeroDivisionError("a bug")
+        return true(case, *others, **more)
+
+    monkeypatch.setattr(preflight, "prepare_case", buggy)
+    cases = (write_case("first"), write_case("second"))
+    rows = prepare_cohort(Cohort(root=tmp_path, cases=cases, structures=BONES), preparation, BONES, tmp_path / "out")
+    assert [row["status"] for row in rows] == ["failed", "prepared"]
+    assert rows[0]["problem"].startswith("unexpected ZeroDivisionError: a bug; hydra.verbose=ankleseg shows where")
