@@ -165,7 +165,7 @@ class TestPlaces:
         image = root / "sub-01/anat/sub-01_T1w.nii.gz"
         image.unlink()
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
-        with pytest.raises(CohortError, match=rf"was not downloaded, .*; datalad get {image}"):
+        with pytest.raises(CohortError, match=rf"was not downloaded: .*; run datalad get {image}"):
             load_cohort(root)
 
 
