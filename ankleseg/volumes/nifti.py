@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.geometry import Affine, affine_problem
@@ -55,7 +56,7 @@ def read_nifti_voxels(path: Path) -> np.ndarray:
     raw = _raw_header(path)
     shape, dtype = tuple(map(int, raw.get_data_shape())), raw.get_data_dtype()
     data = np.empty(shape, dtype, order="F")
-    with _opened(path) as stream:
+    with _opened(path, igzip.open) as stream:
         stream.seek(int(raw["vox_offset"]))
         _fill(path, stream, data)
     try:
@@ -92,18 +93,21 @@ def _raw_header(path: Path) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line."""
+def _opened(path: Path, decompress: Callable[..., Any] = gzip.open) -> Iterator[io.BufferedIOBase]:
+    """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line.
+
+    ISA-L's reader is several times as fast, but gives nothing of a truncated file, whose header can be told.
+    """
     try:
         with path.open("rb") as file:
             if _is_compressed(path, file):
-                with gzip.open(file) as stream:
+                with decompress(file) as stream:
                     yield stream
             else:
                 yield file
     except EOFError:
         raise FileError("is truncated: its compressed data end early", file=path, mend="copy the file again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
         raise FileError(
             f"is damaged: its compressed data do not pass their check ({error})",
             file=path,
