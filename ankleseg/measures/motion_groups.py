@@ -112,8 +112,6 @@ def _noncentrality(statistic: float, freedom: int, probability: float) -> float:
 
 
 def _difference(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
-    from scipy import stats
-
     result: dict[str, Any] = {"n_first": len(first), "n_second": len(second)}
     for name, sample in (("first", first), ("second", second)):
         if len(sample):
@@ -121,6 +119,8 @@ def _difference(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
         if len(sample) > 1:
             result[f"sd_{name}"] = float(sample.std(ddof=1))
     if len(first) and len(second):
+        from scipy import stats
+
         result["difference"] = float(second.mean() - first.mean())
         result["p_mann_whitney"] = float(stats.mannwhitneyu(second, first).pvalue)
     if min(len(first), len(second)) > 1 and first.std() + second.std() > 0:

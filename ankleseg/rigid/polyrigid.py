@@ -96,7 +96,7 @@ def polyrigid_image(
     *,
     decay: Decay = "logistic",
     device: str | torch.device = "cpu",
-) -> Float[np.ndarray, "x y z"]:
+) -> Float[np.ndarray, "u v w"]:
     """Return a static volume moved into a frame: `polyrigid_pullback` and linear interpolation in one.
 
     Args:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from isal import igzip
 from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 
 from ankleseg.errors import FileError
@@ -56,7 +57,7 @@ def read_mgh_voxels(path: Path) -> np.ndarray:
     """
     raw = _raw_header(path)
     data = np.empty(tuple(int(length) for length in raw["dims"]), raw.get_data_dtype(), order="F")
-    with opened(path) as stream:
+    with opened(path, igzip.open) as stream:
         stream.seek(DATA_OFFSET)
         fill(path, stream, data)
     return data.astype(data.dtype.newbyteorder("="), copy=False)

@@ -6,13 +6,14 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
@@ -59,7 +60,7 @@ def read_nifti_voxels(path: Path) -> np.ndarray:
     raw, voxels = _raw_header(path), _pair(path)[1]
     shape, dtype = _shape(raw), raw.get_data_dtype()
     data = np.empty(shape, dtype, order="F")
-    with opened(voxels) as stream:
+    with opened(voxels, igzip.open) as stream:
         stream.seek(int(raw["vox_offset"]))
         fill(voxels, stream, data)
     try:
@@ -118,12 +119,15 @@ def _pair(path: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line."""
+def opened(path: Path, decompress: Callable[..., Any] = gzip.open) -> Iterator[Any]:
+    """Open for reading, through gzip by the name's ending, and tell what goes wrong meanwhile in one line.
+
+    ISA-L's reader is several times as fast, but gives nothing of a truncated file, whose header can be told.
+    """
     try:
         with path.open("rb") as file:
             if _is_compressed(path, file):
-                with gzip.open(file) as stream:
+                with decompress(file) as stream:
                     if stream.peek(2)[:2] == GZIP_MAGIC:
                         raise foreign_format(path)
                     yield stream
@@ -131,7 +135,7 @@ def opened(path: Path) -> Iterator[Any]:
                 yield file
     except EOFError:
         raise FileError("is truncated: its compressed data end early", file=path, mend="copy the file again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except (gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:  # type: ignore[misc]
         raise FileError(
             f"is damaged: its compressed data do not pass their check ({error})",
             file=path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jaxtyping
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 
 from ankleseg.errors import ConfigError
 from ankleseg.prepare.motion import BoneWeights
@@ -127,3 +127,34 @@ def test_wrong_weights_are_told(settings: dict, message: str, monkeypatch) -> No
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a user's run has no checker of annotations
     with pytest.raises(ConfigError, match=f"^{message}$"):
         BoneWeights(**settings)
+
+
+def test_a_fraction_is_the_mean_of_all_its_samples(bone: np.ndarray) -> None:
+    """The definition, sample by sample: 2×2 in the slice and 8 across, each interpolated between static voxels."""
+    pose, shape = translation((4, -7, 2)) @ rotation_about((3, 1, -1), 33), (30, 28, 7)
+    grid = frame_grid(pose, (1.4, 1.4, 8.0), shape)
+    mask_from_frame = np.linalg.inv(pose @ AFFINE) @ grid
+    total = np.zeros(shape)
+    for i, j, k in np.ndindex(2, 2, 8):
+        shift = (np.array([i, j, k]) + 0.5) / (2, 2, 8) - 0.5
+        places = np.moveaxis(np.indices(shape), 0, -1) + shift
+        voxels = places @ mask_from_frame[:3, :3].T + mask_from_frame[:3, 3]
+        padded = np.pad(bone.astype(float), 1)
+        total += map_coordinates(padded, np.moveaxis(voxels + 1, -1, 0), order=1, mode="constant")
+    np.testing.assert_allclose(on_frame(bone, pose, shape, grid), total / 32, atol=1e-4)
+
+
+def test_frames_are_filled_each_by_its_own_pose_and_one_without_stays_empty(bone: np.ndarray) -> None:
+    poses = np.stack([translation((0, 0, 0)), np.full((4, 4), np.nan), translation((5, 3, -4))])
+    shape, grid = (40, 40, 8), frame_grid(np.eye(4), (1.2, 1.2, 8.0), (40, 40, 8))
+    found = fractions_on_frames(bone, AFFINE, poses, (*shape, 3), grid)
+    assert not found[..., 1].any()
+    for frame in (0, 2):
+        np.testing.assert_allclose(found[..., frame], on_frame(bone, poses[frame], shape, grid), atol=1e-5)
+    assert not fractions_on_frames(bone, AFFINE, poses[1:2], shape, grid).any()
+
+
+def test_a_bone_at_the_very_edge_of_the_scan_keeps_its_volume() -> None:
+    cube = np.ones((6, 6, 1), bool)
+    found = fractions_on_frames(cube, np.eye(4), np.eye(4)[None], (10, 10, 5), translation((-2, -2, -2)))
+    assert found.sum() == pytest.approx(36, rel=0.05)

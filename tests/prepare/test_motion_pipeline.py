@@ -149,6 +149,17 @@ def test_a_lost_file_costs_its_sequence_alone(out: Path, prepare: Prepare, lost:
     assert all(at > written[name] for name, at in of(now, PASSIVE).items())
 
 
+def test_what_fails_beside_the_registration_fails_the_subject_and_leaves_no_record(out: Path, prepare: Prepare) -> None:
+    blocked = out / RIGHT / "anat" / f"{RIGHT}_label-talus_weights.nii.gz"
+    blocked.unlink()
+    (blocked / "folder").mkdir(parents=True)
+    (out / RIGHT / "dyn" / f"{ACTIVE}_poses.json").unlink()
+    (result,) = prepare(out, subjects=[RIGHT])
+    assert result.status == "failed" and result.problem.startswith(str(blocked)), result.problem
+    assert "cannot be written" in result.problem
+    assert not (out / RIGHT / "dyn" / f".{ACTIVE}.json").exists()
+
+
 def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) -> None:
     before = tree(out)
     prepare_motion_cohort(study, out, recipe("motion.criteria.explained=[0.999,0.998]"), bones=BONES)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from ankleseg.errors import GeometryError
-from ankleseg.rigid.polyrigid import polyrigid_pullback
+from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.static_bones import static_bones
 from ankleseg.rigid.warping import jacobian_determinant, warp
 from ankleseg.volumes.poses import exp_pose, invert_pose, mean_pose, rotation_about, transform, translation
@@ -140,6 +141,29 @@ def test_a_bone_in_the_warped_volume_is_where_its_pose_puts_it():
         centre = transform(pose, points_of(SHAPE, AFFINE)[masks[bone]].mean(0))
         found = np.average(points_of(FINE_SHAPE, FINE).reshape(-1, 3), axis=0, weights=warped.ravel())
         np.testing.assert_allclose(found, centre, atol=0.3)
+
+
+@pytest.mark.parametrize(("shape", "affine"), [(FINE_SHAPE, FINE), ((16, 16, 12), np.diag([4.0, 4, 4, 1]))])
+def test_the_moved_image_is_the_volume_warped_by_the_field(shape, affine):
+    masks, (bones, whole) = boxes(), poses(20)
+    volume = gaussian_filter(np.random.default_rng(1).random(SHAPE), 1).astype(np.float32)
+    prepared = static_bones(masks, AFFINE)
+    field = polyrigid_pullback(prepared, bones, whole, shape, affine)
+    image = polyrigid_image(volume, AFFINE, prepared, bones, whole, shape, affine)
+    np.testing.assert_allclose(image, warp(volume, AFFINE, field, affine), atol=1e-4)
+
+
+def test_deep_within_a_bone_as_at_its_surface_the_pose_is_exact():
+    """No voxel is computed within a bone; what is interpolated there is the pose all the same."""
+    masks, (bones, whole) = boxes(), poses(25)
+    shape, affine = (60, 60, 50), translation((-15, -15, -12)) @ np.diag([0.5, 0.5, 0.5, 1])
+    points = points_of(shape, affine)
+    static = points + polyrigid_pullback(static_bones(masks, AFFINE), bones, whole, shape, affine)
+    for bone, pose in bones.items():
+        exact = transform(invert_pose(pose), points.reshape(-1, 3)).reshape(points.shape)
+        chosen = inside_bone(masks[bone], exact)
+        assert chosen.sum() > 1000
+        assert np.abs(static - exact)[chosen].max() < 0.02
 
 
 def test_what_cannot_be_blended_is_said():

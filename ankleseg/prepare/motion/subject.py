@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,28 +97,30 @@ def _move(
     (folder / "report.html").unlink(missing_ok=True)
     assert cleaned.static is not None
     weights = {bone: recipe.weights(bone, mask, cleaned.static.affine) for bone, mask in cleaned.masks.items()}
-    _write_weights(weights, cleaned.static, name, folder / "anat")
-    bones = static_bones(cleaned.masks, cleaned.static.affine)
     written, moved_sequences = {}, {}
-    for sequence, key in keys.items():
-        source = cleaned.sequences[sequence]
-        found = registered(cleaned, source, weights, recipe, folder / "dyn", inputs)
-        moved = move_sequence(cleaned, source, found, recipe, overrules)
-        moved_sequences[sequence] = moved
-        if records[sequence] is not None:
-            continue
-        _remove(folder / "dyn", sequence)
-        files = write_sequence(moved, cleaned, bones, name, folder / "dyn", recipe)
-        record = {
-            "inputs": key,
-            "files": [file.relative_to(folder / "dyn").as_posix() for file in files],
-            "quality": quality_rows(moved, name),
-            "angles": motion_rows(moved.motion),
-            "ranges": ranges_of_motion(moved.motion),
-        }
-        with replace_file(_record_file(folder / "dyn", sequence)) as part:
-            part.write_text(json.dumps(record), encoding="utf-8")
-        written[sequence] = record
+    with ThreadPoolExecutor(1) as beside:  # what registration does not wait for
+        bones = beside.submit(static_bones, cleaned.masks, cleaned.static.affine)
+        weights_written = beside.submit(_write_weights, weights, cleaned.static, name, folder / "anat")
+        for sequence, key in keys.items():
+            source = cleaned.sequences[sequence]
+            found = registered(cleaned, source, weights, recipe, folder / "dyn", inputs)
+            moved = move_sequence(cleaned, source, found, recipe, overrules)
+            moved_sequences[sequence] = moved
+            if records[sequence] is not None:
+                continue
+            _remove(folder / "dyn", sequence)
+            weights_written.result()  # what failed beside fails here, before a record calls the sequence whole
+            files = write_sequence(moved, cleaned, bones.result(), name, folder / "dyn", recipe)
+            record = {
+                "inputs": key,
+                "files": [file.relative_to(folder / "dyn").as_posix() for file in files],
+                "quality": quality_rows(moved, name),
+                "angles": motion_rows(moved.motion),
+                "ranges": ranges_of_motion(moved.motion),
+            }
+            with replace_file(_record_file(folder / "dyn", sequence)) as part:
+                part.write_text(json.dumps(record), encoding="utf-8")
+            written[sequence] = record
     _write_report(case, name, out, recipe, moved_sequences, cleaned)
     return written
 
