@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from numpy.random import Generator
 
+from ankleseg.cohorts import load_cohort, read_sidecar
 from ankleseg.errors import AnklesegError
 from ankleseg.volumes import Header, header_remarks, read_volume, same_grid, write_volume
 
@@ -52,7 +53,8 @@ def cut(data: bytearray, random: Generator, kind: str) -> bytes:
 def flip(data: bytearray, random: Generator, kind: str) -> bytes:
     """Change one to four bytes of the header; in a text, to what is no part of a number."""
     text = kind in ("nrrd", "mha")
-    for place in random.integers(0, min(TEXT_HEADER if text else NIFTI_HEADER, len(data)), int(random.integers(1, 5))):
+    header = {"dicom": len(data)}.get(kind, TEXT_HEADER if text else NIFTI_HEADER)
+    for place in random.integers(0, min(header, len(data)), int(random.integers(1, 5))):
         byte = int(random.integers(0, 256))
         while text and byte in NUMERIC_BYTES:
             byte = int(random.integers(0, 256))
@@ -67,7 +69,8 @@ def swap(data: bytearray, random: Generator, kind: str) -> bytes:
         first, second = random.choice(min(10, len(lines) - 1), 2, replace=False)
         lines[first], lines[second] = lines[second], lines[first]
         return b"\n".join(lines)
-    first, second = (4 * int(place) for place in random.choice(np.arange(14, 86), 2, replace=False))
+    fields = np.arange(33, len(data) // 4) if kind == "dicom" else np.arange(14, 86)
+    first, second = (4 * int(place) for place in random.choice(fields, 2, replace=False))
     data[first : first + 4], data[second : second + 4] = data[second : second + 4], data[first : first + 4]
     return bytes(data)
 
@@ -100,3 +103,66 @@ def silent_change(path: Path, good: Header) -> str | None:
     if same_grid(good.shape, good.affine, volume.data.shape, volume.affine) or header_remarks(volume.header):
         return None
     return f"is read as {volume.data.shape} at {volume.affine.tolist()} without a word"
+
+
+def write_good_texts(folder: Path) -> list[Path]:
+    """Write what says something of scans: a table, a BIDS folder with its table and sidecar, a dataset.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scan = write_volume(folder / "scan.nii.gz", VOXELS, AFFINE)
+    mask = write_volume(folder / "mask.nii.gz", (VOXELS > 200).astype(np.uint8), AFFINE)
+    table = folder / "table.csv"
+    table.write_text("subject,image,mask_talus,group,side\na,scan.nii.gz,mask.nii.gz,control,left\n")
+    for number in (1, 2):
+        name = f"sub-0{number}"
+        for source, place in ((scan, f"anat/{name}_T1w.nii.gz"), (scan, f"dyn/{name}_task-walk_dynamic.nii.gz")):
+            (folder / "bids" / name / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "bids" / name / place).write_bytes(source.read_bytes())
+        (folder / "bids" / name / "dyn" / f"{name}_task-walk_dynamic.json").write_text(
+            '{"SliceThickness": 1.5, "SpacingBetweenSlices": 1.5, "RepetitionTime": 0.4}'
+        )
+    people = folder / "bids" / "participants.tsv"
+    people.write_text("participant_id\tgroup\tside\nsub-01\tcontrol\tleft\nsub-02\tequinus\tright\n")
+    for source, place in ((scan, "imagesTr/a_0000.nii.gz"), (mask, "labelsTr/a.nii.gz")):
+        (folder / "nn" / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "nn" / place).write_bytes(source.read_bytes())
+    described = folder / "nn" / "dataset.json"
+    described.write_text(
+        '{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "talus": 1}, "file_ending": ".nii.gz"}'
+    )
+    return [table, people, folder / "bids" / "sub-01" / "dyn" / "sub-01_task-walk_dynamic.json", described]
+
+
+def damage_text(path: Path, seed: int) -> str:
+    """Cut a text, change some of its bytes to any, or swap two of its cells or values; and say how."""
+    random = np.random.default_rng(seed)
+    content = bytearray(path.read_bytes())
+    way = int(random.integers(3))
+    if way == 0:
+        content = content[: int(random.integers(0, len(content)))]
+    elif way == 1:
+        for place in random.integers(0, len(content), int(random.integers(1, 5))):
+            content[place] = int(random.integers(256))
+    else:
+        separator = {".csv": b",", ".tsv": b"\t"}.get(path.suffix, b" ")
+        cells = bytes(content).split(separator)
+        first, second = random.choice(len(cells), 2, replace=False)
+        cells[first], cells[second] = cells[second], cells[first]
+        content = bytearray(separator.join(cells))
+    path.write_bytes(bytes(content))
+    return f"{path.name}, seed {seed}, way {way}"
+
+
+def read_text(path: Path) -> str | None:
+    """Load the cohort that a damaged text belongs to, both ways; return what is wrong with how a refusal is told."""
+    root = {".csv": path, ".tsv": path.parent, ".json": path.parent}[path.suffix]
+    sequence = path.with_suffix(".nii.gz")
+    try:
+        if sequence.exists():
+            read_sidecar(sequence)
+            return None
+        for strict in (True, False):
+            load_cohort(root, strict=strict)
+    except AnklesegError as error:
+        line = str(error)
+        return None if "\n" not in line and str(path.parent) in line else f"says {line!r}"
+    return None

@@ -1,4 +1,4 @@
-"""Two hundred damaged files: each is refused in one line, or read where it lay, or read with a remark."""
+"""Hundreds of damaged files: each is refused in one line, or read where it lay, or read with a remark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from damage import KINDS, damage, silent_change, write_good
+from damage import KINDS, damage, damage_text, read_text, silent_change, write_good, write_good_texts
 
 from ankleseg.volumes import read_header
 
@@ -28,4 +28,16 @@ def test_damage_is_refused_or_remarked_and_never_a_silent_change_of_geometry(kin
             problem = "takes longer than five seconds"
         if problem is not None:
             wrong.append(f"{how}: {problem}")
+    assert wrong == []
+
+
+def test_damaged_tables_and_sidecars_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    wrong = []
+    for path in write_good_texts(tmp_path):
+        good = path.read_bytes()
+        for seed in range(FILES):
+            how = damage_text(path, seed)
+            if problem := read_text(path):
+                wrong.append(f"{how}: {problem}")
+            path.write_bytes(good)
     assert wrong == []
