@@ -20,8 +20,8 @@ REFUSED = [
     "torch.hub.load",
     "torch.load",
     "monai.utils.module.import_module",
-    "ankleseg.config.importlib.import_module",
-    "ankleseg.config.sys.exit",
+    "ankleseg.config.building.importlib.import_module",
+    "ankleseg.config.command.sys.exit",
     "pytorch_lightning.trainer.trainer.os.system",
 ]
 

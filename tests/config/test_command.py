@@ -24,8 +24,11 @@ Done = tuple[int, str, str]  # status, standard output, standard error
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
-    """Run a command whose main is given, in this process."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., Done]]:
+    """Run a command whose main is given, in this process; what Hydra writes goes to a temporary folder."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def running(command: str, *words: str, main: Callable[[Any], Any] = lambda config: config.out) -> Done:
@@ -117,10 +120,7 @@ def test_a_sweep_goes_on_after_a_failure_and_fails_in_the_end(tmp_path: Path, ru
     assert (status, ran) == (1, ["b"]) and error.startswith("ankleseg: AssertionError: bad")
 
 
-def test_a_number_that_a_setting_gives_for_a_path_is_its_name(
-    tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
+def test_a_number_that_a_setting_gives_for_a_path_is_its_name(run: Callable[..., Done]):
     ran: list[str] = []
     run("predict", "-m", "out=${hydra:job.num}", "device=a,b", main=lambda config: ran.append(config.out))
     assert ran == ["0", "1"]
