@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ankleseg.errors import FileError
+from ankleseg.errors import AnklesegError, FileError
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
 from ankleseg.volumes.masks import check_values
@@ -46,6 +46,11 @@ class Finding:
     verdict: Verdict
     problem: str
     mend: str
+
+    @classmethod
+    def of(cls, error: AnklesegError, verdict: Verdict, file: str | Path) -> Finding:
+        """Return what an error says of a file."""
+        return cls(Path(file), verdict, error.problem, error.mend or "")
 
     def __str__(self) -> str:
         return f"{self.file}: {self.verdict}: {self.problem}; {self.mend}"
@@ -90,7 +95,7 @@ def check_image(path: Path) -> list[Finding]:
     try:
         volume = read_volume(path)
     except FileError as error:
-        return [_unreadable(path, error)]
+        return [Finding.of(error, Verdict.UNREADABLE, path)]
     findings = header_remarks(volume.header)
     if volume.data.min() == volume.data.max():
         problem = f"all its voxels hold the value {volume.data.flat[0]:g}"
@@ -108,12 +113,8 @@ def check_mask(path: Path, image: Header | None, *, values: Sequence[int | str] 
     try:
         findings = header_remarks(check_values(path, values))
     except FileError as error:
-        return [_unreadable(path, error)]
+        return [Finding.of(error, Verdict.UNREADABLE, path)]
     return findings if image is None else findings + check_grid(path, image)
-
-
-def _unreadable(path: Path, error: FileError) -> Finding:
-    return Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")
 
 
 def header_remarks(header: Header | None) -> list[Finding]:

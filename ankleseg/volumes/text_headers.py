@@ -29,6 +29,7 @@ MILLIMETRES = {"m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "m
 
 
 def is_nrrd(path: Path) -> bool:
+    """Tell whether the ending of a path is that of an NRRD file or header."""
     return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
@@ -127,7 +128,7 @@ def size_remarks(path: Path, voxels: Path, fields: dict[str, str], declared: int
         FileError: it holds fewer.
     """
     packed = fields.get("encoding", "raw").lower() in ("gzip", "gz")
-    if not packed and (fields.get("encoding", "raw").lower() != "raw" or _is_compressed(fields)):
+    if not packed and (fields.get("encoding", "raw").lower() != "raw" or is_compressed(fields)):
         return ()
     start = header_lines(path)[1] if voxels == path else 0
     held = gzip_content(voxels) if packed else voxels.stat().st_size - start
@@ -143,5 +144,6 @@ def size_remarks(path: Path, voxels: Path, fields: dict[str, str], declared: int
     return (Remark(problem, "check its dimensions in a viewer", suspect=True),)
 
 
-def _is_compressed(fields: dict[str, str]) -> bool:
+def is_compressed(fields: dict[str, str]) -> bool:
+    """Tell whether a MetaImage header says that its voxels are compressed."""
     return fields.get("compresseddata", "false").lower() == "true"

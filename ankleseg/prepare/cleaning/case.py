@@ -99,7 +99,7 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         return Cleaned(**{**about, **content}, findings=tuple(findings))
 
     if case.problem is not None:
-        findings.append(_finding(Path(case.name), Verdict.MISSING, case.problem))
+        findings.append(Finding.of(case.problem, Verdict.MISSING, case.problem.file or case.name))
         return result()
     flat = {name: found for name, path in case.sequences.items() if (found := check_slices(path))}
     for found in flat.values():
@@ -151,13 +151,13 @@ def _read_static(
     path: Path, rules: CleaningRules
 ) -> tuple[Volume | None, Bool[np.ndarray, "x y z"] | None, list[Finding]]:
     if error := missing_file(path):
-        return None, None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
+        return None, None, [Finding.of(error, Verdict.MISSING, path)]
     try:
         volume = read_volume(path, dtype=None)
         findings = header_remarks(volume.header)
         foot = _foot(volume.data, rules)
     except AnklesegError as error:
-        return None, None, [_finding(path, Verdict.UNREADABLE, error)]
+        return None, None, [Finding.of(error, Verdict.UNREADABLE, error.file or path)]
     return replace(volume, data=compact(volume.data)), foot, findings
 
 
@@ -198,7 +198,7 @@ def _placed(
             mean = sequence.mean
             here = _foot(mean, rules)
         except AnklesegError as error:
-            findings.append(_finding(sequence.volume.path, Verdict.UNREADABLE, error))
+            findings.append(Finding.of(error, Verdict.UNREADABLE, error.file or sequence.volume.path))
             continue
         mends = {"copy_headers": rules.copy_headers, "mend_flipped": rules.mend_flipped}
         volume, found = check_place(sequence.volume, mean, here, static, there, **mends)
@@ -216,7 +216,3 @@ def _foot(image: Shaped[np.ndarray, "x y z"], rules: CleaningRules) -> Bool[np.n
         return rules.foreground(image.astype(np.float32))
     except FileError as error:
         raise FileError(error.problem, mend="check that it is a scan of a foot") from None
-
-
-def _finding(file: Path, verdict: Verdict, error: AnklesegError) -> Finding:
-    return Finding(Path(error.file or file), verdict, error.problem, error.mend or "")

@@ -87,11 +87,11 @@ def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSeq
         The sequence, None where no frame can be used, and the findings.
     """
     if error := missing_file(path):
-        return None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.MISSING, path)]
     try:
         volume = read_volume(path, dtype=None, dimensions=4, finite=False)
     except FileError as error:
-        return None, [Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.UNREADABLE, path)]
     findings = header_remarks(volume.header)
     sidecar, wrong = _sidecar(path, volume)
     findings += wrong
@@ -150,7 +150,7 @@ def _sidecar(path: Path, volume: Volume) -> tuple[SequenceHeader, list[Finding]]
     try:
         sidecar = read_sidecar(path)
     except FileError as error:
-        return SequenceHeader(), [Finding(Path(error.file or path), Verdict.SUSPECT, error.problem, error.mend or "")]
+        return SequenceHeader(), [Finding.of(error, Verdict.SUSPECT, error.file or path)]
     if volume.header is not None:
         thickness = sidecar.thickness_mm or volume.header.thickness_mm or None
         sidecar = replace(sidecar, thickness_mm=thickness)

@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 
 PIXEL_DATA = 0x7FE00010
 PIXELS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # float, double, whole numbers
-EXTENDED_OFFSETS = 0x7FE00001
 UNDEFINED = 0xFFFFFFFF
 DEFLATED, START = b"1.2.840.10008.1.2.1.99", 1024  # a transfer syntax, and the bytes that name it
 PHILIPS_BLOCK, PHILIPS_CREATOR = 0x20050010, "Philips MR Imaging DD 001"
