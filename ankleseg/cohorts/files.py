@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import AnklesegError, CohortError
-from ankleseg.volumes import IMAGE_ENDINGS
+from ankleseg.volumes import IMAGE_ENDINGS, without_selection
 
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
 
@@ -23,6 +23,12 @@ def stem(file: Path) -> str:
 def visible(paths: Iterable[Path]) -> list[Path]:
     """Sort files or folders, without those that file systems hide: ``._name`` and ``.DS_Store`` of a Mac, ``.git``."""
     return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def files_at(path: Path) -> list[Path]:
+    """Return the file that a path names, there or not, or all files of a folder, whatever is chosen of it."""
+    file = without_selection(path)
+    return visible(below for below in file.rglob("*") if below.is_file()) if file.is_dir() else [file]
 
 
 def images_in(folder: Path) -> list[Path]:
