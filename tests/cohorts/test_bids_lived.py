@@ -165,7 +165,8 @@ class TestPlaces:
         image = root / "sub-01/anat/sub-01_T1w.nii.gz"
         image.unlink()
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
-        with pytest.raises(CohortError, match=rf"was not downloaded, .*; datalad get {image}"):
+        said = f"was not downloaded: .*, and should be the image of case sub-01; run datalad get {image}"
+        with pytest.raises(CohortError, match=said):
             load_cohort(root)
 
 
