@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort, load_cohort
+from ankleseg.cohorts import Case, Cohort, load_cohort, read_reference
 from ankleseg.errors import ConfigError, told
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
 from ankleseg.evaluate.quality import reference_case
@@ -158,7 +158,7 @@ def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]
     if case is None or source is None:
         return None, "" if case is None or case.problem is None else f"reference: {case.problem}"
     try:
-        mask = read_mask(source.path, value=source.value, used=case.masks[source.path])
+        mask = read_reference(case, structure)
     except Exception as error:  # of one case; the others go on
         return None, f"reference: {told(error)}"
     remark = tell(mask.header)
