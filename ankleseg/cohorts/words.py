@@ -16,6 +16,9 @@ LAST_WORD = re.compile(
     re.IGNORECASE,
 )
 LABELLED = re.compile(r"[_\-]label-[^_]+_\w+", re.IGNORECASE)
+CHANNEL = re.compile(r"(.+)[_\-](t1ce|t1c|t1gd|t1n|t1w?|t2f|t2w?|flair)", re.IGNORECASE)
+OF_CHALLENGE = set("t1ce t1c t1gd t1n t2f flair".split())  # words that tell channels of one case, not scans of a study
+ORDER = "t1 t1n t1w t1ce t1c t1gd t2 t2w flair t2f".split()
 
 
 def is_segmentation(file: Path) -> bool:
@@ -30,18 +33,6 @@ def is_segmentation(file: Path) -> bool:
         or re.search(r"[_\-.]labels?-\w+(-manual)?$", name, re.IGNORECASE)
         or LABELLED.search(name)
     )
-
-
-CHANNEL = re.compile(r"(.+)[_\-](t1ce|t1c|t1gd|t1n|t1w?|t2f|t2w?|flair)", re.IGNORECASE)
-OF_CHALLENGE = {
-    "t1ce",
-    "t1c",
-    "t1gd",
-    "t1n",
-    "t2f",
-    "flair",
-}  # words that tell channels of one case, not scans of a study
-ORDER = ("t1", "t1n", "t1w", "t1ce", "t1c", "t1gd", "t2", "t2w", "flair", "t2f")
 
 
 def channels_of_cases(files: Sequence[Path]) -> dict[str, dict[str, Path]]:

@@ -130,7 +130,7 @@ def _sound(raw: Any, name: str, read: Callable[[], Any], factor: float, remarks:
         problem = "holds no rotation"
     if problem is None:
         return affine
-    remarks.append(Remark(f"its {name} is passed over, which {problem}", CORRECT_HEADER, suspect=True))
+    remarks.append(Remark(f"its {name} is passed over: it {problem}", CORRECT_HEADER, suspect=True))
     return None
 
 
@@ -174,6 +174,6 @@ def _unit_remarks(unit: str, used: np.ndarray) -> list[Remark]:
         problem = f"gives its geometry in the unit {unit}; in mm its voxels are {_times(used)}"
         remarks.append(Remark(problem, "correct the unit in its header if that is not so"))
     if used.min() < LIKELY_MM[0] or used.max() > LIKELY_MM[1]:
-        problem = f"has voxels of {_times(used)} mm, which no scanner of people has"
+        problem = f"has voxels of {_times(used)} mm, which no scanner for people produces"
         remarks.append(Remark(problem, "correct the unit or the voxel size in its header", suspect=True))
     return remarks

@@ -60,19 +60,19 @@ def header_lines(path: Path) -> tuple[dict[str, str], int]:
 
 
 def require_numbers(path: Path, fields: dict[str, str]) -> None:
-    """Refuse a number that is none, which ITK reads as far as it goes, and a line that is no field.
+    """Refuse a damaged number, which ITK reads as far as it goes, and a line without a field.
 
     Raises:
         FileError: naming the field or the line.
     """
     mend = "correct its header, or copy the file again"
     if "" in fields and "ndims" in fields:
-        raise FileError(f"has the header line {fields['']!r}, which is no field", file=path, mend=mend)
+        raise FileError(f"invalid header line {fields['']!r}: expected name = value", file=path, mend=mend)
     for name in NUMERIC:
         words = fields.get(name, "").replace("(", " ").replace(")", " ").replace(",", " ").split()
         wrong = next((word for word in words if not NUMBER.fullmatch(word)), None)
         if wrong is not None:
-            raise FileError(f"gives {wrong!r} as a number of its {name}", file=path, mend=mend)
+            raise FileError(f"invalid {name}: expected numbers, got {wrong!r}", file=path, mend=mend)
 
 
 def lists_volumes(fields: dict[str, str]) -> bool:

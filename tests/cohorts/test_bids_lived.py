@@ -338,7 +338,7 @@ def test_masks_where_no_scan_is_are_said(touch) -> None:
 
 def test_a_cohort_a_folder_below_is_named(touch) -> None:
     root = scans(touch, "sub-01_T1w")
-    with pytest.raises(CohortError, match=f"is no cohort; give the cohort in it: {root}"):
+    with pytest.raises(CohortError, match=f"is not a cohort; give the cohort in it: {root}"):
         load_cohort(root.parent)
 
 

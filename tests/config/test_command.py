@@ -49,7 +49,7 @@ TOLD = {
     "typo below": ("predict", ["predict.overlop=1"], "predict.overlop is unknown; did you mean predict.overlap?"),
     "last word": ("train", ["max_epochs=3"], "max_epochs is unknown; did you mean trainer.max_epochs?"),
     "no plus": ("train", ["experiment=cord_static"], "experiment needs a +; write +experiment=cord_static"),
-    "too much plus": ("train", ["+seed=1"], "seed is there already; write seed=… without +"),
+    "too much plus": ("train", ["+seed=1"], "seed is already set; write seed=… without +"),
     "group with plus": ("train", ["+network=fcn"], "network is given twice; write network=… once, and without +"),
     "no such choice": ("train", ["optimizer=adamm"], "optimizer 'adamm' is unknown; did you mean adam? Or one of "),
     "folder for cohort": ("train", ["cohort=/usr"], "cohort=/usr names no kind of cohort; write cohort.root=/usr"),
@@ -173,7 +173,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_and_nothing_is_left(tmp
     (tmp_path / "file").touch()
     (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
     for below in ("file", "file/below/that"):
-        with pytest.raises(ConfigError, match="file: is a file, where a folder is to be; choose another out"):
+        with pytest.raises(ConfigError, match="file: is a file, but a folder is expected; choose another out"):
             require_folder(tmp_path / below)
     with pytest.raises(ConfigError, match="lost: is a link that leads nowhere"):
         require_folder(tmp_path / "lost/below")

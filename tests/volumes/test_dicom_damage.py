@@ -67,8 +67,8 @@ def test_a_damaged_file_beside_the_slices_is_not_passed_over(tmp_path):
     content = last.read_bytes()
     for broken, message in (
         (b"", "is empty"),
-        (bytes(600), "is no DICOM file, whatever its name says; copy the file again, or take it out"),
-        (content[:100], "is no DICOM file"),
+        (bytes(600), "is not a DICOM file, whatever its name says; copy the file again, or take it out"),
+        (content[:100], "is not a DICOM file"),
         (content[:300], "is truncated or damaged"),
         (content[:-1], "is truncated: it holds 69 bytes of 70 bytes of pixels"),
     ):

@@ -166,7 +166,7 @@ def test_colours_and_impossible_grids_are_refused(tmp_path):
     first = write_classic(tmp_path, voxels())[0]
     sound = first.read_bytes()
     for elements, message in (
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "holds an orientation that is none"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "holds an invalid orientation: expected perpendicular axes"),
         ({"PixelSpacing": [0, 1]}, "declares pixels of 1 × 0 mm"),
         ({"ImagePositionPatient": [0, 0]}, "holds 2 numbers as its position"),
         ({"BitsAllocated": 12}, "declares 16 bits in 12 a pixel"),

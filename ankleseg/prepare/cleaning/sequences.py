@@ -171,7 +171,7 @@ def _seconds(path: Path, sidecar: SequenceHeader, volume: Volume) -> tuple[float
     told = sidecar.seconds or (0.0 if volume.header is None else volume.header.frame_time)
     if not told or FRAME_SECONDS[0] <= round(told, 6) <= FRAME_SECONDS[1]:
         return told or None, []
-    problem = f"has a frame every {told:g} s by its {source}, which is not believed; no time is shown"
+    problem = f"has a frame every {told:g} s by its {source}, which is implausible; no time is shown"
     mend = "write the seconds from one frame to the next there"
     if told > FRAME_SECONDS[1]:
         mend += f", {told / 1000:g} if it was given in ms"
