@@ -14,7 +14,15 @@ import numpy as np
 
 from ankleseg.errors import AnklesegError, FileError
 from ankleseg.volumes.files import read_header, read_volume
-from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
+from ankleseg.volumes.geometry import (
+    axis_codes,
+    box_corners,
+    corners,
+    displacement_mm,
+    same_grid,
+    size_text,
+    voxel_distance,
+)
 from ankleseg.volumes.masks import check_values
 from ankleseg.volumes.volume import Header
 
@@ -126,8 +134,7 @@ def header_remarks(header: Header | None) -> list[Finding]:
         for remark in header.remarks
     ]
     if header.unit == "unknown":
-        size = " × ".join(f"{side:.3g}" for side in header.spacing)
-        mend = f"correct its header unless its voxels are {size} mm"
+        mend = f"correct its header unless its voxels are {size_text(header.spacing)} mm"
         remarks.append(Finding(header.path, Verdict.OK, "names no unit of length, mm are assumed", mend))
     if header.qform_code == header.sform_code == 0:
         problem = (
@@ -222,5 +229,5 @@ def _is_cut_out(index_map: np.ndarray, shape: Sequence[int], whole: Sequence[int
 
 
 def _grid(header: Header) -> str:
-    size = " × ".join(f"{side:.3g}" for side in header.spacing)
-    return f"{'×'.join(map(str, header.shape[:3]))} voxels of {size} mm ({axis_codes(header.affine)})"
+    voxels = "×".join(map(str, header.shape[:3]))
+    return f"{voxels} voxels of {size_text(header.spacing)} mm ({axis_codes(header.affine)})"

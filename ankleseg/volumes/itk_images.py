@@ -11,7 +11,7 @@ import numpy as np
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format
-from ankleseg.volumes.geometry import Affine, affine_problem
+from ankleseg.volumes.geometry import Affine, affine_problem, size_text
 from ankleseg.volumes.memory import check_declared
 from ankleseg.volumes.text_headers import (
     header_fields,
@@ -68,9 +68,7 @@ def read_itk_header(path: Path) -> Header:
     remarks += size_remarks(path, voxels, fields, declared)
     size = [reader.GetSpacing(axis) * factor for axis in range(3)]
     if not (np.isfinite(size).all() and min(size) > 0):
-        raise FileError(
-            f"declares voxels of {' × '.join(f'{s:g}' for s in size)} mm", file=path, mend="correct its header"
-        )
+        raise FileError(f"declares voxels of {size_text(size)} mm", file=path, mend="correct its header")
     axes = [reader.GetDirection(axis)[:3] for axis in range(3)]
     affine = ras_affine(axes, size, [reader.GetOrigin(axis) * factor for axis in range(3)])
     if problem := affine_problem(affine):

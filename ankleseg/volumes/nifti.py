@@ -16,7 +16,7 @@ import numpy as np
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
-from ankleseg.volumes.geometry import affine_problem
+from ankleseg.volumes.geometry import affine_problem, size_text
 from ankleseg.volumes.memory import SPARE_BYTES, check_declared, gzip_content, readable_size
 from ankleseg.volumes.nifti_geometry import geometry_of
 from ankleseg.volumes.volume import Header, Remark
@@ -241,7 +241,7 @@ def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:
     sizes = np.asarray(raw["pixdim"][1:4], float)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         mend = "correct the voxel size (pixdim) in its header"
-        raise FileError(f"declares voxels of {' × '.join(f'{s:g}' for s in sizes)} mm", file=path, mend=mend)
+        raise FileError(f"declares voxels of {size_text(sizes)} mm", file=path, mend=mend)
     try:
         affine = np.asarray(nib.Spm2AnalyzeImage.from_filename(_pair(path)[1]).affine, float)
     except Exception as error:  # scipy meets a damaged .mat with errors of many kinds
