@@ -102,8 +102,7 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         findings.append(Finding.of(case.problem, Verdict.MISSING, case.problem.file or case.name))
         return result()
     flat = {name: found for name, path in case.sequences.items() if (found := check_slices(path))}
-    for found in flat.values():
-        findings += found
+    findings += [finding for found in flat.values() for finding in found]
     file = case.images[0]
     static, foot, found = _read_static(file, rules)
     findings += found
@@ -115,14 +114,8 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         findings.append(Finding(file, Verdict.MISSING, "has no bone mask that can be used", "see its masks"))
         return result()
 
-    sequences = {}
-    for name, path in case.sequences.items():
-        if name in flat:
-            continue
-        sequence, found = read_sequence(name, path, rules.frames)
-        findings += found
-        if sequence is not None:
-            sequences[name] = sequence
+    sequences, found = _read_sequences({name: path for name, path in case.sequences.items() if name not in flat}, rules)
+    findings += found
     points = bone_points(masks, static.affine)
     shown = foot_of(points)
     elsewhere = lies_elsewhere(np.concatenate(list(points.values())), [s.volume for s in sequences.values()])
@@ -145,6 +138,18 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
     )
     status = "usable" if whole else "partly"
     return result(side=side, static=static, foot=foot, masks=masks, sequences=placed, status=status)
+
+
+def _read_sequences(
+    files: Mapping[str, Path], rules: CleaningRules
+) -> tuple[dict[str, CleanedSequence], list[Finding]]:
+    sequences, findings = {}, []
+    for name, path in files.items():
+        sequence, found = read_sequence(name, path, rules.frames)
+        findings += found
+        if sequence is not None:
+            sequences[name] = sequence
+    return sequences, findings
 
 
 def _read_static(
