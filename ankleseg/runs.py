@@ -23,13 +23,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
-from ankleseg.cohorts.files import visible
+from ankleseg.cohorts.files import files_at
 from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.patches import ThickScans
 from ankleseg.patches.base import PatchData
 from ankleseg.prepare import Preparation
-from ankleseg.volumes import replace_file, without_selection
+from ankleseg.volumes import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
 
@@ -54,9 +54,7 @@ def resumed(config: DictConfig) -> DictConfig:
                 file=config.run_dir,
                 mend=f"add {shlex.quote(f'resume={config.run_dir}')}, or choose another folder",
             )
-        for node, keys in ((config, ("structures", "images")), (config.cohort.split, ("train", "validation", "test"))):
-            for key in keys if node is config or str(node._target_).endswith(".Explicit") else ():
-                node[key] = names_in(node[key]) or []
+        _list_names(config)
         return config
     folder = Path(config.resume)
     require_run(folder)
@@ -75,6 +73,16 @@ def resumed(config: DictConfig) -> DictConfig:
         given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
         stored.merge_with_dotlist(given)
     return stored
+
+
+def _list_names(config: DictConfig) -> None:
+    """Make lists of the names in a configuration, where one alone may stand without brackets."""
+    keys = [(config, "structures"), (config, "images")]
+    split = config.cohort.split
+    if str(split._target_).endswith(".Explicit"):
+        keys += [(split, part) for part in ("train", "validation", "test")]
+    for node, key in keys:
+        node[key] = names_in(node[key]) or []
 
 
 def cohort_root(config: DictConfig) -> str | Path:
@@ -189,7 +197,7 @@ class Manifest:
         plain = to_plain(config) | {"run_dir": str(run), "resume": None}
         with replace_file(run / "config.yaml") as part:
             part.write_text(OmegaConf.to_yaml(OmegaConf.create(to_literals(plain))), encoding="utf-8")
-        files = sorted({file for case in cohort.cases for path in case.files for file in _files_at(path)})
+        files = {file for case in cohort.cases for path in case.files for file in files_at(path)}
         self._file, self._began = run / "manifest.json", began
         self._content: dict[str, Any] = {
             "ankleseg": __version__,
@@ -199,7 +207,7 @@ class Manifest:
             "seed": config.seed,
             "cohort": str(cohort.root),
             "split": {"train": split.train, "validation": split.validation, "test": split.test},
-            "inputs": {str(path): _state(path) for path in files},
+            "inputs": {str(path): _state(path) for path in sorted(files) if path.is_file()},
             "began": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(began)),
         }
         self.write()
@@ -221,12 +229,6 @@ class Manifest:
                 noted["changed"] = True
                 log.warning("%s: changed while the run read it", path)
         self.write(**self._content["results"])
-
-
-def _files_at(path: Path) -> list[Path]:
-    """The file a path names, or the files of a folder of slices; none where there is nothing."""
-    file = without_selection(path)
-    return visible(below for below in file.rglob("*") if below.is_file()) if file.is_dir() else [file] * file.is_file()
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -20,8 +20,8 @@ REFUSED = [
     "torch.hub.load",
     "torch.load",
     "monai.utils.module.import_module",
-    "ankleseg.config.importlib.import_module",
-    "ankleseg.config.sys.exit",
+    "ankleseg.config.building.importlib.import_module",
+    "ankleseg.config.command.sys.exit",
     "pytorch_lightning.trainer.trainer.os.system",
 ]
 
@@ -117,6 +117,6 @@ def test_an_output_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path, com
         )
         assert (done.returncode, done.stderr) == (
             1,
-            "ankleseg: file: is a file, where a folder is to be; choose another out\n",
+            "ankleseg: file: is a file, but a folder is expected; choose another out\n",
         )
     assert (tmp_path / "file").read_text() == "mine"

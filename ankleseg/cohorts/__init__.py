@@ -1,7 +1,8 @@
-"""Cohorts: who was scanned, where the files are, and how subjects are split. No pixels."""
+"""Cohorts: who was scanned, where the files are, and how subjects are split. Paths, but for `read_reference`."""
 
 from ankleseg.cohorts.case import Case, Cohort, Reference, spare_inputs
 from ankleseg.cohorts.dynamic import is_dynamic, load_dynamic
+from ankleseg.cohorts.references import read_reference
 from ankleseg.cohorts.repeats import load_repeats
 from ankleseg.cohorts.sequences import SequenceHeader, read_sidecar
 from ankleseg.cohorts.sources import load_cohort
@@ -21,6 +22,7 @@ __all__ = [
     "load_cohort",
     "load_dynamic",
     "load_repeats",
+    "read_reference",
     "read_sidecar",
     "spare_inputs",
 ]

@@ -44,7 +44,7 @@ def load_dynamic(
     """
     root = Path(root)
     if not root.is_dir():
-        raise CohortError("is no folder", file=root, mend="give the folder of prepared sequences")
+        raise CohortError("is not a folder", file=root, mend="give the folder of prepared sequences")
     files = _registered(root)
     if not files:
         raise CohortError(

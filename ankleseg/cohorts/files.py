@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import AnklesegError, CohortError
-from ankleseg.volumes import IMAGE_ENDINGS
+from ankleseg.volumes import IMAGE_ENDINGS, without_selection
+from ankleseg.volumes.formats import stem as stem
 
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
-
-
-def stem(file: Path) -> str:
-    """Return the name of an image without its ending."""
-    name = file.name
-    return next((name[: -len(ending)] for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), file.stem)
+WORKBOOK_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
     """Sort files or folders, without those that file systems hide: ``._name`` and ``.DS_Store`` of a Mac, ``.git``."""
     return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def files_at(path: Path) -> list[Path]:
+    """Return the file that a path names, there or not, or all files of a folder, whatever is chosen of it."""
+    file = without_selection(path)
+    return visible(below for below in file.rglob("*") if below.is_file()) if file.is_dir() else [file]
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -51,7 +52,7 @@ def decoded(raw: bytes) -> str:
     Raises:
         ValueError: it is no text.
     """
-    if raw.startswith(WORKBOOKS):
+    if raw.startswith(WORKBOOK_STARTS):
         raise ValueError("it is a workbook, not text")
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = raw.decode("utf-16")

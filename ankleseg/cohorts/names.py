@@ -66,15 +66,15 @@ def _number(name: str) -> str:
     return bare if number is None else str(number)
 
 
-def known_name(name: str, known: Sequence[str], what: str, file: Path) -> str:
+def known_name(name: str, known: Sequence[str], what: str, file: Path, mend: str = "") -> str:
     """Return the known name that a name means (see `matching`).
 
     Raises:
         CohortError: none of them, with a suggestion, or several.
     """
-    found = matching(str(name), known)
+    found = matching(name, known)
     if not found:
-        require_known(str(name), known, what, file)
+        require_known(name, known, what, file, mend)
     if len(found) > 1:
         raise CohortError(
             f"has several {what}s that {name!r} may mean: {listed(found)}", file=file, mend="write the name in full"

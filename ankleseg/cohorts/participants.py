@@ -15,7 +15,6 @@ TABLE = "participants.tsv"
 ALSO = ("participants.csv", "participants.txt", "participants.xlsx", "participants.xls", "participants.ods")
 KEY = "participant_id"
 SESSION_COLUMNS = ("session_id", "session", "ses")
-READ = ("group", "side")
 NO_SIDE = ("handedness", "hand", "dominance")  # columns of left and right that are none of the scan
 
 

@@ -32,7 +32,7 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
     """
     root = Path(root)
     if not root.is_dir():
-        raise CohortError("is no folder", file=root, mend="give the folder of the repeated scans")
+        raise CohortError("is not a folder", file=root, mend="give the folder of the repeated scans")
     people = people_of(root)
     cases = []
     for folder in visible({*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")}):

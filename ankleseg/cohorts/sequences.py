@@ -81,7 +81,7 @@ def read_sidecar(sequence: Path) -> SequenceHeader:
     for file in sidecars_of(sequence):
         content = read_json(file, FileError, "correct the file, or remove it")
         if not isinstance(content, dict):
-            raise FileError("is no JSON object", file=file, mend="correct the file, or remove it")
+            raise FileError("is not a JSON object", file=file, mend="correct the file, or remove it")
         told.update({key: (file, content[key]) for key in KEYS.values() if key in content})
     values: dict[str, float | None] = {}
     for field, key in KEYS.items():

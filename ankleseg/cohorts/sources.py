@@ -88,7 +88,7 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
         mend = f"give the cohort in it: {listed([str(folder) for folder in inside])}"
     elif images_in(root):
         mend = "list its scans in a .csv table with the columns subject and image"
-    raise CohortError("is no cohort", file=root, mend=mend)
+    raise CohortError("is not a cohort", file=root, mend=mend)
 
 
 def _require_files(cohort: Cohort) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from ankleseg.cohorts.case import Cohort
-from ankleseg.cohorts.names import known_name, matching, require_known
+from ankleseg.cohorts.names import known_name
 from ankleseg.errors import CohortError
 
 
@@ -159,11 +159,8 @@ class Explicit:
 
 def _listed(cohort: Cohort, names: Sequence[str | int]) -> tuple[str, ...]:
     """The subjects of a cohort that are meant."""
-    for name in names:
-        if not matching(str(name), cohort.subjects):
-            mend = "list yours by cohort.split.train=[…] cohort.split.validation=[…] cohort.split.test=[…]"
-            require_known(str(name), cohort.subjects, "subject", cohort.root, mend)
-    return tuple(known_name(str(name), cohort.subjects, "subject", cohort.root) for name in names)
+    mend = "list yours by cohort.split.train=[…] cohort.split.validation=[…] cohort.split.test=[…]"
+    return tuple(known_name(str(name), cohort.subjects, "subject", cohort.root, mend) for name in names)
 
 
 def _members(cohort: Cohort, group: str | int) -> tuple[str, ...]:
@@ -176,9 +173,7 @@ def _members(cohort: Cohort, group: str | int) -> tuple[str, ...]:
             "or choose another split, e.g. cohort/split=leave_one_out",
         )
     mend = "name the groups by cohort.split.train=… and cohort.split.test=…, or choose cohort/split=leave_one_out"
-    if not matching(str(group), cohort.groups):
-        require_known(str(group), cohort.groups, "group", cohort.root, mend)
-    group = known_name(str(group), cohort.groups, "group", cohort.root)
+    group = known_name(str(group), cohort.groups, "group", cohort.root, mend)
     return tuple(subject for subject in cohort.subjects if cohort.group_of(subject) == group)
 
 

@@ -11,37 +11,20 @@ from ankleseg.volumes import is_segmentation_name
 
 LAST_WORD = re.compile(
     r"(?:^|[_\-. ])"
-    r"(seg(?:mentation)?s?|segm|mask|dseg|dlabel|probseg|softseg|labels?|labelmap|gmseg|wmseg|lesion|probability|"
-    r"foreground|aseg|aparc\+aseg|defacemask|centerline|rootlets|labels?-\w+|roi)(?:[_\-. ]manual)?",
+    r"(?:seg(?:mentation)?s?|segm|mask|dseg|dlabel|probseg|softseg|labels?|labelmap|gmseg|wmseg|lesion|probability|"
+    r"foreground|aseg|aparc\+aseg|defacemask|centerline|rootlets|roi)(?:[_\-. ]manual)?$",
     re.IGNORECASE,
 )
-LABELLED = re.compile(r"[_\-]label-[^_]+_\w+", re.IGNORECASE)
+LABELLED = re.compile(r"[_\-]label-[^_]+_\w+|[_\-.]labels?-\w+(?:-manual)?$", re.IGNORECASE)
+CHANNEL = re.compile(r"(.+)[_\-](t1ce|t1c|t1gd|t1n|t1w?|t2f|t2w?|flair)", re.IGNORECASE)
+OF_CHALLENGE = set("t1ce t1c t1gd t1n t2f flair".split())  # words that tell channels of one case, not scans of a study
+ORDER = "t1 t1n t1w t1ce t1c t1gd t2 t2w flair t2f".split()
 
 
 def is_segmentation(file: Path) -> bool:
     """Tell whether a file is a segmentation by its name: ``*_seg``, ``*_Segm``, ``*.seg.nrrd``, ``*_mask``, …"""
-    if is_segmentation_name(file):
-        return True
     name = stem(file)
-    last = re.search(r"(?:^|[_\-. ])[^_\-. ]*(?:[_\-. ]manual)?$", name, re.IGNORECASE)
-    words = name[last.start() :] if last else name
-    return bool(
-        LAST_WORD.fullmatch(words)
-        or re.search(r"[_\-.]labels?-\w+(-manual)?$", name, re.IGNORECASE)
-        or LABELLED.search(name)
-    )
-
-
-CHANNEL = re.compile(r"(.+)[_\-](t1ce|t1c|t1gd|t1n|t1w?|t2f|t2w?|flair)", re.IGNORECASE)
-OF_CHALLENGE = {
-    "t1ce",
-    "t1c",
-    "t1gd",
-    "t1n",
-    "t2f",
-    "flair",
-}  # words that tell channels of one case, not scans of a study
-ORDER = ("t1", "t1n", "t1w", "t1ce", "t1c", "t1gd", "t2", "t2w", "flair", "t2f")
+    return is_segmentation_name(file) or bool(LAST_WORD.search(name) or LABELLED.search(name))
 
 
 def channels_of_cases(files: Sequence[Path]) -> dict[str, dict[str, Path]]:

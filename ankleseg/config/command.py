@@ -42,7 +42,7 @@ def require_folder(out: str | Path | None, key: str = "out") -> None:
     above = next((path for path in (out, *out.parents) if os.path.lexists(path)), Path())
     if not above.is_dir():
         what = "is a link that leads nowhere" if above.is_symlink() and not above.exists() else "is a file"
-        raise ConfigError(f"{what}, where a folder is to be", file=above, mend=f"choose another {key}")
+        raise ConfigError(f"{what}, but a folder is expected", file=above, mend=f"choose another {key}")
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".ankleseg-", dir=above))
     except OSError as error:

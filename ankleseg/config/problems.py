@@ -35,7 +35,7 @@ def described(error: Exception, overrides: Sequence[str], command: str) -> Confi
     if match := re.match("Override (.+) looks like a config group", lines[0]):
         return _unknown_key(re.split("[=@]", match[1].lstrip("+~"))[0], overrides, command)
     if match := re.match(r"Could not append to config. An item is already at '(.+)'", lines[0]):
-        return ConfigError(f"{match[1]} is there already", mend=f"write {match[1]}=… without +")
+        return ConfigError(f"{match[1]} is already set", mend=f"write {match[1]}=… without +")
     if match := re.match("Multiple values for (.+?)\\.", lines[0]):
         return ConfigError(f"{match[1]} is given twice", mend=f"write {match[1]}=… once, and without +")
     if match := re.match("Ambiguous value for argument '(.+)'$", lines[0]):
@@ -81,7 +81,7 @@ def _unknown_choice(missing: str, options: Sequence[str]) -> ConfigError:
     if group == "cohort" and os.path.lexists(name):
         return ConfigError(f"cohort={name} names no kind of cohort", mend=f"write {_root(name)}")
     if not options:
-        return ConfigError(f"{missing} is no configuration", mend="check its spelling")
+        return ConfigError(f"there is no configuration {missing}", mend="check its spelling")
     close = difflib.get_close_matches(name, options, n=1)
     meant = f"did you mean {close[0]}? Or one of " if close else "choose "
     return ConfigError(f"{group} {name!r} is unknown", mend=meant + ", ".join(o for o in options if o not in close))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, read_reference
 from ankleseg.errors import AnklesegError, told
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import ELSEWHERE, LEAST_COVERED, SCORED
@@ -21,7 +21,7 @@ from ankleseg.measures.image_quality import (
     psnr,
     ssim_map,
 )
-from ankleseg.volumes import Volume, covered_by, on_grid_of, read_mask, read_volume, resample, same_grid
+from ankleseg.volumes import Volume, covered_by, on_grid_of, read_volume, resample, same_grid
 
 PREDICTION, INTERPOLATION, INPUT = "prediction", "interpolation", "input"
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic spline": 3}
@@ -189,9 +189,9 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
     """Where to compare: mask, name of the region, and a remark."""
     assert reference.header is not None
     mask = np.zeros(reference.data.shape, dtype=bool)
-    for name, source in case.references.items():
+    for name in case.references:
         if name not in case.unknown:
-            structure = read_mask(source.path, value=source.value, used=case.masks[source.path])
+            structure = read_reference(case, name)
             mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort, load_cohort
+from ankleseg.cohorts import Case, Cohort
 from ankleseg.errors import FileError, told
 from ankleseg.evaluate.image_scores import (
     BASELINE,
@@ -28,6 +28,7 @@ from ankleseg.evaluate.image_scores import (
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, read_predictions
 from ankleseg.evaluate.quality_picture import QualityPicture
 from ankleseg.evaluate.quality_summary import QualityEvaluation, summarise_images
+from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.run import DEFINITIONS as MASK_DEFINITIONS
 from ankleseg.evaluate.scores import SCORED, Score, read_pair, score
 from ankleseg.evaluate.tables import score_columns, summarise, write_csv, write_json
@@ -86,10 +87,7 @@ def evaluate_quality(
         raise FileError(
             "holds no predicted images", file=folder.folder, mend="predict with a network that gives images"
         )
-    cohort = references
-    if not isinstance(cohort, Cohort):
-        suffix = suffix or input_suffix(folder)
-        cohort = load_cohort(cohort, suffix=suffix, acquisition=acquisition, select=select, strict=False, prefix="")
+    cohort = load_references(references, suffix or input_suffix(folder), acquisition, select)
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)

@@ -12,11 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort, is_dynamic, load_cohort, load_dynamic
+from ankleseg.cohorts import Case, Cohort, is_dynamic, load_dynamic
 from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
+from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
 from ankleseg.evaluate.tables import (
     PROTOCOL_COLUMNS,
@@ -75,8 +76,7 @@ def evaluate(
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
-    images = {"suffix": suffix, "acquisition": acquisition, "select": select}
-    cohort = references if isinstance(references, Cohort) else _references(references, images)
+    cohort = _dynamic(references) or load_references(references, suffix, acquisition, select)
     main = next(iter(protocols.values()))
     chosen = _chosen(structures, main, cohort)
     out = Path(out)
@@ -120,10 +120,11 @@ def _scored(
     return scores, compared
 
 
-def _references(root: str | Path, images: Mapping[str, Any]) -> Cohort:
-    if is_dynamic(root):
-        return load_dynamic(root, with_static=True)
-    return load_cohort(root, **images, strict=False, prefix="")
+def _dynamic(references: str | Path | Cohort) -> Cohort | None:
+    """The frames and static scans of a folder of registered sequences, None where it is another cohort."""
+    if isinstance(references, Cohort) or not is_dynamic(references):
+        return None
+    return load_dynamic(references, with_static=True)
 
 
 def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, read_reference
 from ankleseg.errors import GeometryError, told
 from ankleseg.evaluate.predictions import Box, PredictedCase
 from ankleseg.measures import Overlap, SurfaceDistance, overlap, surface_distance, volume_ml
@@ -92,8 +92,7 @@ def _read_pair(predicted: PredictedCase, case: Case | None, structure: str, resa
     source = None if case is None or structure in case.unknown else case.references.get(structure)
     if case is None or source is None or missing_file(source.path):
         return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
-    used = case.masks[source.path]
-    reference = read_mask(source.path, value=source.value, frame=case.frame, used=used)
+    reference = read_reference(case, structure)
     pair = _on_one_grid(prediction, reference, predicted, structure, resampled)
     remarks = {"prediction": tell(prediction.header), "reference": tell(reference.header)}
     lines = [pair.message, *(f"{what}: {line}" for what, line in remarks.items() if line)]

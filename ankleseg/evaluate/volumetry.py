@@ -10,10 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort, load_cohort
+from ankleseg.cohorts import Case, Cohort, read_reference
 from ankleseg.errors import ConfigError, told
 from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
 from ankleseg.evaluate.quality import reference_case
+from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.scores import SCORED
 from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, Volumetry
@@ -64,10 +65,7 @@ def evaluate_volumetry(
         AnklesegError: predictions or references cannot be read.
     """
     acquisitions = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
-    cohort = references
-    if references is not None and not isinstance(references, Cohort):
-        cohort = load_cohort(references, suffix=suffix, acquisition=acquisition, select=select, strict=False, prefix="")
-    assert cohort is None or isinstance(cohort, Cohort)
+    cohort = None if references is None else load_references(references, suffix, acquisition, select)
     chosen = _chosen(structures, acquisitions)
     out = Path(out)
     for name in RESULTS:
@@ -158,7 +156,7 @@ def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]
     if case is None or source is None:
         return None, "" if case is None or case.problem is None else f"reference: {case.problem}"
     try:
-        mask = read_mask(source.path, value=source.value, used=case.masks[source.path])
+        mask = read_reference(case, structure)
     except Exception as error:  # of one case; the others go on
         return None, f"reference: {told(error)}"
     remark = tell(mask.header)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ankleseg.cohorts import Case
-from ankleseg.cohorts.files import visible
+from ankleseg.cohorts.files import files_at
 from ankleseg.prepare import Preparation, PreparedCase, prepare_case
 from ankleseg.prepare.scaling import Scale
 from ankleseg.volumes import replace_file, without_selection
@@ -119,10 +119,9 @@ def _checksum(array: np.ndarray) -> int:
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    bare = without_selection(path)
-    digest.update(str(path).removeprefix(str(bare)).encode())  # another echo or series of one folder is another image
-    files = [file for file in visible(bare.rglob("*")) if file.is_file()] if bare.is_dir() else [bare]
-    for file in files:
+    chosen = str(path).removeprefix(str(without_selection(path)))  # another echo or series of one folder
+    digest.update(chosen.encode())
+    for file in files_at(path):
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -100,7 +100,7 @@ def _source(volume: Volume, table: Mapping[int, int]) -> LabelArray:
     data, affine = reorient(volume.data, volume.affine, "RAS")
     if data.ndim != 3 or not (data.min() >= 0 and data.max() <= LARGEST and np.array_equal(np.rint(data), data)):
         raise FileError(
-            f"is no label map: it holds other than whole numbers from 0 to {LARGEST}",
+            f"is not a label map: it holds other values than whole numbers from 0 to {LARGEST}",
             file=volume.path,
             mend="choose another",
         )

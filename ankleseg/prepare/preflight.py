@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scan import PreparedCase, prepare_case
+from ankleseg.prepare.tables import write_csv
 from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, write_volume
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
@@ -62,30 +62,35 @@ def prepare_cohort(
     with told_in_a_table(), tqdm(cohort.cases, unit="case") as bar:
         for case in bar:
             bar.set_description(f"preparing {case.name}")
-            wanted = {name: case.references[name] for name in structures if name in case.references}
-            findings: list[dict[str, str]] = []
-            folder = out / case.name
-            try:
-                for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
-                    old.unlink()
-                findings = _findings(replace(case, references=wanted), mends)
-                if case.problem is not None:
-                    raise case.problem
-                written[case.name] = _write(folder, case, prepare_case(case, preparation, structures, **mends))
-                status = USABLE
-            except AnklesegError as error:
-                status = REFUSED
-                if not any(finding["problem"] and finding["problem"] in error.problem for finding in findings):
-                    findings.append(
-                        _row(error.file or _main_file(case), "cannot be prepared", error.problem, error.mend)
-                    )
-            except Exception as error:  # of one case; the others go on
-                status = REFUSED
-                findings.append(_row(_main_file(case), "cannot be prepared", told(error)))
-            findings = findings or [_row(_main_file(case), Verdict.OK)]
+            findings, files = _prepared(out / case.name, case, preparation, structures, mends)
+            if files is not None:
+                written[case.name] = files
+            status = REFUSED if files is None else USABLE
             rows += [{"case": case.name, **finding, "status": status} for finding in findings]
     _write_tables(out, rows, cohort, preparation, structures, written)
     return rows
+
+
+def _prepared(
+    folder: Path, case: Case, preparation: Preparation, structures: Sequence[str], mends: Mapping[str, bool]
+) -> tuple[list[dict[str, str]], dict[str, Any] | None]:
+    """Check and prepare one case: its findings, at least one, and what was written; None where it cannot be used."""
+    findings: list[dict[str, str]] = []
+    written = None
+    wanted = {name: case.references[name] for name in structures if name in case.references}
+    try:
+        for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
+            old.unlink()
+        findings = _findings(replace(case, references=wanted), mends)
+        if case.problem is not None:
+            raise case.problem
+        written = _write(folder, case, prepare_case(case, preparation, structures, **mends))
+    except AnklesegError as error:
+        if not any(finding["problem"] and finding["problem"] in error.problem for finding in findings):
+            findings.append(_row(error.file or _main_file(case), "cannot be prepared", error.problem, error.mend))
+    except Exception as error:  # of one case; the others go on
+        findings.append(_row(_main_file(case), "cannot be prepared", told(error)))
+    return findings or [_row(_main_file(case), Verdict.OK)], written
 
 
 def describe(rows: Sequence[dict[str, str]]) -> str:
@@ -142,13 +147,7 @@ def _write_tables(
     structures: Sequence[str],
     written: dict[str, Any],
 ) -> None:
-    with (
-        replace_file(out / "preflight.csv") as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        table.writerows(rows)
+    write_csv(out / "preflight.csv", rows, COLUMNS)
     manifest = {
         "ankleseg": __version__,
         "cohort": str(cohort.root.resolve()),

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, read_reference
 from ankleseg.errors import CohortError, GeometryError
 from ankleseg.prepare.placement import Placement
 from ankleseg.prepare.preparation import Preparation
 from ankleseg.prepare.scaling import Scale
-from ankleseg.volumes import Header, Verdict, check_grid, on_grid_of, read_mask, same_grid, tell, with_header_of
+from ankleseg.volumes import Header, Verdict, check_grid, on_grid_of, same_grid, tell, with_header_of
 from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.geometry import Affine
 
@@ -119,12 +119,11 @@ def prepare_case(
 def _mask_on(
     image: Header, case: Case, structure: str, copy_headers: bool, resample_masks: bool
 ) -> Bool[np.ndarray, "x y z"]:
-    reference = case.references[structure]
-    mask = read_mask(reference.path, value=reference.value, frame=case.frame, used=case.masks[reference.path])
+    mask = read_reference(case, structure)
     tell(mask.header, all_remarks=True)
     if same_grid(image.shape, image.affine, mask.data.shape, mask.affine):
         return mask.data
-    finding = check_grid(reference.path, image)[0]
+    finding = check_grid(case.references[structure].path, image)[0]
     if finding.verdict is Verdict.HEADER_COPY and copy_headers:
         return with_header_of(mask, image).data
     if finding.verdict is Verdict.RESAMPLE and resample_masks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from tqdm import tqdm
 from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.errors import ConfigError, told
 from ankleseg.prepare.low_resolution import LowResolution, thick_scan
-from ankleseg.volumes import read_volume, replace_file, write_volume
+from ankleseg.prepare.tables import write_csv
+from ankleseg.volumes import read_volume, write_volume
 from ankleseg.volumes.geometry import axis_codes, reorient
 
 log = logging.getLogger(__name__)
@@ -76,13 +76,7 @@ def write_thick_cohort(
     if not rows:
         raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
     columns = dict.fromkeys(column for row in rows for column in row)
-    with (
-        replace_file(out / TABLE) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        table = csv.DictWriter(file, list(columns))
-        table.writeheader()
-        table.writerows(rows)
+    write_csv(out / TABLE, rows, columns)
     return rows
 
 

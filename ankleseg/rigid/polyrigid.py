@@ -86,7 +86,7 @@ def polyrigid_pullback(
 
 
 def polyrigid_image(
-    volume: Real[np.ndarray, "x y z"],
+    volume: Real[np.ndarray, "i j k"],
     volume_affine: Affine,
     bones: StaticBones,
     frame_from_static: Mapping[str, Pose],

@@ -14,7 +14,7 @@ from ankleseg.volumes.checks import (
     told_in_a_table,
 )
 from ankleseg.volumes.files import read_header, read_volume
-from ankleseg.volumes.formats import IMAGE_ENDINGS, missing_file, not_downloaded, require_file
+from ankleseg.volumes.formats import IMAGE_ENDINGS, missing_file, require_file
 from ankleseg.volumes.geometry import (
     anatomical_axis,
     axis_codes,
@@ -32,7 +32,7 @@ from ankleseg.volumes.geometry import (
 from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
 from ankleseg.volumes.replacing import replace_file
-from ankleseg.volumes.segments import is_segmentation_name, read_segments
+from ankleseg.volumes.segments import Segment, is_segmentation_name, read_segments
 from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
@@ -43,6 +43,7 @@ __all__ = [
     "Finding",
     "Header",
     "Remark",
+    "Segment",
     "Verdict",
     "Volume",
     "anatomical_axis",
@@ -60,7 +61,6 @@ __all__ = [
     "is_left_handed",
     "is_segmentation_name",
     "missing_file",
-    "not_downloaded",
     "on_grid_of",
     "read_header",
     "read_label_map",

@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ankleseg.errors import FileError
+from ankleseg.errors import AnklesegError, FileError
 from ankleseg.volumes.files import read_header, read_volume
-from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
+from ankleseg.volumes.geometry import (
+    axis_codes,
+    box_corners,
+    corners,
+    displacement_mm,
+    same_grid,
+    size_text,
+    voxel_distance,
+)
 from ankleseg.volumes.masks import check_values
 from ankleseg.volumes.volume import Header
 
@@ -46,6 +54,11 @@ class Finding:
     verdict: Verdict
     problem: str
     mend: str
+
+    @classmethod
+    def of(cls, error: AnklesegError, verdict: Verdict, file: str | Path) -> Finding:
+        """Return what an error says of a file."""
+        return cls(Path(file), verdict, error.problem, error.mend or "")
 
     def __str__(self) -> str:
         return f"{self.file}: {self.verdict}: {self.problem}; {self.mend}"
@@ -90,7 +103,7 @@ def check_image(path: Path) -> list[Finding]:
     try:
         volume = read_volume(path)
     except FileError as error:
-        return [_unreadable(path, error)]
+        return [Finding.of(error, Verdict.UNREADABLE, path)]
     findings = header_remarks(volume.header)
     if volume.data.min() == volume.data.max():
         problem = f"all its voxels hold the value {volume.data.flat[0]:g}"
@@ -108,12 +121,8 @@ def check_mask(path: Path, image: Header | None, *, values: Sequence[int | str] 
     try:
         findings = header_remarks(check_values(path, values))
     except FileError as error:
-        return [_unreadable(path, error)]
+        return [Finding.of(error, Verdict.UNREADABLE, path)]
     return findings if image is None else findings + check_grid(path, image)
-
-
-def _unreadable(path: Path, error: FileError) -> Finding:
-    return Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")
 
 
 def header_remarks(header: Header | None) -> list[Finding]:
@@ -125,8 +134,7 @@ def header_remarks(header: Header | None) -> list[Finding]:
         for remark in header.remarks
     ]
     if header.unit == "unknown":
-        size = " × ".join(f"{side:.3g}" for side in header.spacing)
-        mend = f"correct its header unless its voxels are {size} mm"
+        mend = f"correct its header unless its voxels are {size_text(header.spacing)} mm"
         remarks.append(Finding(header.path, Verdict.OK, "names no unit of length, mm are assumed", mend))
     if header.qform_code == header.sform_code == 0:
         problem = (
@@ -221,5 +229,5 @@ def _is_cut_out(index_map: np.ndarray, shape: Sequence[int], whole: Sequence[int
 
 
 def _grid(header: Header) -> str:
-    size = " × ".join(f"{side:.3g}" for side in header.spacing)
-    return f"{'×'.join(map(str, header.shape[:3]))} voxels of {size} mm ({axis_codes(header.affine)})"
+    voxels = "×".join(map(str, header.shape[:3]))
+    return f"{voxels} voxels of {size_text(header.spacing)} mm ({axis_codes(header.affine)})"

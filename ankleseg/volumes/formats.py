@@ -99,7 +99,7 @@ def require_file(path: str | Path) -> Path:
 def foreign_format(path: Path) -> FileError:
     """Return what to say of a file that is not what its name says: its true format, and a command that mends it."""
     start, packed = _start(path)
-    names = {"name": quote(path.name), "stem": quote(_stem(path)), "folder": quote(str(path.parent))}
+    names = {"name": quote(path.name), "stem": quote(stem(path)), "folder": quote(str(path.parent))}
     kind, mend = _kind(start, packed)
     belied = ", whatever its name says" if path.name.lower().endswith((*IMAGE_ENDINGS, ".hdr")) else ""
     return FileError(f"is {kind}{belied}", file=path, mend=mend.format(**names))
@@ -170,9 +170,7 @@ def _kind(start: bytes, packed: int) -> tuple[str, str]:
     return UNKNOWN, READ_ENDINGS
 
 
-def _stem(path: Path) -> str:
+def stem(path: Path) -> str:
+    """Return the name of an image without its ending."""
     name = path.name
-    for ending in (*IMAGE_ENDINGS, ".hdr", ".gz"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return path.stem
+    return next((name[: -len(ending)] for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), path.stem)

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.formats import require_file
 from ankleseg.volumes.selection import without_selection
 from ankleseg.volumes.volume import Header, Volume
 
@@ -38,11 +39,7 @@ def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.flo
         FileError: what `read_volume` refuses, no such frame, or NaN or infinite voxels in it.
     """
     path = Path(path)
-    try:
-        stamp = without_selection(path).stat().st_mtime_ns
-    except OSError:
-        raise FileError("does not exist", file=path, mend="check the path") from None
-    sequence = _sequence(path, stamp)
+    sequence = _sequence(path, without_selection(require_file(path)).stat().st_mtime_ns)
     count = sequence.data.shape[3]
     if not 0 <= frame < count:
         raise FileError(f"has no frame {frame}, but {count} counted from 0", file=path, mend="give its other frames")

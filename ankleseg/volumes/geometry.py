@@ -25,6 +25,11 @@ Scan = Shaped[np.ndarray, "x y z"]
 ANATOMICAL_AXES = ("LR", "PA", "IS")
 
 
+def size_text(sides: Sequence[float] | np.ndarray) -> str:
+    """Return the sides of a voxel as messages show them, such as ``0.5 × 0.5 × 3``."""
+    return " × ".join(f"{side:.3g}" for side in sides)
+
+
 def spacing(affine: Affine) -> Float[np.ndarray, "xyz=3"]:
     """Return the size of a voxel in mm along each array axis."""
     return np.linalg.norm(affine[:3, :3], axis=0)

@@ -11,11 +11,12 @@ import numpy as np
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format
-from ankleseg.volumes.geometry import Affine, affine_problem
-from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
+from ankleseg.volumes.geometry import Affine, affine_problem, size_text
+from ankleseg.volumes.memory import check_declared
 from ankleseg.volumes.text_headers import (
     header_fields,
     header_lines,
+    is_compressed,
     is_nrrd,
     lists_volumes,
     require_numbers,
@@ -62,20 +63,12 @@ def read_itk_header(path: Path) -> Header:
     shape = (*shape[:3], *(length for length in shape[3:] if length > 1))
     dtype = voxel_type(path, reader, volumes=lists_volumes(fields))
     declared = int(reader.GetImageSizeInBytes())
-    held = voxels.stat().st_size
-    if declared > held * GZIP_LARGEST_RATIO:
-        raise FileError(
-            f"declares {readable_size(declared)} of voxels, and a file of {readable_size(held)} cannot hold them",
-            file=path,
-            mend="copy the file again",
-        )
+    check_declared(path, declared, voxels.stat().st_size, packed=True)
     factor, remarks = unit_of(path, fields)
     remarks += size_remarks(path, voxels, fields, declared)
     size = [reader.GetSpacing(axis) * factor for axis in range(3)]
     if not (np.isfinite(size).all() and min(size) > 0):
-        raise FileError(
-            f"declares voxels of {' × '.join(f'{s:g}' for s in size)} mm", file=path, mend="correct its header"
-        )
+        raise FileError(f"declares voxels of {size_text(size)} mm", file=path, mend="correct its header")
     axes = [reader.GetDirection(axis)[:3] for axis in range(3)]
     affine = ras_affine(axes, size, [reader.GetOrigin(axis) * factor for axis in range(3)])
     if problem := affine_problem(affine):
@@ -166,7 +159,7 @@ def voxel_type(path: Path, reader: Any, *, volumes: bool = False) -> np.dtype:
 def _check_compressed(path: Path) -> None:
     """Check the sum of compressed voxels, which ITK's MetaImage reader passes over."""
     fields, start = header_lines(path)
-    if fields.get("compresseddata", "false").lower() != "true":
+    if not is_compressed(fields):
         return
     voxels = voxel_file(path, fields)
     inflate = zlib.decompressobj(wbits=47)  # zlib or gzip

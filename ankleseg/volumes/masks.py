@@ -15,9 +15,7 @@ from ankleseg.volumes.frames import read_frame
 from ankleseg.volumes.segments import is_segmentation_name, segment_of
 from ankleseg.volumes.volume import Header, Remark, Volume
 
-WHOLE_TOLERANCE = (
-    1.0001e-5  # 1e-5, itself rounded; a value so close to a whole number is that number, written through a scale
-)
+WHOLE_TOLERANCE = 1.0001e-5  # 1e-5, itself rounded: so close to a whole number, a value is it, written through a scale
 VALUES_LISTED = 8
 COUNTED_RANGE = 1 << 16
 USUAL_TOPS = (1.0, 255.0)
@@ -68,7 +66,8 @@ def read_label_map(path: str | Path) -> Volume:
     whole = np.rint(data)
     largest = np.iinfo(np.int32).max
     if not (np.abs(data - whole) <= _tolerance(whole)).all() or np.abs(whole).max() > largest:
-        raise FileError(f"is no label map: it holds other than whole numbers to {largest}", file=path, mend=WHOLE_MEND)
+        problem = f"is not a label map: it holds other values than whole numbers to {largest}"
+        raise FileError(problem, file=path, mend=WHOLE_MEND)
     header = _header(_remarked(volume, volume.data, remarks))
     return Volume(np.asfortranarray(whole.astype(np.int32)), volume.affine, header)
 
@@ -114,7 +113,7 @@ def structure_of(
     if value is None:
         return _mask(path, data, values, remarks)
     if not np.array_equal(values, np.rint(values)):
-        raise FileError(f"is no label map: it holds fractions ({_listed(values)})", file=path, mend=WHOLE_MEND)
+        raise FileError(f"is not a label map: it holds fractions ({_listed(values)})", file=path, mend=WHOLE_MEND)
     labels = values[values != 0]
     if used is not None and len(labels) and not np.isin(labels, [int(one) for one in used]).any():
         wanted = ", ".join(str(one) for one in used)

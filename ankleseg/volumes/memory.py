@@ -39,6 +39,28 @@ def check_memory(path: Path, needed: int) -> None:
         )
 
 
+def check_declared(path: Path, declared: int, held: int, *, packed: bool, start: float = 0) -> None:
+    """Refuse a header that declares more voxels than its file can hold, before anything is allocated.
+
+    Args:
+        path: for the message.
+        declared: bytes of voxels.
+        held: bytes of the file they are in.
+        packed: whether they may be compressed there.
+        start: byte at which they begin.
+
+    Raises:
+        FileError: naming both sizes.
+    """
+    if start + declared > held * (GZIP_LARGEST_RATIO if packed else 1):
+        raise FileError(
+            f"is truncated or its header is wrong: it declares {readable_size(declared)} of voxels, "
+            f"and a file of {readable_size(held)} cannot hold them",
+            file=path,
+            mend="copy the file again",
+        )
+
+
 def gzip_content(path: Path) -> int:
     """Return the bytes that the end of a gzip says it holds, of its last member, modulo 2³²; 0 if that cannot be."""
     size = path.stat().st_size

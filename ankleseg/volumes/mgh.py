@@ -12,7 +12,7 @@ from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format
 from ankleseg.volumes.geometry import affine_problem
-from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, readable_size
+from ankleseg.volumes.memory import check_declared
 from ankleseg.volumes.nifti import fill, opened
 from ankleseg.volumes.volume import SCANNER, Header, Remark
 
@@ -78,12 +78,6 @@ def _raw_header(path: Path) -> MGHHeader:
     dims = [int(length) for length in raw["dims"]]
     if min(dims) < 1:
         raise FileError(f"declares the impossible dimensions {dims}", file=path, mend="convert the scan again")
-    declared, size = math.prod(dims) * dtype.itemsize, path.stat().st_size
-    if declared > size * (GZIP_LARGEST_RATIO if path.name.lower().endswith("z") else 1):
-        raise FileError(
-            f"is truncated or its header is wrong: it declares {readable_size(declared)} of voxels, "
-            f"and a file of {readable_size(size)} cannot hold them",
-            file=path,
-            mend="copy the file again",
-        )
+    packed = path.name.lower().endswith("z")
+    check_declared(path, math.prod(dims) * dtype.itemsize, path.stat().st_size, packed=packed)
     return raw

@@ -17,15 +17,13 @@ from isal import igzip, isal_zlib
 
 from ankleseg.errors import FileError
 from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
-from ankleseg.volumes.geometry import affine_problem
-from ankleseg.volumes.memory import GZIP_LARGEST_RATIO, SPARE_BYTES, gzip_content, readable_size
+from ankleseg.volumes.geometry import affine_problem, size_text
+from ankleseg.volumes.memory import SPARE_BYTES, check_declared, gzip_content, readable_size
 from ankleseg.volumes.nifti_geometry import geometry_of
 from ankleseg.volumes.volume import Header, Remark
 
 GZIP_MAGIC = b"\x1f\x8b"
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of the units of time
-
-
 PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
@@ -197,17 +195,10 @@ def _check_declared_size(path: Path, raw: Any, *, pair: bool) -> None:
             file=path,
             mend="convert it to whole or floating numbers",
         )
-    declared, size, start = _declared_bytes(raw), path.stat().st_size, float(raw["vox_offset"])
-    largest = size * GZIP_LARGEST_RATIO if path.name.lower().endswith(".gz") else size
+    start, packed = float(raw["vox_offset"]), path.name.lower().endswith(".gz")
     if not start >= (0 if pair else 348):
         raise FileError(f"declares that its voxels start at byte {start:g}", file=path, mend="convert the scan again")
-    if start + declared > largest:
-        raise FileError(
-            f"is truncated or its header is wrong: it declares {readable_size(declared)} of voxels, "
-            f"and a file of {readable_size(size)} cannot hold them",
-            file=path,
-            mend="copy the file again",
-        )
+    check_declared(path, _declared_bytes(raw), path.stat().st_size, packed=packed, start=start)
 
 
 def _header_of(path: Path, raw: Any) -> Header:
@@ -254,7 +245,7 @@ def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:
     sizes = np.asarray(raw["pixdim"][1:4], float)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         mend = "correct the voxel size (pixdim) in its header"
-        raise FileError(f"declares voxels of {' × '.join(f'{s:g}' for s in sizes)} mm", file=path, mend=mend)
+        raise FileError(f"declares voxels of {size_text(sizes)} mm", file=path, mend=mend)
     try:
         affine = np.asarray(nib.Spm2AnalyzeImage.from_filename(_pair(path)[1]).affine, float)
     except Exception as error:  # scipy meets a damaged .mat with errors of many kinds

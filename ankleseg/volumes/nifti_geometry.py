@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.geometry import Affine, affine_problem, spacing
+from ankleseg.volumes.geometry import Affine, affine_problem, size_text, spacing
 from ankleseg.volumes.volume import Remark
 
 SPATIAL_UNITS = {0: ("unknown", 1.0), 1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micrometre", 1e-3)}
@@ -66,10 +66,10 @@ def geometry_of(path: Path, raw: Any, shape: Sequence[int]) -> NiftiGeometry:
     if sform is not None:
         used = sform
         if not has_size:
-            remarks.append(Remark(f"declares voxels of {_times(stored)} mm; its sform is used", CORRECT_HEADER))
+            remarks.append(Remark(f"declares voxels of {size_text(stored)} mm; its sform is used", CORRECT_HEADER))
     elif not has_size:
         mend = "correct the voxel size (pixdim) in its header"
-        raise FileError(f"declares voxels of {_times(stored)} mm", file=path, mend=mend)
+        raise FileError(f"declares voxels of {size_text(stored)} mm", file=path, mend=mend)
     else:
         used = _scaled(mended.get_base_affine(), factor) if qform is None else qform
         remarks += _size_remarks(stored, filled)
@@ -95,10 +95,6 @@ def _mended(raw: Any, shape: Sequence[int]) -> tuple[Any, list[int]]:
         for name in QUATERNION:
             mended[name] = raw[name] / np.sqrt(length)
     return mended, filled
-
-
-def _times(sizes: Sequence[float] | np.ndarray) -> str:
-    return " × ".join(f"{size:.3g}" for size in sizes)
 
 
 def _is_size(sizes: Any) -> bool:
@@ -130,17 +126,17 @@ def _sound(raw: Any, name: str, read: Callable[[], Any], factor: float, remarks:
         problem = "holds no rotation"
     if problem is None:
         return affine
-    remarks.append(Remark(f"its {name} is passed over, which {problem}", CORRECT_HEADER, suspect=True))
+    remarks.append(Remark(f"its {name} is passed over: it {problem}", CORRECT_HEADER, suspect=True))
     return None
 
 
 def _size_remarks(stored: np.ndarray, filled: Sequence[int]) -> list[Remark]:
     remarks = []
     if (stored < 0).any():
-        problem = f"declares voxels of {_times(stored)} mm; they are taken without their signs"
+        problem = f"declares voxels of {size_text(stored)} mm; they are taken without their signs"
         remarks.append(Remark(problem, CORRECT_HEADER))
     if len(filled):
-        problem = f"declares voxels of {_times(stored)} mm; 1 mm is assumed along the axis of one voxel"
+        problem = f"declares voxels of {size_text(stored)} mm; 1 mm is assumed along the axis of one voxel"
         remarks.append(Remark(problem, "correct its header, if that matters"))
     return remarks
 
@@ -162,8 +158,8 @@ def _disagreements(used: np.ndarray, stored: np.ndarray, sform: Affine | None) -
         return []
     times = float(np.prod(used) / np.prod(sizes))
     problem = (
-        f"has voxels of {_times(used)} mm by its sform and of {_times(sizes)} mm by its pixdim; the sform is used, "
-        f"which makes volumes {times:.3g} times those of the pixdim"
+        f"has voxels of {size_text(used)} mm by its sform and of {size_text(sizes)} mm by its pixdim; the sform is "
+        f"used, which makes volumes {times:.3g} times those of the pixdim"
     )
     return [Remark(problem, "find out which is right, and correct the other in its header", suspect=True)]
 
@@ -171,9 +167,9 @@ def _disagreements(used: np.ndarray, stored: np.ndarray, sform: Affine | None) -
 def _unit_remarks(unit: str, used: np.ndarray) -> list[Remark]:
     remarks = []
     if unit not in ("mm", "unknown"):
-        problem = f"gives its geometry in the unit {unit}; in mm its voxels are {_times(used)}"
+        problem = f"gives its geometry in the unit {unit}; in mm its voxels are {size_text(used)}"
         remarks.append(Remark(problem, "correct the unit in its header if that is not so"))
     if used.min() < LIKELY_MM[0] or used.max() > LIKELY_MM[1]:
-        problem = f"has voxels of {_times(used)} mm, which no scanner of people has"
+        problem = f"has voxels of {size_text(used)} mm, which no scanner for people produces"
         remarks.append(Remark(problem, "correct the unit or the voxel size in its header", suspect=True))
     return remarks

@@ -29,6 +29,7 @@ MILLIMETRES = {"m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "m
 
 
 def is_nrrd(path: Path) -> bool:
+    """Tell whether the ending of a path is that of an NRRD file or header."""
     return path.suffix.lower() in (".nrrd", ".nhdr")
 
 
@@ -59,19 +60,19 @@ def header_lines(path: Path) -> tuple[dict[str, str], int]:
 
 
 def require_numbers(path: Path, fields: dict[str, str]) -> None:
-    """Refuse a number that is none, which ITK reads as far as it goes, and a line that is no field.
+    """Refuse a damaged number, which ITK reads as far as it goes, and a line without a field.
 
     Raises:
         FileError: naming the field or the line.
     """
     mend = "correct its header, or copy the file again"
     if "" in fields and "ndims" in fields:
-        raise FileError(f"has the header line {fields['']!r}, which is no field", file=path, mend=mend)
+        raise FileError(f"invalid header line {fields['']!r}: expected name = value", file=path, mend=mend)
     for name in NUMERIC:
         words = fields.get(name, "").replace("(", " ").replace(")", " ").replace(",", " ").split()
         wrong = next((word for word in words if not NUMBER.fullmatch(word)), None)
         if wrong is not None:
-            raise FileError(f"gives {wrong!r} as a number of its {name}", file=path, mend=mend)
+            raise FileError(f"invalid {name}: expected numbers, got {wrong!r}", file=path, mend=mend)
 
 
 def lists_volumes(fields: dict[str, str]) -> bool:
@@ -127,7 +128,7 @@ def size_remarks(path: Path, voxels: Path, fields: dict[str, str], declared: int
         FileError: it holds fewer.
     """
     packed = fields.get("encoding", "raw").lower() in ("gzip", "gz")
-    if not packed and (fields.get("encoding", "raw").lower() != "raw" or _is_compressed(fields)):
+    if not packed and (fields.get("encoding", "raw").lower() != "raw" or is_compressed(fields)):
         return ()
     start = header_lines(path)[1] if voxels == path else 0
     held = gzip_content(voxels) if packed else voxels.stat().st_size - start
@@ -143,5 +144,6 @@ def size_remarks(path: Path, voxels: Path, fields: dict[str, str], declared: int
     return (Remark(problem, "check its dimensions in a viewer", suspect=True),)
 
 
-def _is_compressed(fields: dict[str, str]) -> bool:
+def is_compressed(fields: dict[str, str]) -> bool:
+    """Tell whether a MetaImage header says that its voxels are compressed."""
     return fields.get("compresseddata", "false").lower() == "true"

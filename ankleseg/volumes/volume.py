@@ -37,7 +37,7 @@ class Header:
         affine: voxel to world, RAS+ mm.
         dtype: as stored, before any slope and intercept.
         qform_code, sform_code: NIfTI codes, 0 where the file has no such affine; 1 and 1 for the other formats.
-        format: ``nifti``, ``nrrd``, ``mha`` or ``dicom``.
+        format: ``nifti``, ``analyze``, ``mgh``, ``nrrd``, ``mha`` or ``dicom``.
         qform, sform: the two affines of a NIfTI file, None where its code is 0 and in other formats.
         unit: spatial unit the file names, ``unknown`` where it names none.
         frame_time: seconds from one frame of a sequence to the next; 0 where the file does not say.

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ankleseg.cohorts import Case, Cohort
-
-
-@pytest.fixture
-def touch(tmp_path: Path) -> Callable[[str], Path]:
-    """Make an empty file under the temporary folder."""
-
-    def make(name: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path
-
-    return make
 
 
 @pytest.fixture

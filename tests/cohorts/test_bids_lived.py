@@ -165,7 +165,8 @@ class TestPlaces:
         image = root / "sub-01/anat/sub-01_T1w.nii.gz"
         image.unlink()
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
-        with pytest.raises(CohortError, match=rf"was not downloaded: .*; run datalad get {image}"):
+        said = f"was not downloaded: .*, and should be the image of case sub-01; run datalad get {image}"
+        with pytest.raises(CohortError, match=said):
             load_cohort(root)
 
 
@@ -337,7 +338,7 @@ def test_masks_where_no_scan_is_are_said(touch) -> None:
 
 def test_a_cohort_a_folder_below_is_named(touch) -> None:
     root = scans(touch, "sub-01_T1w")
-    with pytest.raises(CohortError, match=f"is no cohort; give the cohort in it: {root}"):
+    with pytest.raises(CohortError, match=f"is not a cohort; give the cohort in it: {root}"):
         load_cohort(root.parent)
 
 

@@ -296,7 +296,7 @@ def test_structures_come_in_the_order_asked_for(touch):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nowhere", "does not exist"), ("", "is no cohort; give a folder of sub-")]
+    ("name", "message"), [("nowhere", "does not exist"), ("", "is not a cohort; give a folder of sub-")]
 )
 def test_what_is_no_cohort_is_told(name, message, tmp_path):
     with pytest.raises(CohortError, match=message):

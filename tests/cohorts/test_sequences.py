@@ -70,7 +70,7 @@ def test_what_a_sidecar_says_is_read(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("{", "cannot be read as JSON"),
-        ("[6]", "is no JSON object; correct the file, or remove it"),
+        ("[6]", "is not a JSON object; correct the file, or remove it"),
         ('{"SliceThickness": "6 mm"}', "gives SliceThickness as '6 mm'; write a positive number, or leave it out"),
         ('{"RepetitionTime": 0}', "gives RepetitionTime as 0; write a positive number"),
         ('{"SpacingBetweenSlices": NaN}', "gives SpacingBetweenSlices as nan"),

@@ -24,8 +24,11 @@ Done = tuple[int, str, str]  # status, standard output, standard error
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Done]]:
-    """Run a command whose main is given, in this process."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., Done]]:
+    """Run a command whose main is given, in this process; what Hydra writes goes to a temporary folder."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def running(command: str, *words: str, main: Callable[[Any], Any] = lambda config: config.out) -> Done:
@@ -46,7 +49,7 @@ TOLD = {
     "typo below": ("predict", ["predict.overlop=1"], "predict.overlop is unknown; did you mean predict.overlap?"),
     "last word": ("train", ["max_epochs=3"], "max_epochs is unknown; did you mean trainer.max_epochs?"),
     "no plus": ("train", ["experiment=cord_static"], "experiment needs a +; write +experiment=cord_static"),
-    "too much plus": ("train", ["+seed=1"], "seed is there already; write seed=… without +"),
+    "too much plus": ("train", ["+seed=1"], "seed is already set; write seed=… without +"),
     "group with plus": ("train", ["+network=fcn"], "network is given twice; write network=… once, and without +"),
     "no such choice": ("train", ["optimizer=adamm"], "optimizer 'adamm' is unknown; did you mean adam? Or one of "),
     "folder for cohort": ("train", ["cohort=/usr"], "cohort=/usr names no kind of cohort; write cohort.root=/usr"),
@@ -117,10 +120,7 @@ def test_a_sweep_goes_on_after_a_failure_and_fails_in_the_end(tmp_path: Path, ru
     assert (status, ran) == (1, ["b"]) and error.startswith("ankleseg: AssertionError: bad")
 
 
-def test_a_number_that_a_setting_gives_for_a_path_is_its_name(
-    tmp_path: Path, run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
+def test_a_number_that_a_setting_gives_for_a_path_is_its_name(run: Callable[..., Done]):
     ran: list[str] = []
     run("predict", "-m", "out=${hydra:job.num}", "device=a,b", main=lambda config: ran.append(config.out))
     assert ran == ["0", "1"]
@@ -173,7 +173,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_and_nothing_is_left(tmp
     (tmp_path / "file").touch()
     (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
     for below in ("file", "file/below/that"):
-        with pytest.raises(ConfigError, match="file: is a file, where a folder is to be; choose another out"):
+        with pytest.raises(ConfigError, match="file: is a file, but a folder is expected; choose another out"):
             require_folder(tmp_path / below)
     with pytest.raises(ConfigError, match="lost: is a link that leads nowhere"):
         require_folder(tmp_path / "lost/below")

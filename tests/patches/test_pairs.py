@@ -208,7 +208,7 @@ def test_a_folder_without_repeats_is_refused(phantom_cohort: Path, repeats: Path
         load_repeats(phantom_cohort)
     with pytest.raises(CohortError, match="holds no repeated scans"):
         load_repeats(repeats, suffix="T2w")
-    with pytest.raises(CohortError, match="is no folder"):
+    with pytest.raises(CohortError, match="is not a folder"):
         load_repeats(repeats / "nowhere")
 
 

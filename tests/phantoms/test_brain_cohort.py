@@ -289,7 +289,9 @@ class TestLabelMaps:
 
     def test_what_is_no_label_map_is_refused(self, tmp_path):
         path = write_volume(tmp_path / "image.nii.gz", np.full((4, 4, 4), 0.5, np.float32), np.eye(4))
-        with pytest.raises(FileError, match="image.nii.gz: is no label map: it holds other than whole numbers to"):
+        with pytest.raises(
+            FileError, match="image.nii.gz: is not a label map: it holds other values than whole numbers to"
+        ):
             image_brain_labels(path)
         with pytest.raises(FileError, match="holds nothing but air"):
             image_brain_labels(Volume(np.zeros((4, 4, 4), np.uint8), np.eye(4)))

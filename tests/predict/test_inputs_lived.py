@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,6 @@ BRATS = {
     "2020": ("flair", "t1", "t1ce", "t2"),
     "2023": ("t1n", "t1c", "t2w", "t2f"),
 }
-
-
-@pytest.fixture
-def touch(tmp_path: Path) -> Callable[[str], Path]:
-    def make(name: str) -> Path:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        return path
-
-    return make
 
 
 @pytest.mark.parametrize(

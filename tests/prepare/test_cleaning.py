@@ -213,8 +213,8 @@ def test_a_sequence_that_is_stored_in_another_order_is_in_order(codes: str, stud
         (1.0, 0.5, 0.5, ""),
         (0.02, None, 0.02, ""),
         (60.0, None, 60.0, ""),
-        (2000.0, None, None, "has a frame every 2000 s by its header, which is not believed; no time is shown"),
-        (0.5, 400, None, "has a frame every 400 s by its sidecar (RepetitionTime), which is not believed"),
+        (2000.0, None, None, "has a frame every 2000 s by its header, which is implausible; no time is shown"),
+        (0.5, 400, None, "has a frame every 400 s by its sidecar (RepetitionTime), which is implausible"),
         (0.5, 0.0038, None, "has a frame every 0.0038 s by its sidecar"),
     ],
 )

@@ -41,7 +41,7 @@ def write_good(folder: Path, kind: str) -> Path:
     image.SetSpacing(size.tolist())
     image.SetDirection(itk.matrix_from_array(lps @ AFFINE[:3, :3] / size))
     image.SetOrigin((lps @ AFFINE[:3, 3]).tolist())
-    itk.imwrite(image, str(path), compression=bool(VOXELS[0, 0, 0] % 2))
+    itk.imwrite(image, str(path))
     return path
 
 

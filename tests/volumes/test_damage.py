@@ -10,7 +10,7 @@ from damage import KINDS, damage, damage_text, read_text, silent_change, write_g
 
 from ankleseg.volumes import read_header
 
-FILES = 40  # of each kind; benchmarks/damaged_files.py reads a thousand
+FILES = 40  # of each kind
 SLOWEST = 5.0  # seconds
 
 

@@ -111,7 +111,9 @@ def test_a_choice_that_is_none_is_told(choice, tmp_path):
     with pytest.raises(FileError, match=r"invalid selection '.*': expected each of series, part, echo at most once"):
         read_header(f"{tmp_path}#{choice}")
     (tmp_path / "a.nii").write_text("text")
-    with pytest.raises(FileError, match="is no DICOM file, so nothing can be chosen of it; leave out the part from #"):
+    with pytest.raises(
+        FileError, match="is not a DICOM file, so nothing can be chosen in it; leave out the part from #"
+    ):
         read_header(tmp_path / "a.nii#echo=1")
     with pytest.raises(FileError, match="nowhere#echo=1: does not exist"):
         read_header(tmp_path / "nowhere#echo=1")

@@ -50,6 +50,7 @@ def test_a_damaged_slice_is_told_or_leaves_the_geometry_as_it_is(damage, tmp_pat
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_enhanced_file_costs_one_line(damage, tmp_path):
     some = random.Random(damage)
+    refused = 0
     content = write_enhanced(tmp_path / "good", voxels(2)).read_bytes()
     for trial in range(8):
         file = tmp_path / f"{trial}"
@@ -58,7 +59,9 @@ def test_a_damaged_enhanced_file_costs_one_line(damage, tmp_path):
             header = read_header(file)
             read_volume(file, dimensions=len(header.shape))
         except AnklesegError as error:
-            assert "\n" not in str(error)
+            assert "\n" not in str(error) and str(file) in str(error)
+            refused += 1
+    assert refused
 
 
 def test_a_damaged_file_beside_the_slices_is_not_passed_over(tmp_path):
@@ -67,8 +70,8 @@ def test_a_damaged_file_beside_the_slices_is_not_passed_over(tmp_path):
     content = last.read_bytes()
     for broken, message in (
         (b"", "is empty"),
-        (bytes(600), "is no DICOM file, whatever its name says; copy the file again, or take it out"),
-        (content[:100], "is no DICOM file"),
+        (bytes(600), "is not a DICOM file, whatever its name says; copy the file again, or take it out"),
+        (content[:100], "is not a DICOM file"),
         (content[:300], "is truncated or damaged"),
         (content[:-1], "is truncated: it holds 69 bytes of 70 bytes of pixels"),
     ):

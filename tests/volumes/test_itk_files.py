@@ -118,7 +118,8 @@ def test_a_declared_terabyte_is_refused(name, tmp_path):
     path = write_itk(tmp_path / name, counting(), np.eye(4), compressed=False)
     content = path.read_bytes().replace(b"DimSize = 5 6 4", b"DimSize = 20000 20000 20000")
     path.write_bytes(content.replace(b"sizes: 5 6 4", b"sizes: 20000 20000 20000"))
-    with pytest.raises(FileError, match=f"{name}: declares 16.0 TB of voxels, and a file of .* cannot hold them"):
+    said = "is truncated or its header is wrong: it declares 16.0 TB of voxels, and a file of .* cannot hold them"
+    with pytest.raises(FileError, match=f"{name}: {said}"):
         read_volume(path)
 
 

@@ -131,7 +131,7 @@ def holding(value: float, count: int) -> Callable[[Path], None]:
 
 
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "missing": ("a.nii.gz", lambda path: None, "does not exist; correct the path"),
+    "missing": ("a.nii.gz", lambda path: None, "does not exist; correct the path, or copy the file"),
     "zero bytes": ("a.nii.gz", lambda path: path.touch(), r"is empty \(0 bytes\); copy the file again"),
     "folder": ("a.nii", lambda path: path.mkdir(), r"cannot be read \(Is a directory\); check the file and its disk"),
     "truncated gzip": ("a.nii.gz", truncated, "is truncated: its compressed data end early; copy the file again"),

@@ -49,7 +49,7 @@ def test_a_broken_sform_leaves_the_qform(broken, tmp_path):
     np.testing.assert_allclose(header.affine, QFORM, atol=1e-5)
     assert (header.qform_code, header.sform_code) == (1, 0)
     (problem,) = problems(path, Verdict.SUSPECT)
-    assert problem.startswith("its sform is passed over, which holds a")
+    assert problem.startswith("its sform is passed over: it holds a")
 
 
 @pytest.mark.parametrize("broken", [{"quatern_b": 9}, {"quatern_c": np.nan}, {"qoffset_x": np.inf}])
@@ -133,7 +133,7 @@ def test_metres_and_micrometres_become_mm(code, factor, source, tmp_path):
 
 def test_voxels_of_impossible_size_are_suspect(tmp_path):
     path = write(tmp_path / "a.nii", sform=0, qform=0, pixdim=[1, 500, 500, 2000, 0, 0, 0, 0])  # micrometres, called mm
-    assert "which no scanner of people has" in "".join(problems(path, Verdict.SUSPECT))
+    assert "which no scanner for people produces" in "".join(problems(path, Verdict.SUSPECT))
 
 
 @pytest.mark.parametrize(

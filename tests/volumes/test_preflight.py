@@ -260,7 +260,7 @@ def test_a_label_map_with_fractions_is_refused(image, tmp_path):
     finding = only_finding(path, image, values=(1,))
     assert (finding.verdict, finding.problem) == (
         Verdict.UNREADABLE,
-        "is no label map: it holds fractions (0, 1.5)",
+        "is not a label map: it holds fractions (0, 1.5)",
     )
 
 

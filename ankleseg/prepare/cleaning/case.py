@@ -99,11 +99,10 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         return Cleaned(**{**about, **content}, findings=tuple(findings))
 
     if case.problem is not None:
-        findings.append(_finding(Path(case.name), Verdict.MISSING, case.problem))
+        findings.append(Finding.of(case.problem, Verdict.MISSING, case.problem.file or case.name))
         return result()
     flat = {name: found for name, path in case.sequences.items() if (found := check_slices(path))}
-    for found in flat.values():
-        findings += found
+    findings += [finding for found in flat.values() for finding in found]
     file = case.images[0]
     static, foot, found = _read_static(file, rules)
     findings += found
@@ -115,14 +114,8 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         findings.append(Finding(file, Verdict.MISSING, "has no bone mask that can be used", "see its masks"))
         return result()
 
-    sequences = {}
-    for name, path in case.sequences.items():
-        if name in flat:
-            continue
-        sequence, found = read_sequence(name, path, rules.frames)
-        findings += found
-        if sequence is not None:
-            sequences[name] = sequence
+    sequences, found = _read_sequences({name: path for name, path in case.sequences.items() if name not in flat}, rules)
+    findings += found
     points = bone_points(masks, static.affine)
     shown = foot_of(points)
     elsewhere = lies_elsewhere(np.concatenate(list(points.values())), [s.volume for s in sequences.values()])
@@ -147,17 +140,29 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
     return result(side=side, static=static, foot=foot, masks=masks, sequences=placed, status=status)
 
 
+def _read_sequences(
+    files: Mapping[str, Path], rules: CleaningRules
+) -> tuple[dict[str, CleanedSequence], list[Finding]]:
+    sequences, findings = {}, []
+    for name, path in files.items():
+        sequence, found = read_sequence(name, path, rules.frames)
+        findings += found
+        if sequence is not None:
+            sequences[name] = sequence
+    return sequences, findings
+
+
 def _read_static(
     path: Path, rules: CleaningRules
 ) -> tuple[Volume | None, Bool[np.ndarray, "x y z"] | None, list[Finding]]:
     if error := missing_file(path):
-        return None, None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
+        return None, None, [Finding.of(error, Verdict.MISSING, path)]
     try:
         volume = read_volume(path, dtype=None)
         findings = header_remarks(volume.header)
         foot = _foot(volume.data, rules)
     except AnklesegError as error:
-        return None, None, [_finding(path, Verdict.UNREADABLE, error)]
+        return None, None, [Finding.of(error, Verdict.UNREADABLE, error.file or path)]
     return replace(volume, data=compact(volume.data)), foot, findings
 
 
@@ -198,7 +203,7 @@ def _placed(
             mean = sequence.mean
             here = _foot(mean, rules)
         except AnklesegError as error:
-            findings.append(_finding(sequence.volume.path, Verdict.UNREADABLE, error))
+            findings.append(Finding.of(error, Verdict.UNREADABLE, error.file or sequence.volume.path))
             continue
         mends = {"copy_headers": rules.copy_headers, "mend_flipped": rules.mend_flipped}
         volume, found = check_place(sequence.volume, mean, here, static, there, **mends)
@@ -216,7 +221,3 @@ def _foot(image: Shaped[np.ndarray, "x y z"], rules: CleaningRules) -> Bool[np.n
         return rules.foreground(image.astype(np.float32))
     except FileError as error:
         raise FileError(error.problem, mend="check that it is a scan of a foot") from None
-
-
-def _finding(file: Path, verdict: Verdict, error: AnklesegError) -> Finding:
-    return Finding(Path(error.file or file), verdict, error.problem, error.mend or "")

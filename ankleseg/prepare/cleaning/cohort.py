@@ -12,12 +12,12 @@ from typing import Any
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, read_sidecar
-from ankleseg.cohorts.files import visible
+from ankleseg.cohorts.files import files_at
 from ankleseg.cohorts.sequences import KEYS, sidecar_of, sidecars_of
 from ankleseg.prepare.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.prepare.cleaning.sequences import CleanedSequence
 from ankleseg.prepare.settings import plain_settings
-from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, replace_file, without_selection, write_volume
+from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, replace_file, write_volume
 
 COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
 TABLE = "cleaning.tsv"
@@ -236,11 +236,9 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
 
 def _digest(path: Path) -> str | None:
     """Hash of a file, or of all files of a folder; None where there is nothing to read."""
-    path = without_selection(path)
-    files = [file for file in visible(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
     digest = hashlib.sha256()
     try:
-        for file in files:
+        for file in files_at(path):
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     except OSError:

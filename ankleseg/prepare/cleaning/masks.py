@@ -46,11 +46,11 @@ def read_bone(
     """
     path = Path(reference.path)
     if error := missing_file(path):
-        return None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.MISSING, path)]
     try:
         bone = read_mask(path, value=reference.value, used=used)
     except FileError as error:
-        return None, [Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.UNREADABLE, path)]
     if not bone.data.any():
         return None, [Finding(path, Verdict.MISSING, "is empty", "draw the bone, or leave it out by bones=")]
     findings = header_remarks(bone.header)

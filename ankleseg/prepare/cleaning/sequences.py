@@ -87,11 +87,11 @@ def read_sequence(name: str, path: Path, frames: int | None) -> tuple[CleanedSeq
         The sequence, None where no frame can be used, and the findings.
     """
     if error := missing_file(path):
-        return None, [Finding(path, Verdict.MISSING, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.MISSING, path)]
     try:
         volume = read_volume(path, dtype=None, dimensions=4, finite=False)
     except FileError as error:
-        return None, [Finding(path, Verdict.UNREADABLE, error.problem, error.mend or "")]
+        return None, [Finding.of(error, Verdict.UNREADABLE, path)]
     findings = header_remarks(volume.header)
     sidecar, wrong = _sidecar(path, volume)
     findings += wrong
@@ -150,7 +150,7 @@ def _sidecar(path: Path, volume: Volume) -> tuple[SequenceHeader, list[Finding]]
     try:
         sidecar = read_sidecar(path)
     except FileError as error:
-        return SequenceHeader(), [Finding(Path(error.file or path), Verdict.SUSPECT, error.problem, error.mend or "")]
+        return SequenceHeader(), [Finding.of(error, Verdict.SUSPECT, error.file or path)]
     if volume.header is not None:
         thickness = sidecar.thickness_mm or volume.header.thickness_mm or None
         sidecar = replace(sidecar, thickness_mm=thickness)
@@ -171,7 +171,7 @@ def _seconds(path: Path, sidecar: SequenceHeader, volume: Volume) -> tuple[float
     told = sidecar.seconds or (0.0 if volume.header is None else volume.header.frame_time)
     if not told or FRAME_SECONDS[0] <= round(told, 6) <= FRAME_SECONDS[1]:
         return told or None, []
-    problem = f"has a frame every {told:g} s by its {source}, which is not believed; no time is shown"
+    problem = f"has a frame every {told:g} s by its {source}, which is implausible; no time is shown"
     mend = "write the seconds from one frame to the next there"
     if told > FRAME_SECONDS[1]:
         mend += f", {told / 1000:g} if it was given in ms"

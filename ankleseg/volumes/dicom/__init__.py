@@ -84,7 +84,7 @@ def _read_series(path: Path, bare: Path, folder: Path, wanted: dict[str, str]) -
     if bare.is_file() and folder == bare.parent and not is_dicom(bare):
         if wanted:
             raise FileError(
-                "is no DICOM file, so nothing can be chosen of it", file=bare, mend="leave out the part from #"
+                "is not a DICOM file, so nothing can be chosen in it", file=bare, mend="leave out the part from #"
             )
         raise foreign_format(bare)
     if bare.is_file() and bare.name.upper() == INDEX:

@@ -113,10 +113,18 @@ def _of_echo(names: Sequence[str], wanted: str) -> list[str]:
 
 
 def _numbers(name: str) -> tuple[float, float]:
-    number, _, time = name.removeprefix("echo ").partition(" (TE ")
-    return float(number), float(time.removesuffix(" ms)") or 0)
+    """Number and time of an echo, 0 where it has none."""
+    number, time = _parted(name)
+    return float(number), float(time or 0)
 
 
 def _value(name: str) -> str:
+    """What a user writes to choose a part or an echo: its name, or its time, else its number."""
+    number, time = _parted(name)
+    return time or number
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Number and time in the name of an echo."""
     number, _, time = name.removeprefix("echo ").partition(" (TE ")
-    return time.removesuffix(" ms)") if time else number
+    return number, time.removesuffix(" ms)")

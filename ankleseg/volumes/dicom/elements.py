@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 
 PIXEL_DATA = 0x7FE00010
 PIXELS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)  # float, double, whole numbers
-EXTENDED_OFFSETS = 0x7FE00001
 UNDEFINED = 0xFFFFFFFF
 DEFLATED, START = b"1.2.840.10008.1.2.1.99", 1024  # a transfer syntax, and the bytes that name it
 PHILIPS_BLOCK, PHILIPS_CREATOR = 0x20050010, "Philips MR Imaging DD 001"
 PHILIPS_BEGIN = 0x200510A0  # seconds at which a dynamic scan began
 GE_BLOCK, GE_CREATOR = 0x00430010, "GEMS_PARM_01"
 GE_PART = 0x0043102F  # 0 magnitude, 1 phase, 2 real, 3 imaginary
+MEND = "copy the file again, or take it out"  # of a damaged file
 PER_FRAME, SHARED = "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"
 WANTED = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "ComplexImageComponent", "PatientID", "SeriesInstanceUID",
@@ -39,7 +39,7 @@ WANTED = (
 class DamagedError(Exception):
     """A DICOM file that cannot be read: why, its series where that can still be read, and the mend."""
 
-    def __init__(self, why: str, series: str | None = None, mend: str = "copy the file again, or take it out") -> None:
+    def __init__(self, why: str, series: str | None = None, mend: str = MEND) -> None:
         self.why, self.series, self.mend = why, series, mend
         super().__init__(why)
 

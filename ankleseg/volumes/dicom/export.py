@@ -95,8 +95,9 @@ def read_export(folder: Path, files: list[Path]) -> Export:
         if pointer and (alike or not frames):
             damaged.append(Damaged(file, pointer.problem, mend=pointer.mend or ""))
         elif alike:
-            empty = (folder / file).stat().st_size == 0
-            damaged.append(Damaged(file, "is empty (0 bytes)" if empty else "is no DICOM file, whatever its name says"))
+            is_empty = (folder / file).stat().st_size == 0
+            why = "is empty (0 bytes)" if is_empty else "is not a DICOM file, whatever its name says"
+            damaged.append(Damaged(file, why))
         else:
             foreign.append(Foreign(file, "other file"))
     return Export(tuple(frames), tuple(foreign), tuple(damaged))

@@ -11,6 +11,7 @@ from ankleseg.volumes.dicom.elements import (
     GE_BLOCK,
     GE_CREATOR,
     GE_PART,
+    MEND,
     PER_FRAME,
     PHILIPS_BEGIN,
     PHILIPS_BLOCK,
@@ -61,7 +62,7 @@ class Damaged:
     file: Path
     why: str
     series: str | None = None
-    mend: str = "copy the file again, or take it out"
+    mend: str = MEND
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _axes(cosines: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, .
     lengths = [sum(part * part for part in axis) ** 0.5 for axis in (along_row, along_column)]
     product = sum(a * b for a, b in zip(along_row, along_column, strict=True))
     if any(abs(length - 1) > 1e-2 for length in lengths) or abs(product) > 1e-2:
-        raise DamagedError("holds an orientation that is none: its axes are not perpendicular and of length 1")
+        raise DamagedError("holds an invalid orientation: expected perpendicular axes of length 1")
     return along_row, along_column
 
 

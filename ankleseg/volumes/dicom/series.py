@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.dicom.elements import MEND
 from ankleseg.volumes.dicom.export import Export
-from ankleseg.volumes.dicom.objects import Damaged, Frame, Source
+from ankleseg.volumes.dicom.objects import Frame, Source
 from ankleseg.volumes.selection import with_selection
 from ankleseg.volumes.volume import Remark
 
@@ -148,8 +149,8 @@ def _check_damaged(path: Path, export: Export, chosen: Series, others: Sequence[
             raise FileError(bad.why, file=_inside(path, bad.file), mend=bad.mend)
     for foreign in export.foreign:
         if foreign.series and foreign.series == chosen.source.series and foreign.sop_class == chosen.source.sop_class:
-            bad = Damaged(foreign.file, f"is a {foreign.kind}, and should be a slice of the series")
-            raise FileError(bad.why, file=_inside(path, bad.file), mend=bad.mend)
+            problem = f"is a {foreign.kind}, and should be a slice of the series"
+            raise FileError(problem, file=_inside(path, foreign.file), mend=MEND)
 
 
 def _check_strays(path: Path, chosen: Series, others: Sequence[Series]) -> None:
@@ -178,7 +179,7 @@ def _remarks(export: Export, others: Sequence[Series]) -> list[Remark]:
     if others:
         problem = f"only one of its series is taken for a volume; passed over: {_list(others)}"
         remarks.append(Remark(problem, "choose another one by #series= at the end of the path if it was meant"))
-    unread = [*export.foreign, *(Damaged(bad.file, bad.why) for bad in export.damaged)]
+    unread = [*export.foreign, *export.damaged]
     if unread:
         files = len({frame.file for frame in export.frames}) + len(unread)
         problem = f"{len(unread)} of its {files} files hold no slices and are passed over: {_counted(unread)}"
