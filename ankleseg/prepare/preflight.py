@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort
+from ankleseg.cohorts import Case, Cohort, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.prepare.preparation import Preparation
@@ -22,6 +22,7 @@ from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table,
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
 USABLE, REFUSED = "prepared", "failed"
+RESULTS = ("prepared", "channel-*_prepared", "foreground", "labels")
 
 
 def prepare_cohort(
@@ -50,12 +51,14 @@ def prepare_cohort(
         The rows of ``preflight.csv``.
 
     Raises:
-        ConfigError: ``out`` cannot be written.
+        ConfigError: ``out`` cannot be written, or a result of an earlier run there is an input now.
     """
     from tqdm import tqdm
 
     require_folder(out)
     out = Path(out)
+    earlier = {case.name: _earlier(out / case.name, case.name) for case in cohort.cases}
+    spare_inputs(cohort.cases, [path for paths in earlier.values() for path in paths])
     mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
     rows: list[dict[str, str]] = []
     written: dict[str, Any] = {}
@@ -66,8 +69,8 @@ def prepare_cohort(
             findings: list[dict[str, str]] = []
             folder = out / case.name
             try:
-                for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
-                    old.unlink()
+                for old in earlier[case.name]:
+                    old.unlink(missing_ok=True)
                 findings = _findings(replace(case, references=wanted), mends)
                 if case.problem is not None:
                     raise case.problem
@@ -108,6 +111,11 @@ def _findings(case: Case, mends: Mapping[str, bool]) -> list[dict[str, str]]:
         mend = f"mended by {switch}=true" if switch is not None and mends[switch] else finding.mend
         rows.append(_row(finding.file, finding.verdict, finding.problem, mend))
     return rows
+
+
+def _earlier(folder: Path, name: str) -> list[Path]:
+    """What an earlier run wrote for a case: nothing else is removed, for ``out`` may be where the scans are."""
+    return [path for kind in RESULTS for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
 
 
 def _main_file(case: Case) -> str | Path:
