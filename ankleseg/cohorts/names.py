@@ -42,6 +42,13 @@ def whole_number(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def identifier(text: str | None) -> str:
+    """Return the name a cell holds, also one that a spreadsheet took for a number: ``1.0`` is 1; empty without one."""
+    text = known_text(text) or ""
+    number = whole_number(text)
+    return text if text.isdecimal() or number is None else str(number)
+
+
 def matching(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that a name means, by the strictest rule that finds any.
 

@@ -16,7 +16,14 @@ from ankleseg.cohorts import Case, Cohort, is_dynamic, load_cohort, load_dynamic
 from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
-from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
+from ankleseg.evaluate.predictions import (
+    PredictedCase,
+    Predictions,
+    case_named,
+    find_protocols,
+    input_suffix,
+    read_predictions,
+)
 from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
 from ankleseg.evaluate.tables import (
     PROTOCOL_COLUMNS,
@@ -68,15 +75,19 @@ def evaluate(
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
         resampled: bring predicted masks on other grids to those of the references, instead of not scoring them.
-        suffix, acquisition, select: of the images in a BIDS folder of references with several, see `load_cohort`.
+        suffix: of the images in a BIDS folder of references with several, such as ``T2w``; None takes that of the
+            inputs.
+        acquisition, select: further choices among them, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
+    suffix = suffix or input_suffix(next(iter(protocols.values())))
     images = {"suffix": suffix, "acquisition": acquisition, "select": select}
     cohort = references if isinstance(references, Cohort) else _references(references, images)
+    protocols = {name: _named_as(cohort, folder) for name, folder in protocols.items()}
     main = next(iter(protocols.values()))
     chosen = _chosen(structures, main, cohort)
     out = Path(out)
@@ -126,6 +137,17 @@ def _references(root: str | Path, images: Mapping[str, Any]) -> Cohort:
     return load_cohort(root, **images, strict=False, prefix="")
 
 
+def _named_as(cohort: Cohort, folder: Predictions) -> Predictions:
+    """Give predicted cases that are named after the image of a reference the name of its case."""
+    names = {case.name for case in folder.cases}
+    found = [(predicted, case_named(predicted.name, cohort)) for predicted in folder.cases]
+    cases = [
+        predicted if case is None or case.name in names else replace(predicted, name=case.name)
+        for predicted, case in found
+    ]
+    return replace(folder, cases=tuple(cases))
+
+
 def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort) -> tuple[str, ...]:
     """The structures to score: of files of another tool only those that the references have, if they have any."""
     shared = tuple(name for name in main.structures if main.complete or name in cohort.structures)
@@ -152,7 +174,7 @@ def _unmatched(main: Predictions, cohort: Cohort, structures: Sequence[str]) -> 
             f"which are {listed(known)}"
         )
     if others:
-        remarks.append(f"{main.folder}: {listed(others)} are not in the references and are not scored; add references")
+        remarks.append(f"{main.folder}: the references have no structure {listed(others)}: not scored; add its masks")
     return remarks
 
 

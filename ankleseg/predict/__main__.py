@@ -24,7 +24,7 @@ def main(config: DictConfig) -> None:
 
     cases = cases_of(
         config.input,
-        group=config.group,
+        group=names_in(config.group),
         subjects=names_in(config.subjects),
         suffix=config.suffix,
         acquisition=config.acquisition,

@@ -165,7 +165,7 @@ class TestPlaces:
         image = root / "sub-01/anat/sub-01_T1w.nii.gz"
         image.unlink()
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
-        with pytest.raises(CohortError, match=rf"was not downloaded, .*; datalad get {image}"):
+        with pytest.raises(CohortError, match=rf"was not downloaded: .*, and should be .*; run datalad get {image}"):
             load_cohort(root)
 
 
@@ -214,7 +214,7 @@ class TestSelection:
     def test_what_is_not_there_is_answered_with_what_is(self, touch) -> None:
         root = scans(touch, "sub-01_run-1_T1w")
         with pytest.raises(
-            CohortError, match=r"holds 0 run-3 T1w images.*take what is there by cohort\.select\.run=1,"
+            CohortError, match=r"holds no run-3 T1w image, but .*take what is there by cohort\.select\.run=1,"
         ):
             load_cohort(root, select={"run": 3})
 
@@ -351,3 +351,19 @@ def test_groups_may_be_numbers(touch) -> None:
     root = scans(touch, *(f"sub-{number}_T1w" for number in range(1, 5)))
     people(root, "participant_id group", *(f"{number} {number % 2}" for number in range(1, 5)))
     assert HoldOutGroup(train=1, test=0)(load_cohort(root)).test == ("sub-2", "sub-4")
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("run-2", "select=run-2 names no entity with its value; write e.g. cohort.select.run=2"),
+        ({"run": [1, 2]}, "select.run is given several values; give one, e.g. cohort.select.run=2"),
+        ({"run": 3}, "holds no run-3 T1w image, but sub-01_run-1_T1w.nii.gz"),
+        ({"run": "none"}, "holds no T1w image without run, but sub-01_run-1_T1w.nii.gz"),
+    ],
+)
+def test_what_select_cannot_mean_is_told(touch, select, said) -> None:
+    root = scans(touch, "sub-01_run-1_T1w", "sub-01_run-2_T1w")
+    with pytest.raises(CohortError) as caught:
+        load_cohort(root, select=select)
+    assert said in str(caught.value)

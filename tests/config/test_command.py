@@ -49,6 +49,20 @@ TOLD = {
     "too much plus": ("train", ["+seed=1"], "seed is there already; write seed=… without +"),
     "group with plus": ("train", ["+network=fcn"], "network is given twice; write network=… once, and without +"),
     "no such choice": ("train", ["optimizer=adamm"], "optimizer 'adamm' is unknown; did you mean adam? Or one of "),
+    "in a mapping": ("predict", ["select={rnu: 2}"], "select.rnu is unknown; did you mean select.run?"),
+    "list for settings": (
+        "prepare",
+        ["cohort.select=[run: 2]"],
+        "cohort.select: expected settings, got [run: 2]; set one of them: cohort.select.KEY=VALUE",
+    ),
+    "of another command": ("prepare", ["subjects=1"], "subjects is unknown; did you mean subject?"),
+    "empty path": ("train", ["cohort.root="], "cohort.root is empty; give a path: cohort.root=PATH"),
+    "empty in quotes": ("predict", ["out=''"], "out is empty; give a path: out=PATH"),
+    "blanks": (
+        "predict",
+        ["input=Mes", "scans", "(2)", "out=x"],
+        "scans: expected key=value; put quotes around a value with blanks: 'input=Mes scans (2)'",
+    ),
     "folder for cohort": ("train", ["cohort=/usr"], "cohort=/usr names no kind of cohort; write cohort.root=/usr"),
     "option": (
         "predict",

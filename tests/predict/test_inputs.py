@@ -28,10 +28,12 @@ def test_a_scan_and_a_folder_of_scans(folder: Path):
 def test_a_table_and_a_selection(tiny_table: Path):
     assert len(cases_of(tiny_table)) == 4
     assert [case.subject for case in cases_of(tiny_table, subjects=["s1", "s3"])] == ["s1", "s3"]
+    with pytest.raises(CohortError, match="has no group 'equinus'; known are: none"):
+        cases_of(tiny_table, group="equinus")
     with pytest.raises(
         CohortError, match="none of its 4 cases is selected; its groups are None, its .first. subjects "
     ):
-        cases_of(tiny_table, group="equinus")
+        cases_of(tiny_table, subjects=[])
 
 
 def test_an_acquisition_of_a_bids_folder(tmp_path: Path):
@@ -43,7 +45,7 @@ def test_an_acquisition_of_a_bids_folder(tmp_path: Path):
 
 
 def test_what_cannot_be_predicted_is_told(tmp_path: Path, folder: Path):
-    with pytest.raises(FileError, match="nowhere: does not exist; give a scan, a folder or a table"):
+    with pytest.raises(FileError, match="nowhere: does not exist; correct the path, or copy the file"):
         cases_of(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="empty: holds no image; give a folder of NIfTI, NRRD, MHA or DICOM files"):
