@@ -41,6 +41,11 @@ def taken(root: Path, **asked) -> list[str]:
 
 
 class TestParticipants:
+    def test_rows_that_say_the_same_in_other_words_agree(self, touch) -> None:
+        root = scans(touch, "sub-01_ses-1_T1w", "sub-01_ses-2_T1w")
+        people(root, "participant_id side group", "sub-01 L 1", "sub-01 left 1.0")
+        assert told(root) == {"sub-01_ses-1": ("1", "left"), "sub-01_ses-2": ("1", "left")}
+
     @pytest.mark.parametrize("column", ["session_id", "session"])
     @pytest.mark.parametrize("first", ["ses-01", "01", "1", "SES-1"])
     def test_a_row_a_session_is_of_its_session(self, touch, column, first) -> None:
