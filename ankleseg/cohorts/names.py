@@ -108,6 +108,11 @@ def suggestion(name: str, known: Sequence[str], likeness: float = 0.6) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
+def counted(count: int, what: str) -> str:
+    """Return a number of things, as ``1 case`` and ``2 cases``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Return the first names of many in one line, and how many more there are."""
     more = len(names) - SHOWN

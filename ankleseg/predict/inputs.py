@@ -11,7 +11,7 @@ from pathlib import Path
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
 from ankleseg.cohorts.files import folders_in, images_in, stem, visible
-from ankleseg.cohorts.names import SIDES, known_name, listed
+from ankleseg.cohorts.names import SIDES, counted, known_name, listed
 from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
@@ -171,8 +171,8 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
         )
     if passed:
         log.warning(
-            f"{path}: {len(passed)} files are segmentations by their names and are passed over "
-            f"({listed([file.name for file in passed])}); rename those that are scans"
+            f"{path}: {counted(len(passed), 'segmentation')}, by name, passed over "
+            f"({listed([file.name for file in passed])}); rename what is a scan"
         )
     numbered = by_case(scans)
     refuse_channels(path.parent / DATASET_FILE, [] if numbered else scans)

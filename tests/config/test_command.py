@@ -228,3 +228,23 @@ def test_text_where_there_is_to_be_a_number_is_told(given: dict, said: str):
         check_kinds(root, OmegaConf.create({**root, **given}))
     assert str(caught.value) == said
     check_kinds(root, OmegaConf.create({"a": 2.5, "b": True, "c": None, "e": "x"}))
+
+
+def test_what_is_logged_stands_in_its_own_line_beside_a_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    said = """import logging, sys
+from tqdm import tqdm
+from ankleseg.config import run_command
+
+def main(config):
+    with tqdm(range(2), desc="working", file=sys.stdout) as bar:
+        for step in bar:
+            logging.getLogger("ankleseg").warning("a remark")
+
+sys.argv = ["predict", "checkpoint=x", "input=y", "out=z"]
+run_command("predict", main)
+"""
+    subprocess.run([sys.executable, "-c", said], check=True)
+    lines = re.split("[\r\n]", capfd.readouterr().out)
+    assert lines.count("a remark") == 2

@@ -108,7 +108,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prepares_a_table(tiny_table: Path, tmp_path: Path) -> None:
     done = run(f"cohort.root={tiny_table}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 cases are prepared" in done.stdout
+    assert "4 of 4 cases prepared" in done.stdout
     assert {row["status"] for row in read_table(tmp_path / "out" / "preflight.csv")} == {"prepared"}
     assert (tmp_path / "out" / "s0" / "s0_prepared.nii.gz").is_file()
 
@@ -151,7 +151,7 @@ def test_a_missing_file_costs_only_its_case(tiny_table: Path, tmp_path: Path) ->
     broken.write_text("\n".join(["subject,image,mask_ball", *(",".join(row) for row in rows)]) + "\n")
     done = run(f"cohort.root={broken}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "2 of 4 cases are prepared" in done.stdout
+    assert "2 of 4 cases prepared" in done.stdout
     told = {row["case"]: (row["status"], row["problem"]) for row in read_table(tmp_path / "out" / "preflight.csv")}
     assert told["gone"] == ("failed", "does not exist")
     assert told["unnamed"] == ("failed", "gives no image for case unnamed")

@@ -69,8 +69,8 @@ def spare_data(cohort: Cohort, out: Path) -> None:
     """
     description = out / DESCRIPTION
     is_other = description.is_file() and GENERATOR not in description.read_text(encoding="utf-8", errors="replace")
-    if is_other or out.resolve() == cohort.root.resolve():
-        what = "another dataset" if is_other else "the cohort"
+    if (is_cohort := out.resolve() == cohort.root.resolve()) or is_other:
+        what = "the cohort" if is_cohort else "another dataset"
         raise ConfigError(f"is {what}, whose files would be replaced", file=out, mend="choose another out")
     folders = [out / derivative_name(case.name) for case in cohort.cases]
     spare_inputs(cohort.cases, [file for folder in folders for kind in WRITTEN for file in folder.glob(kind)])
