@@ -94,9 +94,9 @@ def evaluate(
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
     cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
-    for remark in _unmatched(main, cohort, chosen):
+    for remark in [*_unmatched(main, cohort, chosen), *_other_images(main, cohort)]:
         log.warning(remark)
-    scores, compared = _scored(protocols, cases, chosen, resampled)
+    scores, compared = _scored(protocols, cases, cohort, chosen, resampled)
     asked = {row.case for row in scores}
     evaluation = Evaluation(
         out=out,
@@ -114,14 +114,19 @@ def evaluate(
 
 
 def _scored(
-    protocols: Mapping[str, Predictions], cases: Mapping[str, Case], structures: Sequence[str], resampled: bool
+    protocols: Mapping[str, Predictions],
+    asked: Mapping[str, Case],
+    cohort: Cohort,
+    structures: Sequence[str],
+    resampled: bool,
 ) -> tuple[list[Score], list[ProtocolScore]]:
     """The scores of the main predictions, which are the first, and those that compare the protocols."""
     scores: list[Score] = []
     compared: list[ProtocolScore] = []
     main = next(iter(protocols.values()))
+    cases = {case.name: case for case in cohort.cases}
     for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
+        for predicted in _progress(_asked(folder, tuple(asked)), f"scoring {name}"):
             for structure in structures:
                 pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
                 row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
@@ -176,6 +181,20 @@ def _unmatched(main: Predictions, cohort: Cohort, structures: Sequence[str]) -> 
     if others:
         remarks.append(f"{main.folder}: the references have no structure {listed(others)}: not scored; add its masks")
     return remarks
+
+
+def _other_images(main: Predictions, cohort: Cohort) -> list[str]:
+    """What was predicted from another image of a BIDS session than the one whose masks it is compared with."""
+    others = []
+    for predicted in main.cases:
+        case = case_named(predicted.name, cohort)
+        if case and case.images and predicted.image and predicted.image.name.startswith("sub-"):
+            image = case.images[0].name
+            if image.startswith("sub-") and image != predicted.image.name:
+                others.append(f"{predicted.image.name} with {image}")
+    if not others:
+        return []
+    return [f"{main.folder}: compares {listed(others)}; choose by suffix and select if that is not meant"]
 
 
 def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:

@@ -12,13 +12,13 @@ from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
 from ankleseg.cohorts.files import folders_in, images_in, stem, visible
 from ankleseg.cohorts.names import SIDES, counted, known_name, listed
-from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
+from ankleseg.cohorts.spreadsheets import TABLES, WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
 from ankleseg.volumes import IMAGE_ENDINGS, missing_file, selection_suffix, without_selection
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
-TABLE_ENDINGS = (".csv", ".tsv", ".json")
+TABLE_ENDINGS = (*TABLES, ".json")
 LABEL_FOLDERS = ("labelstr", "labelsts", "segmentations", "masks")
 
 log = logging.getLogger(__name__)
