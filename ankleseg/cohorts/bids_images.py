@@ -48,14 +48,17 @@ class Selection:
         return " ".join(told) if told and not left else ""
 
 
-def selection(
-    suffix: object, acquisition: object, select: Mapping[str, object] | None, prefix: str = "cohort."
-) -> Selection:
+def selection(suffix: object, acquisition: object, select: object, prefix: str = "cohort.") -> Selection:
     """Bring what a user asks for into one form; numbers are names, None asks for nothing.
 
     Raises:
-        CohortError: an acquisition that ``select`` contradicts.
+        CohortError: ``select`` is no mapping from entities to one value each, or an acquisition contradicts it.
     """
+    if not isinstance(select, Mapping | None):
+        raise CohortError(f"select={select} names no entity with its value", mend=f"write e.g. {prefix}select.run=2")
+    for key, value in (select or {}).items():
+        if isinstance(value, Sequence | Mapping) and not isinstance(value, str):
+            raise CohortError(f"select.{key} is given several values", mend=f"give one, e.g. {prefix}select.{key}=2")
     asked = {
         SHORT.get(key.lower(), key.lower()): str(value) for key, value in (select or {}).items() if value is not None
     }
@@ -84,9 +87,13 @@ def choose_image(folder: Path, images: Sequence[Path], asked: Selection) -> Path
         fitting = [image for image in fitting if "acq" not in names[image].entities] or fitting
     if len(fitting) == 1:
         return fitting[0]
-    words = [f"{key}-{value}" if value != WITHOUT else f"no {key}" for key, value in asked.entities.items()]
-    told = " ".join([*words, suffix or ""]).strip()
-    problem = f"holds {len(fitting)} {told + ' ' if told else ''}images where one is needed: "
+    having = [f"{key}-{value} " for key, value in asked.entities.items() if value.lower() != WITHOUT]
+    lacking = [key for key, value in asked.entities.items() if value.lower() == WITHOUT]
+    kind = f"{''.join(having)}{suffix + ' ' if suffix else ''}"
+    without = f" without {' and '.join(lacking)}" if lacking else ""
+    problem = f"holds {len(fitting)} {kind}images{without} where one is needed: "
+    if not fitting:
+        problem = f"holds no {kind}image{without}, but "
     raise CohortError(
         problem + listed([image.name for image in fitting or images]) + _differences(fitting or kinds or images),
         file=folder,

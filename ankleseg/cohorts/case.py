@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ankleseg.cohorts.names import Side, known_name
+from ankleseg.cohorts.names import Side, counted, known_name
 from ankleseg.errors import CohortError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Cohort:
 
     def describe(self) -> str:
         """Return one line to print: how many cases, of which groups and sides, with which structures."""
-        parts = [f"{len(self.cases)} cases of {len(self.subjects)} subjects"]
+        parts = [f"{counted(len(self.cases), 'case')} of {counted(len(self.subjects), 'subject')}"]
         groups = Counter(group for subject in self.subjects for group in self.groups_of(subject))
         sides = Counter(case.side for case in self.cases)
         for counts in (groups, sides):
@@ -181,7 +181,7 @@ class Cohort:
             if known:
                 parts.append(", ".join(known))
         if self._sequence_names:
-            parts.append(f"{len(self._sequence_names)} dynamic sequences")
+            parts.append(counted(len(self._sequence_names), "dynamic sequence"))
         parts.append("structures " + ", ".join(self.structures) if self.structures else "no structures")
         return "; ".join(parts)
 

@@ -38,7 +38,7 @@ def load_decathlon(file: Path) -> Cohort:
         raise CohortError(
             "is a folder of nnU-Net predictions, not a cohort",
             file=file.parent,
-            mend="give it to ankleseg.evaluate as predictions=, and the dataset it was trained on as cohort",
+            mend="give it to ankleseg.evaluate as predictions=, and the dataset it was trained on as references=",
         )
     values = label_values(file, description["labels"])
     elsewhere, listed = description.get("dataset"), description.get("training")
@@ -46,6 +46,7 @@ def load_decathlon(file: Path) -> Cohort:
         cases = [_entry(file, name, entry, values) for name, entry in elsewhere.items()]
     elif isinstance(listed, list) and listed:
         cases = [_entry(file, None, entry, values) for entry in listed]
+        cases = [case for case in cases if visible(case.images)]  # a list made on a Mac may hold the companions ._name
     else:
         cases = _found_cases(file, description, values)
     refuse_channels(file, [case.images[0] for case in cases if len(case.images) == 1])
@@ -156,6 +157,9 @@ def _found_cases(file: Path, description: dict[str, Any], values: dict[str, int]
     for label in labels:
         name = label.name.removesuffix(ending)
         images = [file.parent / "imagesTr" / f"{name}_{channel:04d}{ending}" for channel in range(channels)]
+        plain = file.parent / "imagesTr" / label.name  # as the Decathlon names the only channel
+        if channels == 1 and plain.exists() and not images[0].exists():
+            images = [plain]
         cases.append(_case(name, tuple(images), label, values))
     return cases
 

@@ -58,6 +58,8 @@ def decoded(raw: bytes) -> str:
         text = raw.decode("utf-16")
     elif raw[1:2] == b"\0" and raw[3:4] == b"\0":
         text = raw.decode("utf-16-le")
+    elif raw[:1] == b"\0" and raw[2:3] == b"\0":
+        text = raw.decode("utf-16-be")
     else:
         try:
             text = raw.decode("utf-8-sig")

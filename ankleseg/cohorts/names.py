@@ -42,6 +42,13 @@ def whole_number(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def identifier(text: str | None) -> str:
+    """Return the name a cell holds, also one that a spreadsheet took for a number: ``1.0`` is 1; empty without one."""
+    text = known_text(text) or ""
+    number = whole_number(text)
+    return text if text.isdecimal() or number is None else str(number)
+
+
 def matching(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names that a name means, by the strictest rule that finds any.
 
@@ -99,6 +106,11 @@ def suggestion(name: str, known: Sequence[str], likeness: float = 0.6) -> str:
     """Return ``did you mean …? `` for a mistyped name, or nothing."""
     close = get_close_matches(name, known, n=1, cutoff=likeness)
     return f"did you mean {close[0]!r}? " if close else ""
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things, as ``1 case`` and ``2 cases``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ankleseg.cohorts.files import visible
-from ankleseg.cohorts.names import SIDES, Side, known_text, listed, matching, parse_side
+from ankleseg.cohorts.names import SIDES, Side, identifier, known_text, listed, matching, parse_side
 from ankleseg.cohorts.spreadsheets import Row, read_rows
 from ankleseg.errors import CohortError
 
@@ -81,7 +81,7 @@ class People:
 
     def _value(self, column: str, subject: str, session: str | None) -> tuple[str | None, Entry | None]:
         for entries in self._levels(subject, session):
-            told = {known_text(entry.row.get(column)): entry for entry in reversed(entries)}
+            told = {_meant(column, entry.row.get(column)): entry for entry in reversed(entries)}
             if len(told) > 1:
                 ways = " and ".join(
                     f"{value or 'n/a'} (row {entry.row.number})" for value, entry in reversed(told.items())
@@ -156,6 +156,12 @@ def _take(people: People, row: Row, folders: Sequence[str]) -> None:
 
 def _session(row: Row) -> str | None:
     return next((text for column in SESSION_COLUMNS if (text := known_text(row.get(column))) is not None), None)
+
+
+def _meant(column: str, text: str | None) -> str | None:
+    """What a cell says, sides and numbers in one form, so that ``L`` does not contradict ``left``."""
+    known = known_text(text)
+    return identifier(text) or None if column != "side" or known is None else SIDES.get(known.lower(), known)
 
 
 def _other_sides(table: Path, rows: Sequence[Row]) -> list[str]:

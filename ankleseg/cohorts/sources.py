@@ -12,7 +12,7 @@ from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
 from ankleseg.cohorts.files import folders_in, images_in
 from ankleseg.cohorts.names import listed, require_known
-from ankleseg.cohorts.spreadsheets import refuse_workbook
+from ankleseg.cohorts.spreadsheets import TABLES, refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
 from ankleseg.volumes import missing_file
@@ -74,7 +74,7 @@ def _groups_alike(cohort: Cohort) -> list[str]:
 
 def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
     refuse_workbook(root)
-    if root.suffix.lower() in (".csv", ".tsv"):
+    if root.suffix.lower() in TABLES:
         return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
         return load_decathlon(root)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from ankleseg.cohorts.case import Cohort
-from ankleseg.cohorts.names import known_name
+from ankleseg.cohorts.names import counted, known_name
 from ankleseg.errors import CohortError
 
 
@@ -34,7 +34,7 @@ class Split:
         twice = sorted({subject for subject in everybody if everybody.count(subject) > 1})
         if twice:
             raise CohortError(
-                f"the split leaks: {', '.join(twice)} would be used twice", mend="put every subject in one part only"
+                f"the split leaks: {', '.join(twice)} would be used twice", mend="name every subject once, in one part"
             )
 
 
@@ -186,8 +186,8 @@ def _require_at_least(needed: int, subjects: Sequence[str], cohort: Cohort) -> N
     if len(subjects) < needed:
         listed = ",".join(cohort.subjects)
         raise CohortError(
-            f"has {len(subjects)} subject{'s' if len(subjects) != 1 else ''} to share where {needed} are needed",
+            f"has {counted(len(subjects), 'subject')} to share where {needed} are needed",
             file=cohort.root,
-            mend="add subjects, or train without validation and test by cohort/split=explicit "
+            mend="add subjects, or train without validation or test by cohort/split=explicit "
             f"'cohort.split.train=[{listed}]'",
         )

@@ -12,6 +12,7 @@ from ankleseg.cohorts.files import decoded
 from ankleseg.errors import CohortError
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+TABLES = (".csv", ".tsv", ".txt")
 SEPARATORS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.|\\t)"?[,;\t| ]*(?:\r\n|\n|\r)', re.IGNORECASE)
 UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?")  # what pandas calls a column without a name

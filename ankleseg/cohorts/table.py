@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ankleseg.cohorts.case import Case, Cohort, Reference
-from ankleseg.cohorts.names import known_text, parse_side, suggestion, whole_number
+from ankleseg.cohorts.names import identifier, known_text, parse_side, suggestion, whole_number
 from ankleseg.cohorts.spreadsheets import Row, path_in, read_rows
 from ankleseg.errors import CohortError
 from ankleseg.volumes import is_segmentation_name
@@ -75,13 +75,13 @@ def _check_columns(table: Path, columns: list[str]) -> None:
 
 
 def _case(table: Path, row: Row, strict: bool) -> Case:
-    name = _identifier(row.get("case")) or _identifier(row.get("subject"))
-    subject = _identifier(row.get("subject")) or name
+    name = identifier(row.get("case")) or identifier(row.get("subject"))
+    subject = identifier(row.get("subject")) or name
     if not name:
         raise CohortError(
             f"has a row without subject or case, row {row.number}", file=table, mend="name the subject of each scan"
         )
-    group = known_text(row.get("group"))
+    group = identifier(row.get("group")) or None
     try:
         return Case(
             name=name,
@@ -96,13 +96,6 @@ def _case(table: Path, row: Row, strict: bool) -> Case:
         if strict:
             raise
         return Case(name, subject, (), group=group, problem=problem)
-
-
-def _identifier(text: str | None) -> str:
-    """A name, also one that a spreadsheet took for a number: ``1.0`` is 1."""
-    text = known_text(text) or ""
-    number = whole_number(text)
-    return text if text.isdecimal() or number is None else str(number)
 
 
 def _images(table: Path, row: Row, case: str) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -117,7 +117,7 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
 
     def guarded(config: DictConfig) -> Any:
         try:
-            with _as_before(wants_tracebacks):
+            with _as_before(wants_tracebacks), _above_bars():
                 _name_paths(config)
                 check_kinds(OmegaConf.load(conf_dir() / f"{config_name}.yaml"), config)
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
@@ -152,6 +152,14 @@ def _as_before(wants_tracebacks: bool) -> Iterator[None]:
         yield
     finally:
         os.environ[FULL_ERROR] = "1"
+
+
+def _above_bars() -> AbstractContextManager[None]:
+    """Print what is logged above a progress bar, not into its line."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    streams = [getattr(handler, "stream", None) for handler in logging.getLogger().handlers]
+    return logging_redirect_tqdm() if sys.stdout in streams or sys.stderr in streams else nullcontext()
 
 
 def _written(config: DictConfig) -> str | None:

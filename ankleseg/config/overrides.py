@@ -20,8 +20,8 @@ from ankleseg.errors import ConfigError
 PATH = "input out references root resume run_dir dir subdir folder dirpath default_root_dir masks".split()
 PATHS = "checkpoint predictions".split()
 # keys of one name; of one name or several
-NAME = "name group suffix acquisition cohort.suffix cohort.acquisition cohort.split.group evaluate.intracranial".split()
-NAMES = "subjects subject structures bones images select cohort.split.train cohort.split.test".split()
+NAME = "name suffix acquisition cohort.suffix cohort.acquisition cohort.split.group evaluate.intracranial".split()
+NAMES = "group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
 NAMES_OR_NUMBER = "cohort.split.validation"
 COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
 
@@ -40,7 +40,8 @@ def as_typed(overrides: Sequence[str], command: str, *, multirun: bool = False) 
         multirun: a comma outside brackets then separates the values of a sweep.
 
     Raises:
-        ConfigError: a name in a mapping holds characters that Hydra cannot take.
+        ConfigError: a path is empty, as a shell variable that is not set leaves it, or a name in a mapping holds
+            characters that Hydra cannot take.
     """
     return [_as_typed(override, command, multirun) for override in overrides]
 
@@ -86,6 +87,8 @@ def holds_name(key: str, command: str) -> bool:
 
 def _as_typed(override: str, command: str, multirun: bool) -> str:
     match = OVERRIDE.fullmatch(override)
+    if match and holds_path(match["name"]) and match["value"].strip() in ("", "''", '""'):
+        raise ConfigError(f"{match['name']} is empty", mend=f"give a path: {match['name']}=PATH")
     if not match or not match["value"] or match["value"].strip().lower() == "null":
         return override
     name, value = match["name"], match["value"]

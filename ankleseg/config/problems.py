@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import shlex
@@ -30,8 +31,13 @@ def described(error: Exception, overrides: Sequence[str], command: str) -> Confi
         return _unreadable(error.override, overrides, command)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _unknown_choice(error.missing_cfg_file, error.options or ())
+    inside = getattr(error.__cause__, "full_key", None)  # of a mapping that was given as a whole
     if match := re.match(r"Could not override '(.+)'|Could not delete from config. '(.+)' does not exist", lines[0]):
-        return _unknown_key(match[1] or match[2], overrides, command)
+        return _unknown_key(inside or match[1] or match[2], overrides, command)
+    if (match := re.match("Error merging override (.+?)=(.+)", lines[0])) and "Cannot merge" in _cause(error):
+        return ConfigError(
+            f"{match[1]}: expected settings, got {match[2]}", mend=f"set one of them: {match[1]}.KEY=VALUE"
+        )
     if match := re.match("Override (.+) looks like a config group", lines[0]):
         return _unknown_key(re.split("[=@]", match[1].lstrip("+~"))[0], overrides, command)
     if match := re.match(r"Could not append to config. An item is already at '(.+)'", lines[0]):
@@ -62,10 +68,11 @@ def _unreadable(override: str, overrides: Sequence[str], command: str) -> Config
     if match and parsed(quoted(match["value"])) is not None:
         as_text = shlex.quote(f"{match['key']}={quoted(match['value'])}")
         return ConfigError(f"{override}: cannot be read as a value", mend=f"correct it, or write it as text: {as_text}")
-    before = overrides[: overrides.index(override)] if override in overrides else ()
-    last = OVERRIDE.fullmatch(before[-1]) if before else None
+    place = overrides.index(override) if override in overrides else 0
+    last = OVERRIDE.fullmatch(overrides[place - 1]) if place else None
     if last and "=" not in override and (holds_path(last["name"]) or holds_name(last["name"], command)):
-        joined = shlex.quote(f"{before[-1]} {override}")
+        words = itertools.takewhile(lambda word: "=" not in word, overrides[place:])
+        joined = shlex.quote(" ".join([overrides[place - 1], *words]))
         return ConfigError(f"{override}: expected key=value", mend=f"put quotes around a value with blanks: {joined}")
     return ConfigError(f"{override}: expected key=value", mend=f"python -m ankleseg.{command} --help lists the keys")
 
@@ -103,6 +110,8 @@ def _meant(key: str, keys: Sequence[str], command: str) -> Sequence[str]:
     """The keys that come closest to one that does not exist: of one spelling, else of one last word."""
     if command == "train" and key in ("out", "output", "run"):
         return ["hydra.run.dir"]
+    if "." not in key and (close := difflib.get_close_matches(key, [k for k in keys if "." not in k], 1, cutoff=0.8)):
+        return close
     last = key.rpartition(".")[2]
     same_end = [known for known in keys if known.rpartition(".")[2] == last]
     if 0 < len(same_end) < 4:

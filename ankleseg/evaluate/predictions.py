@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ankleseg.cohorts import Case, Cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, label_values
 from ankleseg.cohorts.files import folders_in, images_in, read_json, stem, visible
 from ankleseg.errors import FileError
@@ -21,6 +22,7 @@ MANIFEST = "predictions.json"
 PROTOCOLS = ("tiles", "slices", "patches")
 MASK_NAME = re.compile(r"(?P<case>.+)_label-(?P<structure>[^_]+)_mask\.nii(\.gz)?")
 PARTS = "segmentations"  # of a case, where TotalSegmentator writes them
+SUFFIX = re.compile(r"_(T1w|T2w|T2starw|PDw|FLAIR)\.")
 SCANS = ("ct", "mri", "image", "imaging")  # may lie beside
 
 Box = tuple[int, int, int, int, int, int]
@@ -197,3 +199,21 @@ def _structure_files(folder: Path) -> dict[str, dict[str, MaskFile]]:
         if masks:
             found[case.resolve().name] = masks
     return found
+
+
+def case_named(name: str, cohort: Cohort) -> Case | None:
+    """Return the case of a name, else the only one whose image has it, as other tools and single scans are named."""
+    by_name = [case for case in cohort.cases if case.name == name]
+    by_image = [case for case in cohort.cases if any(stem(image) == name for image in case.images)]
+    found = by_name or by_image
+    return found[0] if len(found) == 1 else None
+
+
+def input_suffix(predictions: Predictions) -> str | None:
+    """Return the BIDS suffix that the names of all inputs end in, such as ``T2w``; None where they have no such one."""
+    found = {match[1] if match else None for match in map(_suffix_of, predictions.cases)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _suffix_of(case: PredictedCase) -> re.Match[str] | None:
+    return SUFFIX.search(case.image.name) if case.image else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -25,7 +24,7 @@ from ankleseg.evaluate.image_scores import (
     with_doubts,
     with_gains,
 )
-from ankleseg.evaluate.predictions import PredictedCase, Predictions, read_predictions
+from ankleseg.evaluate.predictions import PredictedCase, case_named, input_suffix, read_predictions
 from ankleseg.evaluate.quality_picture import QualityPicture
 from ankleseg.evaluate.quality_summary import QualityEvaluation, summarise_images
 from ankleseg.evaluate.references import load_references
@@ -35,7 +34,6 @@ from ankleseg.evaluate.tables import score_columns, summarise, write_csv, write_
 from ankleseg.volumes import replace_file
 
 RESULTS = ("quality.csv", "quality.json", "metrics.csv", "report.html")
-SUFFIX = re.compile(r"_(T1w|T2w|T2starw|PDw|FLAIR)\.")
 DEFINITIONS = {
     "psnr_db": "10 log10(peak^2 / mean squared difference); peak: the maximum of the whole reference",
     "gain_db": "PSNR above that of the cubic spline interpolation of the input, or of the input itself where it has "
@@ -114,22 +112,11 @@ def evaluate_quality(
 
 
 def reference_case(predicted: PredictedCase, cohort: Cohort) -> Case | None:
-    """Return the reference case of a predicted one: of its name, or the only one of its subject."""
-    for case in cohort.cases:
-        if case.name == predicted.name:
-            return case
+    """Return the reference case of a predicted one: of its name, else the only one of its subject."""
+    if case := case_named(predicted.name, cohort):
+        return case
     of_subject = [case for case in cohort.cases if case.subject == predicted.subject]
     return of_subject[0] if len(of_subject) == 1 else None
-
-
-def input_suffix(predictions: Predictions) -> str | None:
-    """Return the BIDS suffix that the names of all inputs end in, such as ``T2w``; None where they have no such one."""
-    found = {match[1] if match else None for match in map(_suffix_of, predictions.cases)}
-    return found.pop() if len(found) == 1 else None
-
-
-def _suffix_of(case: PredictedCase) -> re.Match[str] | None:
-    return SUFFIX.search(case.image.name) if case.image else None
 
 
 def _score(predicted: PredictedCase, case: Case | None, names: Sequence[str]) -> tuple[list[ImageScore], bytes | None]:

@@ -16,7 +16,14 @@ from ankleseg.cohorts import Case, Cohort, is_dynamic, load_dynamic
 from ankleseg.cohorts.names import listed
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.evaluate.evaluation import Evaluation
-from ankleseg.evaluate.predictions import PredictedCase, Predictions, find_protocols, read_predictions
+from ankleseg.evaluate.predictions import (
+    PredictedCase,
+    Predictions,
+    case_named,
+    find_protocols,
+    input_suffix,
+    read_predictions,
+)
 from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.scores import FINDINGS, SCORED, MaskPair, Score, patch_overlaps, read_pair, score
 from ankleseg.evaluate.tables import (
@@ -69,23 +76,27 @@ def evaluate(
         out: folder that receives the results.
         structures: those to score; None takes all that the main predictions hold.
         resampled: bring predicted masks on other grids to those of the references, instead of not scoring them.
-        suffix, acquisition, select: of the images in a BIDS folder of references with several, see `load_cohort`.
+        suffix: of the images in a BIDS folder of references with several, such as ``T2w``; None takes that of the
+            inputs.
+        acquisition, select: further choices among them, see `load_cohort`.
         date: printed on the report; None takes the present minute.
 
     Raises:
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
     protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
+    suffix = suffix or input_suffix(next(iter(protocols.values())))
     cohort = _dynamic(references) or load_references(references, suffix, acquisition, select)
+    protocols = {name: _named_as(cohort, folder) for name, folder in protocols.items()}
     main = next(iter(protocols.values()))
     chosen = _chosen(structures, main, cohort)
     out = Path(out)
     for name in RESULTS:
         (out / name).unlink(missing_ok=True)
     cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
-    for remark in _unmatched(main, cohort, chosen):
+    for remark in [*_unmatched(main, cohort, chosen), *_other_images(main, cohort)]:
         log.warning(remark)
-    scores, compared = _scored(protocols, cases, chosen, resampled)
+    scores, compared = _scored(protocols, cases, cohort, chosen, resampled)
     asked = {row.case for row in scores}
     evaluation = Evaluation(
         out=out,
@@ -103,14 +114,19 @@ def evaluate(
 
 
 def _scored(
-    protocols: Mapping[str, Predictions], cases: Mapping[str, Case], structures: Sequence[str], resampled: bool
+    protocols: Mapping[str, Predictions],
+    asked: Mapping[str, Case],
+    cohort: Cohort,
+    structures: Sequence[str],
+    resampled: bool,
 ) -> tuple[list[Score], list[ProtocolScore]]:
     """The scores of the main predictions, which are the first, and those that compare the protocols."""
     scores: list[Score] = []
     compared: list[ProtocolScore] = []
     main = next(iter(protocols.values()))
+    cases = {case.name: case for case in cohort.cases}
     for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, tuple(cases)), f"scoring {name}"):
+        for predicted in _progress(_asked(folder, tuple(asked)), f"scoring {name}"):
             for structure in structures:
                 pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
                 row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
@@ -125,6 +141,17 @@ def _dynamic(references: str | Path | Cohort) -> Cohort | None:
     if isinstance(references, Cohort) or not is_dynamic(references):
         return None
     return load_dynamic(references, with_static=True)
+
+
+def _named_as(cohort: Cohort, folder: Predictions) -> Predictions:
+    """Give predicted cases that are named after the image of a reference the name of its case."""
+    names = {case.name for case in folder.cases}
+    found = [(predicted, case_named(predicted.name, cohort)) for predicted in folder.cases]
+    cases = [
+        predicted if case is None or case.name in names else replace(predicted, name=case.name)
+        for predicted, case in found
+    ]
+    return replace(folder, cases=tuple(cases))
 
 
 def _chosen(structures: Sequence[str] | None, main: Predictions, cohort: Cohort) -> tuple[str, ...]:
@@ -153,8 +180,22 @@ def _unmatched(main: Predictions, cohort: Cohort, structures: Sequence[str]) -> 
             f"which are {listed(known)}"
         )
     if others:
-        remarks.append(f"{main.folder}: {listed(others)} are not in the references and are not scored; add references")
+        remarks.append(f"{main.folder}: the references have no structure {listed(others)}: not scored; add its masks")
     return remarks
+
+
+def _other_images(main: Predictions, cohort: Cohort) -> list[str]:
+    """What was predicted from another image of a BIDS session than the one whose masks it is compared with."""
+    others = []
+    for predicted in main.cases:
+        case = case_named(predicted.name, cohort)
+        if case and case.images and predicted.image and predicted.image.name.startswith("sub-"):
+            image = case.images[0].name
+            if image.startswith("sub-") and image != predicted.image.name:
+                others.append(f"{predicted.image.name} with {image}")
+    if not others:
+        return []
+    return [f"{main.folder}: compares {listed(others)}; choose by suffix and select if that is not meant"]
 
 
 def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:

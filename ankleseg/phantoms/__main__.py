@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-from ankleseg.config import build, run_command, to_plain
+from ankleseg.config import build, resolve_target, run_command, to_plain
 from ankleseg.errors import ConfigError
 
 WORDS = (
@@ -27,6 +28,9 @@ def main(config: Any) -> None:
     if config.subjects is not None and not isinstance(config.subjects, int):
         raise ConfigError(f"subjects: expected a number, got {config.subjects!r}", mend="e.g. subjects=14")
     asked = {key: to_plain(config[key]) for key in WORDS if config[key] is not None}
+    known = inspect.signature(resolve_target(target)).parameters
+    if strange := [key for key in asked if key not in known]:
+        raise ConfigError(f"{strange[0]} is no setting of this cohort", mend="leave it out, or choose another cohort")
     if config.dynamic:
         asked["motion"] = build(config.motion)
     print(build(config.cohort.phantom, **asked))

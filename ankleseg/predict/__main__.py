@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ankleseg.cohorts.names import counted
 from ankleseg.config import names_in, run_command, to_plain
 from ankleseg.errors import ConfigError
 
@@ -24,7 +25,7 @@ def main(config: DictConfig) -> None:
 
     cases = cases_of(
         config.input,
-        group=config.group,
+        group=names_in(config.group),
         subjects=names_in(config.subjects),
         suffix=config.suffix,
         acquisition=config.acquisition,
@@ -53,7 +54,7 @@ def main(config: DictConfig) -> None:
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong
-        print(f"{len(rows)} {'case' if len(rows) == 1 else 'cases'} ({mode}), {wrong} failed: {out}")
+        print(f"{counted(len(rows), 'case')} ({mode}), {wrong} failed: {out}")
     if failed:
         raise SystemExit(1)
 

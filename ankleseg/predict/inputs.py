@@ -11,14 +11,14 @@ from pathlib import Path
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
 from ankleseg.cohorts.files import folders_in, images_in, stem, visible
-from ankleseg.cohorts.names import SIDES, known_name, listed, matching
-from ankleseg.cohorts.spreadsheets import WORKBOOKS, refuse_workbook
+from ankleseg.cohorts.names import SIDES, counted, known_name, listed
+from ankleseg.cohorts.spreadsheets import TABLES, WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
 from ankleseg.volumes import IMAGE_ENDINGS, missing_file, selection_suffix, without_selection
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")  # at the beginning of the names of BIDS files
-TABLE_ENDINGS = (".csv", ".tsv", ".json")
+TABLE_ENDINGS = (*TABLES, ".json")
 LABEL_FOLDERS = ("labelstr", "labelsts", "segmentations", "masks")
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 def cases_of(
     path: str | Path,
     *,
-    group: str | int | None = None,
+    group: str | int | Sequence[str | int] | None = None,
     subjects: str | int | Sequence[str | int] | None = None,
     suffix: str | None = None,
     acquisition: str | int | None = None,
@@ -41,7 +41,7 @@ def cases_of(
     Args:
         path: an image, a DICOM export (a folder or a .zip, with what is chosen of it at the end), a folder of images, a
             cohort folder, or a table.
-        group: only the cases of this group.
+        group: only the cases of this group, or of these.
         subjects: only these subjects; ``1`` means ``sub-01`` where there is no other.
         suffix: of the images in a BIDS folder with several.
         acquisition: of these images, such as ``thick``; None: those without one.
@@ -66,16 +66,17 @@ def cases_of(
 
 
 def _selected(
-    path: Path, cases: Sequence[Case], group: str | int | None, subjects: str | int | Sequence[str | int] | None
+    path: Path,
+    cases: Sequence[Case],
+    group: str | int | Sequence[str | int] | None,
+    subjects: str | int | Sequence[str | int] | None,
 ) -> tuple[Case, ...]:
-    """The cases of a group and of some subjects; numbers are names."""
+    """The cases of some groups and of some subjects; numbers are names."""
     known = list(dict.fromkeys(case.subject for case in cases))
-    names = [subjects] if isinstance(subjects, str | int) else subjects
-    wanted = None if names is None else {known_name(str(name), known, "subject", path) for name in names}
     groups = sorted({case.group for case in cases if case.group is not None})
-    meant = () if group is None else matching(str(group), groups)
+    wanted, meant = _known_names(subjects, known, "subject", path), _known_names(group, groups, "group", path)
     kept = tuple(
-        case for case in cases if (group is None or case.group in meant) and (wanted is None or case.subject in wanted)
+        case for case in cases if (meant is None or case.group in meant) and (wanted is None or case.subject in wanted)
     )
     if not kept:
         raise CohortError(
@@ -87,6 +88,15 @@ def _selected(
     if len(problems) == len(kept):
         raise problems[0]
     return kept
+
+
+def _known_names(
+    names: str | int | Sequence[str | int] | None, known: Sequence[str], what: str, path: Path
+) -> set[str] | None:
+    """The names that are meant, None where all are."""
+    if names is None:
+        return None
+    return {known_name(str(name), known, what, path) for name in ([names] if isinstance(names, str | int) else names)}
 
 
 def _check_names(cases: Sequence[Case]) -> None:
@@ -142,7 +152,7 @@ def _dataset(path: Path) -> tuple[Case, ...]:
     tests = scans_to_predict(path)
     if tests and not (path / "imagesTr").is_dir():
         return tuple(tests)
-    training = load_cohort(path).cases
+    training = load_cohort(path, strict=False).cases
     if tests:
         log.warning(
             f"{path}: {len(training)} training cases and {len(tests)} of imagesTs are listed; "
@@ -161,8 +171,8 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
         )
     if passed:
         log.warning(
-            f"{path}: {len(passed)} files are segmentations by their names and are passed over "
-            f"({listed([file.name for file in passed])}); rename those that are scans"
+            f"{path}: {counted(len(passed), 'segmentation')}, by name, passed over "
+            f"({listed([file.name for file in passed])}); rename what is a scan"
         )
     numbered = by_case(scans)
     refuse_channels(path.parent / DATASET_FILE, [] if numbered else scans)

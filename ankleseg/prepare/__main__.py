@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ankleseg.cohorts.names import counted
 from ankleseg.config import build, names_in, run_command, to_plain
 from ankleseg.errors import CohortError, ConfigError
 
@@ -49,7 +50,7 @@ def prepare_static(config: DictConfig, cohort: Cohort) -> None:
     )
     print(describe(rows))
     counts = Counter(status for status in {row["case"]: row["status"] for row in rows}.values())
-    print(f"{counts[USABLE]} of {sum(counts.values())} cases are prepared: {config.out}")
+    print(f"{counts[USABLE]} of {counted(sum(counts.values()), 'case')} prepared: {config.out}")
     if not counts[USABLE]:
         raise CohortError("no case can be used", file=config.cohort.root, mend="see the table above")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort
+from ankleseg.cohorts import Case, Cohort, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.prepare.preparation import Preparation
@@ -22,6 +22,7 @@ from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table,
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
 USABLE, REFUSED = "prepared", "failed"
+RESULTS = ("prepared", "channel-*_prepared", "foreground", "labels")
 
 
 def prepare_cohort(
@@ -50,19 +51,21 @@ def prepare_cohort(
         The rows of ``preflight.csv``.
 
     Raises:
-        ConfigError: ``out`` cannot be written.
+        ConfigError: ``out`` cannot be written, or a result of an earlier run there is an input now.
     """
     from tqdm import tqdm
 
     require_folder(out)
     out = Path(out)
+    earlier = {case.name: _earlier(out / case.name, case.name) for case in cohort.cases}
+    spare_inputs(cohort.cases, [path for paths in earlier.values() for path in paths])
     mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
     rows: list[dict[str, str]] = []
     written: dict[str, Any] = {}
     with told_in_a_table(), tqdm(cohort.cases, unit="case") as bar:
         for case in bar:
             bar.set_description(f"preparing {case.name}")
-            findings, files = _prepared(out / case.name, case, preparation, structures, mends)
+            findings, files = _prepared(out / case.name, case, earlier[case.name], preparation, structures, mends)
             if files is not None:
                 written[case.name] = files
             status = REFUSED if files is None else USABLE
@@ -72,15 +75,20 @@ def prepare_cohort(
 
 
 def _prepared(
-    folder: Path, case: Case, preparation: Preparation, structures: Sequence[str], mends: Mapping[str, bool]
+    folder: Path,
+    case: Case,
+    earlier: Sequence[Path],
+    preparation: Preparation,
+    structures: Sequence[str],
+    mends: Mapping[str, bool],
 ) -> tuple[list[dict[str, str]], dict[str, Any] | None]:
     """Check and prepare one case: its findings, at least one, and what was written; None where it cannot be used."""
     findings: list[dict[str, str]] = []
     written = None
     wanted = {name: case.references[name] for name in structures if name in case.references}
     try:
-        for old in folder.glob(f"{escape(case.name)}_*.nii.gz"):
-            old.unlink()
+        for old in earlier:
+            old.unlink(missing_ok=True)
         findings = _findings(replace(case, references=wanted), mends)
         if case.problem is not None:
             raise case.problem
@@ -113,6 +121,11 @@ def _findings(case: Case, mends: Mapping[str, bool]) -> list[dict[str, str]]:
         mend = f"mended by {switch}=true" if switch is not None and mends[switch] else finding.mend
         rows.append(_row(finding.file, finding.verdict, finding.problem, mend))
     return rows
+
+
+def _earlier(folder: Path, name: str) -> list[Path]:
+    """What an earlier run wrote for a case: nothing else is removed, for ``out`` may be where the scans are."""
+    return [path for kind in RESULTS for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
 
 
 def _main_file(case: Case) -> str | Path:

@@ -57,7 +57,8 @@ def write_thick_cohort(
     names = {case.name: _names(case) for case in cases}
     spare_inputs(cases, [out / name for channels in names.values() for name in channels.values()])
     (out / TABLE).unlink(missing_ok=True)
-    rows, problems = [], []
+    rows: list[dict[str, str]] = []
+    problems: list[tuple[Exception, str]] = []
     for number, case in enumerate(tqdm(cases, unit="case", desc="taking thick scans")):
         for name in names[case.name].values():
             (out / name).unlink(missing_ok=True)
@@ -68,13 +69,14 @@ def write_thick_cohort(
             for image, name in zip(case.images, names[case.name].values(), strict=True):
                 _write(image, out / name, low, orientation, noise, rng)
         except Exception as error:  # of one case; the others go on
-            problems.append(error)
-            log.warning("%s", told(error, case.images[0] if case.images else case.name))
+            problems.append((error, told(error, case.images[0] if case.images else case.name)))
             continue
         known = {"case": case.name, "subject": case.subject, "group": case.group or "", "side": case.side or ""}
         rows.append(known | names[case.name])
+    for _, line in problems if rows else problems[1:]:  # the first is raised, and told once
+        log.warning(line)
     if not rows:
-        raise problems[0] if problems else ConfigError("there is no case", mend="check the cohort")
+        raise problems[0][0] if problems else ConfigError("there is no case", mend="check the cohort")
     columns = dict.fromkeys(column for row in rows for column in row)
     write_csv(out / TABLE, rows, columns)
     return rows

@@ -41,6 +41,11 @@ def taken(root: Path, **asked) -> list[str]:
 
 
 class TestParticipants:
+    def test_rows_that_say_the_same_in_other_words_agree(self, touch) -> None:
+        root = scans(touch, "sub-01_ses-1_T1w", "sub-01_ses-2_T1w")
+        people(root, "participant_id side group", "sub-01 L 1", "sub-01 left 1.0")
+        assert told(root) == {"sub-01_ses-1": ("1", "left"), "sub-01_ses-2": ("1", "left")}
+
     @pytest.mark.parametrize("column", ["session_id", "session"])
     @pytest.mark.parametrize("first", ["ses-01", "01", "1", "SES-1"])
     def test_a_row_a_session_is_of_its_session(self, touch, column, first) -> None:
@@ -165,8 +170,7 @@ class TestPlaces:
         image = root / "sub-01/anat/sub-01_T1w.nii.gz"
         image.unlink()
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
-        said = f"was not downloaded: .*, and should be the image of case sub-01; run datalad get {image}"
-        with pytest.raises(CohortError, match=said):
+        with pytest.raises(CohortError, match=rf"was not downloaded: .*, and should be .*; run datalad get {image}"):
             load_cohort(root)
 
 
@@ -215,7 +219,7 @@ class TestSelection:
     def test_what_is_not_there_is_answered_with_what_is(self, touch) -> None:
         root = scans(touch, "sub-01_run-1_T1w")
         with pytest.raises(
-            CohortError, match=r"holds 0 run-3 T1w images.*take what is there by cohort\.select\.run=1,"
+            CohortError, match=r"holds no run-3 T1w image, but .*take what is there by cohort\.select\.run=1,"
         ):
             load_cohort(root, select={"run": 3})
 
@@ -352,3 +356,19 @@ def test_groups_may_be_numbers(touch) -> None:
     root = scans(touch, *(f"sub-{number}_T1w" for number in range(1, 5)))
     people(root, "participant_id group", *(f"{number} {number % 2}" for number in range(1, 5)))
     assert HoldOutGroup(train=1, test=0)(load_cohort(root)).test == ("sub-2", "sub-4")
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("run-2", "select=run-2 names no entity with its value; write e.g. cohort.select.run=2"),
+        ({"run": [1, 2]}, "select.run is given several values; give one, e.g. cohort.select.run=2"),
+        ({"run": 3}, "holds no run-3 T1w image, but sub-01_run-1_T1w.nii.gz"),
+        ({"run": "none"}, "holds no T1w image without run, but sub-01_run-1_T1w.nii.gz"),
+    ],
+)
+def test_what_select_cannot_mean_is_told(touch, select, said) -> None:
+    root = scans(touch, "sub-01_run-1_T1w", "sub-01_run-2_T1w")
+    with pytest.raises(CohortError) as caught:
+        load_cohort(root, select=select)
+    assert said in str(caught.value)

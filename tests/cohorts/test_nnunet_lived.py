@@ -61,3 +61,13 @@ def test_a_folder_of_predictions_is_no_cohort(touch, tmp_path) -> None:
         CohortError, match="is a folder of nnU-Net predictions, not a cohort; give it to ankleseg.evalu"
     ):
         load_cohort(described(tmp_path, LABELS))
+
+
+def test_the_only_channel_may_lack_its_number_and_companions_may_be_listed(touch, tmp_path) -> None:
+    image, label = touch("imagesTr/a.nii.gz"), touch("labelsTr/a.nii.gz")
+    (case,) = load_cohort(described(tmp_path, LABELS)).cases
+    assert (case.name, case.images, case.masks) == ("a", (image,), {label: (1,)})
+    entries = [{"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"} for name in ("a", "._a")]
+    for name in ("imagesTr/._a", "labelsTr/._a"):
+        touch(f"{name}.nii.gz")
+    assert [case.name for case in load_cohort(described(tmp_path, LABELS | {"training": entries})).cases] == ["a"]

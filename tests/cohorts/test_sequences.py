@@ -23,7 +23,7 @@ def test_the_sequences_of_a_bids_folder_are_found_by_their_suffix(touch) -> None
     touch("sub-C01/dyn/sub-C01_task-active_bold.nii.gz")
     cohort = load_cohort(root)
     assert cohort.cases[0].sequences == {"sub-C01_task-active": active, "sub-C01_task-passive": passive}
-    assert cohort.describe() == "1 cases of 1 subjects; 2 dynamic sequences; no structures"
+    assert cohort.describe() == "1 case of 1 subject; 2 dynamic sequences; no structures"
 
 
 def test_the_sequences_of_a_session_are_its_own(touch) -> None:

@@ -110,3 +110,11 @@ def test_a_cell_that_cannot_be_read_is_named(text, message, study) -> None:
 def test_a_workbook_is_refused_with_its_mend(name, study) -> None:
     with pytest.raises(CohortError, match=r"is a workbook .*; save the sheet as CSV \(UTF-8\) and give that file"):
         loaded(study, b"PK\x03\x04", name)
+
+
+def test_text_of_a_spreadsheet_is_a_table_in_either_order_of_bytes(tmp_path) -> None:
+    table = tmp_path / "table.txt"
+    (tmp_path / "a.nii.gz").touch()
+    for encoding in ("utf-16-be", "utf-16-le"):
+        table.write_bytes("subject\timage\na\ta.nii.gz\n".encode(encoding))
+        assert [case.name for case in load_cohort(table).cases] == ["a"]

@@ -52,6 +52,20 @@ TOLD = {
     "too much plus": ("train", ["+seed=1"], "seed is already set; write seed=… without +"),
     "group with plus": ("train", ["+network=fcn"], "network is given twice; write network=… once, and without +"),
     "no such choice": ("train", ["optimizer=adamm"], "optimizer 'adamm' is unknown; did you mean adam? Or one of "),
+    "in a mapping": ("predict", ["select={rnu: 2}"], "select.rnu is unknown; did you mean select.run?"),
+    "list for settings": (
+        "prepare",
+        ["cohort.select=[run: 2]"],
+        "cohort.select: expected settings, got [run: 2]; set one of them: cohort.select.KEY=VALUE",
+    ),
+    "of another command": ("prepare", ["subjects=1"], "subjects is unknown; did you mean subject?"),
+    "empty path": ("train", ["cohort.root="], "cohort.root is empty; give a path: cohort.root=PATH"),
+    "empty in quotes": ("predict", ["out=''"], "out is empty; give a path: out=PATH"),
+    "blanks": (
+        "predict",
+        ["input=Mes", "scans", "(2)", "out=x"],
+        "scans: expected key=value; put quotes around a value with blanks: 'input=Mes scans (2)'",
+    ),
     "folder for cohort": ("train", ["cohort=/usr"], "cohort=/usr names no kind of cohort; write cohort.root=/usr"),
     "option": (
         "predict",
@@ -214,3 +228,23 @@ def test_text_where_there_is_to_be_a_number_is_told(given: dict, said: str):
         check_kinds(root, OmegaConf.create({**root, **given}))
     assert str(caught.value) == said
     check_kinds(root, OmegaConf.create({"a": 2.5, "b": True, "c": None, "e": "x"}))
+
+
+def test_what_is_logged_stands_in_its_own_line_beside_a_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    said = """import logging, sys
+from tqdm import tqdm
+from ankleseg.config import run_command
+
+def main(config):
+    with tqdm(range(2), desc="working", file=sys.stdout) as bar:
+        for step in bar:
+            logging.getLogger("ankleseg").warning("a remark")
+
+sys.argv = ["predict", "checkpoint=x", "input=y", "out=z"]
+run_command("predict", main)
+"""
+    subprocess.run([sys.executable, "-c", said], check=True)
+    lines = re.split("[\r\n]", capfd.readouterr().out)
+    assert lines.count("a remark") == 2

@@ -73,4 +73,35 @@ def test_names_without_partner_are_said_and_the_others_scored(tmp_path: Path, ca
         ("b", "no prediction"): None,
     }
     assert "the references have no case x; name predictions as their cases, which are a, b" in caplog.text
-    assert "tibia are not in the references and are not scored" in caplog.text
+    assert "the references have no structure tibia: not scored; add its masks" in caplog.text
+
+
+def test_predictions_may_be_named_after_the_images_and_are_compared_on_them(tmp_path: Path, caplog) -> None:
+    study, out = tmp_path / "study", tmp_path / "out"
+    for contrast, shift in (("T1w", 1), ("T2w", 0)):
+        write(study / "sub-01" / "anat" / f"sub-01_{contrast}.nii.gz")
+        file = study / "derivatives" / "manual" / "sub-01" / "anat" / f"sub-01_{contrast}_label-talus_mask.nii.gz"
+        mask = np.zeros((4, 4, 4), np.uint8)
+        mask[1 + shift : 3 + shift, 1:3, 1:3] = 1
+        write_volume(file, mask, np.eye(4))
+    result = evaluate(nnunet(out, "sub-01_T1w"), study, tmp_path / "first")
+    assert [(row.case, row.structure, row.dice) for row in result.scores][:1] == [("sub-01", "talus", 0.5)]
+    manifest = {"structures": ["talus"], "mode": "tiles", "cases": []}
+    row = {"case": "sub-01", "status": "ok", "masks": {"talus": str(write(out / "t.nii.gz"))}}
+    manifest["cases"] = [row | {"image": str(study / "sub-01" / "anat" / "sub-01_T2w.nii.gz")}]
+    (out / "predictions.json").write_text(json.dumps(manifest))
+    assert [score.dice for score in evaluate(out, study, tmp_path / "second").scores] == [1.0]
+    assert "compares" not in caplog.text
+    assert [score.dice for score in evaluate(out, study, tmp_path / "third", suffix="T1w").scores] == [0.5]
+    assert "compares sub-01_T2w.nii.gz with sub-01_T1w.nii.gz; choose by suffix and select" in caplog.text
+
+
+def test_a_session_of_several_images_is_told_where_it_cannot_be_scored(tmp_path: Path) -> None:
+    for run in (1, 2):
+        name = f"sub-01_run-{run}"
+        write(tmp_path / "study" / "sub-01" / "anat" / f"{name}_T1w.nii.gz")
+        masks = tmp_path / "study" / "derivatives" / "manual" / "sub-01" / "anat"
+        write(masks / f"{name}_label-talus_mask.nii.gz")
+    result = evaluate(nnunet(tmp_path / "out", "sub-01"), tmp_path / "study", tmp_path / "evaluation")
+    assert {row.status for row in result.scores} == {"no reference"}
+    assert result.scores[0].message.endswith("they differ in run (1, 2); choose one, e.g. by select.run=1")

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion
 
+from ankleseg.config import compose
 from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.phantoms import AnkleLabels, Grid, Tissue, cohort, draw_ankle, write_ankle_cohort
+from ankleseg.phantoms.__main__ import main
 from ankleseg.phantoms.exam import subject_generators
 from ankleseg.phantoms.protocol import PROTOCOLS, Protocol
 from ankleseg.phantoms.tissues import tissue_of
@@ -178,3 +180,8 @@ def test_a_place_that_cannot_hold_a_cohort_is_told_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AnklesegError, match="file/cohort: cannot be written: Not a directory; choose another"):
         write_ankle_cohort(tmp_path / "file" / "cohort", subjects=1)
+
+
+def test_a_setting_of_another_cohort_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="side is no setting of this cohort; leave it out"):
+        main(compose("phantoms", ["cohort=brain", "side=left", f"out={tmp_path / 'out'}"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,25 @@ def test_a_scan_and_a_folder_of_scans(folder: Path):
 def test_a_table_and_a_selection(tiny_table: Path):
     assert len(cases_of(tiny_table)) == 4
     assert [case.subject for case in cases_of(tiny_table, subjects=["s1", "s3"])] == ["s1", "s3"]
+    with pytest.raises(CohortError, match="has no group 'equinus'; known are: none"):
+        cases_of(tiny_table, group="equinus")
     with pytest.raises(
         CohortError, match="none of its 4 cases is selected; its groups are None, its .first. subjects "
     ):
-        cases_of(tiny_table, group="equinus")
+        cases_of(tiny_table, subjects=[])
+
+
+def test_several_groups_may_be_asked_for_and_a_label_that_is_missing_stops_nothing(folder: Path):
+    table = folder / "table.csv"
+    table.write_text("subject,image,group\n1,a.nii.gz,1.0\n2,b.nii.gz,02\n")
+    assert [[case.subject for case in cases_of(table, group=group)] for group in (1, "2", ["1", 2])] == [
+        ["1"],
+        ["2"],
+        ["1", "2"],
+    ]
+    training = [{"image": "a.nii.gz", "label": "nowhere.nii.gz"}]
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "x"}, "training": training}))
+    assert [case.images for case in cases_of(folder)] == [(folder / "a.nii.gz",)]
 
 
 def test_an_acquisition_of_a_bids_folder(tmp_path: Path):

@@ -43,7 +43,7 @@ def test_segmentations_in_a_folder_are_passed_over_and_said(touch, tmp_path, cap
     for name in ("a.nii.gz", "a_seg.nii.gz", "._a.nii.gz", ".DS_Store"):
         touch(name)
     assert [case.name for case in cases_of(tmp_path)] == ["a"]
-    assert "1 files are segmentations by their names and are passed over (a_seg.nii.gz)" in caplog.text
+    assert "1 segmentation, by name, passed over (a_seg.nii.gz); rename what is a scan" in caplog.text
 
 
 def test_a_segmentation_is_never_predicted_on(touch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from broken_studies import BONES, LEFT, RIGHT, fourteen_frames, mask, of_subject, sequence, static, truncated_scan
 
 from ankleseg.cohorts import load_cohort
-from ankleseg.errors import FileError
+from ankleseg.errors import ConfigError, FileError
 from ankleseg.prepare.cleaning import CleaningRules, clean_case, clean_cohort, clean_into, cohort, read_cleaned
 from ankleseg.volumes import read_header, same_grid
 
@@ -152,3 +152,22 @@ def test_a_damaged_result_is_told(cleaned_study: Path, whole_study: Path, tmp_pa
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(FileError, match="is truncated"):
         read_cleaned(load_cohort(whole_study, strict=False).cases[0], out)
+
+
+def test_a_derivative_never_takes_the_place_of_scans(study: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in study.rglob("*") if file.is_file()}
+    cohort = load_cohort(study, strict=False)
+    with pytest.raises(ConfigError, match="is the cohort, whose files would be replaced; choose another out"):
+        clean_cohort(cohort, study)
+    other = tmp_path / "other"
+    (other / "sub-01").mkdir(parents=True)
+    (other / "dataset_description.json").write_text('{"Name": "of somebody else"}')
+    with pytest.raises(ConfigError, match="is another dataset, whose files would be replaced"):
+        clean_cohort(cohort, other)
+    table = tmp_path / "study.csv"
+    scan = next(study.glob("sub-*/anat/*_T1w.nii.gz"))
+    table.write_text(f"subject,image\n{scan.parents[1].name},{scan}\n")
+    (study / "dataset_description.json").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match="is an input and would be replaced by a result"):
+        clean_cohort(load_cohort(table, strict=False), study)
+    assert all(file.read_bytes() == content for file, content in before.items() if file.exists()) and scan.exists()

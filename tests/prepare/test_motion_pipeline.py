@@ -315,3 +315,9 @@ def test_a_dask_cluster_writes_the_same_bytes(study: Path, whole: Path, tmp_path
     assert [result.name for result in results] == [RIGHT, LEFT]
     assert np.array_equal([len(result.quality) for result in results], [2 * FRAMES, FRAMES])
     assert tree(tmp_path / "out") == tree(whole)
+
+
+def test_a_bone_that_the_cohort_does_not_have_is_refused(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="has no bone '3'; known are: "):
+        prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=["3"])
+    assert not (tmp_path / "out").exists()

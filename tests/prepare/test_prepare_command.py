@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from ankleseg.cohorts import Cohort
 from ankleseg.config import build, compose
+from ankleseg.errors import ConfigError
 from ankleseg.prepare import Otsu, Preparation, Threshold, ZScore
 from ankleseg.prepare.preflight import describe, prepare_cohort
 from ankleseg.volumes import read_volume
@@ -106,7 +108,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prepares_a_table(tiny_table: Path, tmp_path: Path) -> None:
     done = run(f"cohort.root={tiny_table}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "4 of 4 cases are prepared" in done.stdout
+    assert "4 of 4 cases prepared" in done.stdout
     assert {row["status"] for row in read_table(tmp_path / "out" / "preflight.csv")} == {"prepared"}
     assert (tmp_path / "out" / "s0" / "s0_prepared.nii.gz").is_file()
 
@@ -149,7 +151,7 @@ def test_a_missing_file_costs_only_its_case(tiny_table: Path, tmp_path: Path) ->
     broken.write_text("\n".join(["subject,image,mask_ball", *(",".join(row) for row in rows)]) + "\n")
     done = run(f"cohort.root={broken}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "2 of 4 cases are prepared" in done.stdout
+    assert "2 of 4 cases prepared" in done.stdout
     told = {row["case"]: (row["status"], row["problem"]) for row in read_table(tmp_path / "out" / "preflight.csv")}
     assert told["gone"] == ("failed", "does not exist")
     assert told["unnamed"] == ("failed", "gives no image for case unnamed")
@@ -185,3 +187,16 @@ def test_a_bug_that_one_case_meets_does_not_stop_the_others(
     rows = prepare_cohort(Cohort(root=tmp_path, cases=cases, structures=BONES), preparation, BONES, tmp_path / "out")
     assert [row["status"] for row in rows] == ["failed", "prepared"]
     assert rows[0]["problem"].startswith("unexpected ZeroDivisionError: a bug; hydra.verbose=ankleseg shows where")
+
+
+def test_nothing_but_results_is_removed_where_the_scans_are(write_case, preparation, tmp_path: Path) -> None:
+    case = write_case("foot")
+    beside = tmp_path / "foot" / "foot_T2w.nii.gz"
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_bytes(case.images[0].read_bytes())
+    for _ in range(2):
+        prepare_cohort(Cohort(tmp_path, (case,), BONES), preparation, BONES, tmp_path)
+        assert beside.is_file() and case.images[0].is_file()
+    taken = replace(case, images=(tmp_path / "foot" / "foot_prepared.nii.gz",))
+    with pytest.raises(ConfigError, match="is an input and would be replaced by a result; choose another out"):
+        prepare_cohort(Cohort(tmp_path, (taken,), BONES), preparation, BONES, tmp_path)

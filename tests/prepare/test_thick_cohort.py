@@ -59,8 +59,10 @@ def test_a_broken_case_does_not_stop_the_others(sharp: Case, tmp_path: Path, cap
     broken = Case("s0", "s0", (tmp_path / "absent.nii.gz",))
     rows = write_thick_cohort([broken, sharp], tmp_path / "thick", LOW)
     assert [row["case"] for row in rows] == ["s1"] and "absent.nii.gz: does not exist" in caplog.text
+    caplog.clear()
     with pytest.raises(AnklesegError, match="does not exist"):
         write_thick_cohort([broken], tmp_path / "thick", LOW)
+    assert not caplog.text, "told once, as what is raised"
     assert not (tmp_path / "thick" / TABLE).exists(), "no stale table"
     with pytest.raises(ConfigError, match=r"s1\.nii\.gz: a field of view of 24 mm holds fewer than two slices"):
         write_thick_cohort([sharp], tmp_path / "none", LowResolution(spacing=(None, None, 13.0)))

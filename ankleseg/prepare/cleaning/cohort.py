@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg import __version__
-from ankleseg.cohorts import Case, Cohort, read_sidecar
+from ankleseg.cohorts import Case, Cohort, read_sidecar, spare_inputs
 from ankleseg.cohorts.files import files_at
 from ankleseg.cohorts.sequences import KEYS, sidecar_of, sidecars_of
+from ankleseg.errors import ConfigError
 from ankleseg.prepare.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.prepare.cleaning.sequences import CleanedSequence
 from ankleseg.prepare.settings import plain_settings
@@ -22,6 +23,7 @@ from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, replace_f
 COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
 TABLE = "cleaning.tsv"
 RECORD = ".clean.json"
+DESCRIPTION, GENERATOR = "dataset_description.json", "ankleseg.prepare"
 FOOT = "foot"
 UNUSABLE_FRAMES = "UnusableFrames"
 WRITTEN = ("anat/*_T1w.nii.gz", "anat/*_label-*_mask.nii.gz", "dyn/*_dynamic.nii.gz", "dyn/*_dynamic.json")
@@ -41,10 +43,14 @@ def clean_cohort(cohort: Cohort, out: str | Path, rules: CleaningRules | None = 
 
     Returns:
         The rows of ``cleaning.tsv``.
+
+    Raises:
+        ConfigError: as in `spare_data`.
     """
     from tqdm import tqdm
 
     out = Path(out)
+    spare_data(cohort, out)
     rows: list[dict[str, str]] = []
     with tqdm(cohort.cases, unit="case") as bar:
         for case in bar:
@@ -53,6 +59,21 @@ def clean_cohort(cohort: Cohort, out: str | Path, rules: CleaningRules | None = 
     write_descriptions(cohort, out)
     write_rows(rows, out)
     return rows
+
+
+def spare_data(cohort: Cohort, out: Path) -> None:
+    """Make sure that a derivative takes the place of nobody's scans.
+
+    Raises:
+        ConfigError: ``out`` is the cohort, another dataset, or where files of the cases lie; nothing was written yet.
+    """
+    description = out / DESCRIPTION
+    is_other = description.is_file() and GENERATOR not in description.read_text(encoding="utf-8", errors="replace")
+    if (is_cohort := out.resolve() == cohort.root.resolve()) or is_other:
+        what = "the cohort" if is_cohort else "another dataset"
+        raise ConfigError(f"is {what}, whose files would be replaced", file=out, mend="choose another out")
+    folders = [out / derivative_name(case.name) for case in cohort.cases]
+    spare_inputs(cohort.cases, [file for folder in folders for kind in WRITTEN for file in folder.glob(kind)])
 
 
 def clean_into(case: Case, out: Path, rules: CleaningRules) -> list[dict[str, str]]:
@@ -188,9 +209,9 @@ def write_descriptions(cohort: Cohort, out: Path) -> None:
         "Name": "ankleseg cleaned and registered scans",
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "ankleseg.prepare", "Version": __version__}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
-    with replace_file(out / "dataset_description.json") as part:
+    with replace_file(out / DESCRIPTION) as part:
         part.write_text(json.dumps(description, indent=1) + "\n")
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, load_cohort
+from ankleseg.cohorts.names import known_name
 from ankleseg.errors import ConfigError
-from ankleseg.prepare.cleaning.cohort import write_descriptions, write_rows
+from ankleseg.prepare.cleaning.cohort import spare_data, write_descriptions, write_rows
 from ankleseg.prepare.motion.files import QUALITY, write_table
 from ankleseg.prepare.motion.overrule import TABLE, Overrules, read_overrules, without_registration
 from ankleseg.prepare.motion.recipe import MotionRecipe
@@ -55,8 +56,8 @@ def prepare_motion_cohort(
         A result a subject, in the order of the cohort.
 
     Raises:
-        ConfigError: no worker, or dask is not installed.
-        CohortError: an unknown subject, or an ``overrule.tsv`` that cannot be understood.
+        ConfigError: no worker, dask is not installed, or results would replace scans (see `spare_data`).
+        CohortError: an unknown subject or bone, or an ``overrule.tsv`` that cannot be understood.
     """
     recipe = recipe or MotionRecipe()
     if not isinstance(cohort, Cohort):
@@ -64,10 +65,13 @@ def prepare_motion_cohort(
     if subjects is not None:
         cohort = cohort.select(subjects)
     if bones is not None:
+        known = cohort.structures or recipe.cleaning.bones
+        bones = [known_name(bone, known, "bone", cohort.root) for bone in bones]
         recipe = replace(recipe, cleaning=replace(recipe.cleaning, bones=tuple(bones)))
     if workers < 1:
         raise ConfigError(f"{workers} workers do nothing", mend="use at least 1")
     out = Path(out)
+    spare_data(cohort, out)
     out.mkdir(parents=True, exist_ok=True)
     overrules = read_overrules(out)
     write_descriptions(cohort, out)
