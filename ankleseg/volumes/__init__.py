@@ -11,6 +11,7 @@ from ankleseg.volumes.checks import (
     check_mask,
     header_remarks,
     tell,
+    tell_of_mask,
     told_in_a_table,
 )
 from ankleseg.volumes.files import read_header, read_volume
@@ -77,6 +78,7 @@ __all__ = [
     "slice_axis",
     "spacing",
     "tell",
+    "tell_of_mask",
     "told_in_a_table",
     "voxel_distance",
     "with_header_of",

@@ -16,7 +16,7 @@ from ankleseg.errors import FileError
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
 from ankleseg.volumes.masks import check_values
-from ankleseg.volumes.volume import Header
+from ankleseg.volumes.volume import Header, Volume
 
 log = logging.getLogger(__name__)
 
@@ -128,17 +128,6 @@ def header_remarks(header: Header | None) -> list[Finding]:
         size = " × ".join(f"{side:.3g}" for side in header.spacing)
         mend = f"correct its header unless its voxels are {size} mm"
         remarks.append(Finding(header.path, Verdict.OK, "names no unit of length, mm are assumed", mend))
-    if header.qform_code == header.sform_code == 0:
-        problem = (
-            f"does not say how it lies (qform and sform codes are 0); the axes {axis_codes(header.affine)} are assumed"
-        )
-        remarks.append(Finding(header.path, Verdict.OK, problem, "check left and right in a viewer"))
-    if header.qform is not None and header.sform is not None:
-        distance = displacement_mm(header.sform, header.qform, header.shape)
-        if distance > TOLERANCE * header.spacing.min():
-            problem = f"its qform and sform put voxels up to {distance:.1f} mm apart; the sform is used"
-            mend = "if a viewer shows it elsewhere, keep the right one in its header"
-            remarks.append(Finding(header.path, Verdict.OK, problem, mend))
     return remarks
 
 
@@ -156,6 +145,11 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
     if line and not log.disabled:
         _warn_once(f"{header.path}: {line}")
     return line
+
+
+def tell_of_mask(mask: Volume) -> str:
+    """Return in one line how a mask was read, and log it; that it is empty is told by its score."""
+    return tell(mask.header, all_remarks=bool(mask.data.any()))
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def test_an_acquisition_of_a_bids_folder(tmp_path: Path):
 
 
 def test_what_cannot_be_predicted_is_told(tmp_path: Path, folder: Path):
-    with pytest.raises(FileError, match="nowhere: does not exist; give a scan, a folder or a table"):
+    with pytest.raises(FileError, match="nowhere: does not exist; correct the path"):
         cases_of(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileError, match="empty: holds no image; give a folder of NIfTI, NRRD, MHA or DICOM files"):

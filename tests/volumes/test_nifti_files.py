@@ -131,7 +131,7 @@ def holding(value: float, count: int) -> Callable[[Path], None]:
 
 
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "missing": ("a.nii.gz", lambda path: None, "does not exist; check the path"),
+    "missing": ("a.nii.gz", lambda path: None, "does not exist; correct the path"),
     "zero bytes": ("a.nii.gz", lambda path: path.touch(), r"is empty \(0 bytes\); copy the file again"),
     "folder": ("a.nii", lambda path: path.mkdir(), r"cannot be read \(Is a directory\); check the file and its disk"),
     "truncated gzip": ("a.nii.gz", truncated, "is truncated: its compressed data end early; copy the file again"),
@@ -144,7 +144,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "compressed twice": (
         "a.nii.gz",
         lambda path: path.write_bytes(gzip.compress(good(path))),
-        r"is compressed twice, .*; unpack it once: gunzip < a.nii.gz > a-once.nii.gz",
+        r"is compressed twice, .*; unpack it once: gunzip < .*/a.nii.gz > .*/a-once.nii.gz",
     ),
     "not compressed": (
         "a.nii.gz",
