@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from ankleseg.errors import FileError
 from ankleseg.volumes.files import read_header, read_volume
 from ankleseg.volumes.geometry import axis_codes, box_corners, corners, displacement_mm, same_grid, voxel_distance
-from ankleseg.volumes.masks import check_values
+from ankleseg.volumes.masks import ABSENT_MEND, check_values
 from ankleseg.volumes.volume import Header, Volume
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,10 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
 
 def tell_of_mask(mask: Volume) -> str:
     """Return in one line how a mask was read, and log it; that it is empty is told by its score."""
-    return tell(mask.header, all_remarks=bool(mask.data.any()))
+    if mask.header is None:
+        return ""
+    remarks = tuple(remark for remark in mask.header.remarks if remark.mend != ABSENT_MEND)
+    return tell(replace(mask.header, remarks=remarks), all_remarks=True)
 
 
 @contextmanager

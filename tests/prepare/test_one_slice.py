@@ -36,9 +36,8 @@ def test_time_in_the_third_axis_is_said_to_be_perhaps_one_slice(tmp_path: Path) 
     assert found.problem == f"has 3 dimensions (12×10×20); if the third is time, it is {TOLD}"
 
 
-@pytest.mark.parametrize("shape", [(12, 10, 2, 20), (12, 10, 8, 1)])
-def test_frames_of_several_slices_pass(tmp_path: Path, shape) -> None:
-    assert check_slices(cine(tmp_path / "frames.nii.gz", shape)) == []
+def test_frames_of_several_slices_pass(tmp_path: Path) -> None:
+    assert check_slices(cine(tmp_path / "frames.nii.gz", (12, 10, 2, 20))) == []
 
 
 def test_it_is_the_first_thing_said_of_a_case_even_without_any_mask(tmp_path: Path) -> None:
