@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ankleseg.cohorts.case import Reference
 from ankleseg.cohorts.entities import BidsName, parse_name, same_value
-from ankleseg.cohorts.files import folders_in, images_in, named, read_json, stem
+from ankleseg.cohorts.files import folders_in, images_in, is_given, named, read_json, stem
 from ankleseg.cohorts.names import listed, whole_number
 from ankleseg.cohorts.spreadsheets import read_rows
-from ankleseg.errors import CohortError
+from ankleseg.errors import CohortError, FileError
 from ankleseg.volumes import is_segmentation_name, read_segments
 
 MANUAL = "manual"  # the pipeline that is believed where several name one structure
@@ -205,9 +205,12 @@ def _label_values(pipeline: Path, file: Path) -> Mapping[str, int | str] | None:
         CohortError: a table without the columns, or with an index that is no number.
     """
     if is_segmentation_name(file):
-        return {segment.name: segment.name for segment in read_segments(file)}
+        try:
+            return {segment.name: segment.name for segment in read_segments(file)}
+        except FileError as error:
+            raise CohortError(error.problem, file=file, mend=error.mend) from None
     table = next(
-        (path for path in (file.with_name(f"{stem(file)}.tsv"), pipeline / "dseg.tsv") if path.is_file()), None
+        (path for path in (file.with_name(f"{stem(file)}.tsv"), pipeline / "dseg.tsv") if is_given(path)), None
     )
     if table is None:
         return _json_values(file.with_name(f"{stem(file)}.json"))
@@ -223,7 +226,7 @@ def _label_values(pipeline: Path, file: Path) -> Mapping[str, int | str] | None:
 
 
 def _json_values(sidecar: Path) -> dict[str, int] | None:
-    if not sidecar.is_file():
+    if not is_given(sidecar):
         return None
     content = read_json(sidecar)
     found: dict[str, object] = next(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.cohorts.case import Case, Cohort, Reference
-from ankleseg.cohorts.files import images_in, read_json, stem, visible
+from ankleseg.cohorts.files import images_in, is_given, read_json, stem, visible
 from ankleseg.errors import CohortError
 
 BACKGROUND = "background"
@@ -56,7 +56,7 @@ def load_decathlon(file: Path) -> Cohort:
 def is_prediction(folder: Path) -> bool:
     """Tell whether a folder is what nnU-Net predicted: label maps with a ``dataset.json``, and no training scans."""
     written = any((folder / name).is_file() for name in WRITTEN_BY_PREDICTION)
-    return written and (folder / DATASET_FILE).is_file() and not (folder / "imagesTr").is_dir()
+    return written and is_given(folder / DATASET_FILE) and not (folder / "imagesTr").is_dir()
 
 
 def label_values(file: Path, labels: dict[str, Any]) -> dict[str, int]:
@@ -129,7 +129,7 @@ def refuse_channels(file: Path, images: Iterable[Path]) -> None:
     Raises:
         CohortError: there is such an image.
     """
-    description = read_json(file) if file.is_file() else {}
+    description = read_json(file) if is_given(file) else {}
     if not isinstance(description, dict):
         return
     channels = description.get("channel_names") or description.get("modality") or {}

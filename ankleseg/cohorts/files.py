@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import AnklesegError, CohortError
-from ankleseg.volumes import IMAGE_ENDINGS, without_selection
+from ankleseg.volumes import IMAGE_ENDINGS, not_downloaded, without_selection
 from ankleseg.volumes.formats import stem as stem
 
 WORKBOOK_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods, and .xls begin
@@ -70,6 +70,23 @@ def decoded(raw: bytes) -> str:
     return text
 
 
+def is_given(file: Path) -> bool:
+    """Tell whether there is a file, or a link where the content of one was never fetched."""
+    return file.is_file() or (file.is_symlink() and not file.exists())
+
+
+def read_text(file: Path, kind: type[AnklesegError] = CohortError) -> str:
+    """Return the text of a file as `decoded` understands it.
+
+    Raises:
+        AnklesegError: of the given kind, where its content was never downloaded.
+        OSError, ValueError: it cannot be read, or is no text.
+    """
+    if error := not_downloaded(file):
+        raise kind(error.problem, file=file, mend=error.mend)
+    return decoded(file.read_bytes())
+
+
 def read_json(file: Path, kind: type[AnklesegError] = CohortError, mend: str = "correct the file") -> Any:
     """Read a JSON file in any encoding of `decoded`.
 
@@ -77,6 +94,6 @@ def read_json(file: Path, kind: type[AnklesegError] = CohortError, mend: str = "
         AnklesegError: of the given kind, where it cannot be read.
     """
     try:
-        return json.loads(decoded(file.read_bytes()))
+        return json.loads(read_text(file, kind))
     except (OSError, ValueError) as error:
         raise kind(f"cannot be read as JSON ({error})", file=file, mend=mend) from None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ankleseg.cohorts.files import visible
+from ankleseg.cohorts.files import is_given, visible
 from ankleseg.cohorts.names import SIDES, Side, identifier, known_text, listed, matching, parse_side
 from ankleseg.cohorts.spreadsheets import Row, read_rows
 from ankleseg.errors import CohortError
@@ -110,12 +110,12 @@ def read_people(root: Path, folders: Sequence[str], table: Path | None = None) -
     people = People(table or _table_in(root))
     for folder in folders:
         file = root / folder / f"{folder}_sessions.tsv"
-        if file.is_file():
+        if is_given(file):
             people.session_tables = True
             people.entries[folder] = [
                 Entry(file, row, _session(row)) for row in read_rows(file, lower=True, each="session")
             ]
-    if not people.table.is_file():
+    if not is_given(people.table):
         return people
     rows = read_rows(people.table, lower=True, each="subject, or remove the file")
     people.columns = tuple(rows[0])

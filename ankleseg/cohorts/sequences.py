@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.cohorts.entities import parse_name, same_value
-from ankleseg.cohorts.files import images_in, read_json, stem, visible
+from ankleseg.cohorts.files import images_in, is_given, read_json, stem, visible
 from ankleseg.errors import FileError
 from ankleseg.volumes import selection_suffix, without_selection
 
@@ -58,7 +58,7 @@ def sidecars_of(sequence: Path) -> list[Path]:
         files = visible(folder.glob(f"*{SUFFIX}.json")) if folder.is_dir() else []
         holding = [file for file in files if file != sidecar_of(sequence) and _holds_for(file, sequence)]
         found += sorted(holding, key=lambda file: len(parse_name(file).entities))
-    return [*found, *([sidecar_of(sequence)] if sidecar_of(sequence).is_file() else [])]
+    return [*found, *([sidecar_of(sequence)] if is_given(sidecar_of(sequence)) else [])]
 
 
 def _holds_for(sidecar: Path, sequence: Path) -> bool:

@@ -10,12 +10,12 @@ from ankleseg.cohorts.bids import load_bids
 from ankleseg.cohorts.bids_images import Selection, selection
 from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
-from ankleseg.cohorts.files import folders_in, images_in
+from ankleseg.cohorts.files import folders_in, images_in, is_given
 from ankleseg.cohorts.names import listed, require_known
 from ankleseg.cohorts.spreadsheets import TABLES, refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
-from ankleseg.volumes import missing_file
+from ankleseg.volumes import missing_file, not_downloaded
 
 
 def load_cohort(
@@ -47,6 +47,8 @@ def load_cohort(
         CohortError: no cohort there, a table that contradicts itself, and, if strict, a file or a structure missing.
     """
     root = Path(root)
+    if error := not_downloaded(root):
+        raise CohortError(error.problem, file=root, mend=error.mend)
     if not root.exists():
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
     asked = selection(suffix, acquisition, select, prefix)
@@ -78,11 +80,11 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
         return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
         return load_decathlon(root)
-    if (root / DATASET_FILE).is_file():
+    if is_given(root / DATASET_FILE):
         return load_decathlon(root / DATASET_FILE)
     if folders_in(root, "sub-"):
         return load_bids(root, asked, strict=strict)
-    inside = [folder for folder in folders_in(root) if folders_in(folder, "sub-") or (folder / DATASET_FILE).is_file()]
+    inside = [folder for folder in folders_in(root) if folders_in(folder, "sub-") or is_given(folder / DATASET_FILE)]
     mend = "give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
     if inside:
         mend = f"give the cohort in it: {listed([str(folder) for folder in inside])}"

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from ankleseg.cohorts.files import decoded
+from ankleseg.cohorts.files import read_text
 from ankleseg.errors import CohortError
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
@@ -40,7 +40,7 @@ def read_rows(table: Path, *, lower: bool = False, each: str = "scan") -> list[R
     """
     refuse_workbook(table)
     try:
-        records = _records(table, decoded(table.read_bytes()))
+        records = _records(table, read_text(table))
     except (OSError, ValueError, csv.Error) as error:
         mend = "save it as CSV (UTF-8) from the spreadsheet" if "workbook" in str(error) else "save it as UTF-8 text"
         raise CohortError(f"cannot be read as a table ({error})", file=table, mend=mend) from None

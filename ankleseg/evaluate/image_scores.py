@@ -21,7 +21,7 @@ from ankleseg.measures.image_quality import (
     psnr,
     ssim_map,
 )
-from ankleseg.volumes import Volume, covered_by, on_grid_of, read_volume, resample, same_grid
+from ankleseg.volumes import Volume, covered_by, on_grid_of, read_volume, resample, same_grid, tell, tell_of_mask
 
 PREDICTION, INTERPOLATION, INPUT = "prediction", "interpolation", "input"
 INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic spline": 3}
@@ -192,6 +192,7 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
     for name in case.references:
         if name not in case.unknown:
             structure = read_reference(case, name)
+            tell_of_mask(structure)
             mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""
@@ -214,6 +215,7 @@ def _input(path: Path | None) -> tuple[Volume | None, str]:
 
 def _read(path: Path) -> Volume:
     volume = read_volume(path)
+    tell(volume.header)
     return replace(volume, data=np.ascontiguousarray(volume.data))  # all arrays in one order: much faster to compare
 
 

@@ -38,7 +38,11 @@ def static_truth(case: Case | None, name: str) -> StaticTruth:
     """
     if case is None:
         raise FileError(f"has true poses of {name}, but no scan", mend="make the phantom again")
-    volumes = {bone: read_mask(reference.path, value=reference.value) for bone, reference in case.references.items()}
+    used = case.masks
+    volumes = {
+        bone: read_mask(reference.path, value=reference.value, used=used[reference.path])
+        for bone, reference in case.references.items()
+    }
     points = {}
     for bone, volume in volumes.items():
         voxels = np.argwhere(volume.data).astype(float)

@@ -6,7 +6,6 @@ a structure, as TotalSegmentator does.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 from ankleseg.cohorts import Case, Cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, label_values
-from ankleseg.cohorts.files import folders_in, images_in, read_json, stem, visible
+from ankleseg.cohorts.files import folders_in, images_in, is_given, read_json, stem, visible
 from ankleseg.errors import FileError
 
 MANIFEST = "predictions.json"
@@ -101,10 +100,10 @@ def read_predictions(folder: str | Path) -> Predictions:
     if not folder.is_dir():
         raise FileError("is not a folder of predictions", file=folder, mend="give the out= of ankleseg.predict")
     path = folder / MANIFEST
-    if not path.exists():
+    if not is_given(path):
         return _from_names(folder)
+    content = read_json(path, FileError, "run ankleseg.predict again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         structures = tuple(content["structures"])
         cases = tuple(_case(folder, row, structures) for row in content["cases"])
         checkpoint = content.get("checkpoint") or ()
@@ -179,7 +178,7 @@ def _label_maps(folder: Path) -> dict[str, dict[str, MaskFile]]:
         CohortError: the labels are regions, or cannot be understood.
     """
     file = folder / DATASET_FILE
-    if not file.is_file():
+    if not is_given(file):
         return {}
     description = read_json(file)
     if not isinstance(description, dict) or not isinstance(description.get("labels"), dict):

@@ -14,10 +14,11 @@ from ankleseg.volumes import (
     covered_by,
     holds_grid,
     missing_file,
+    not_downloaded,
     on_grid_of,
     read_mask,
     same_grid,
-    tell,
+    tell_of_mask,
     voxel_distance,
 )
 
@@ -85,16 +86,19 @@ def _read_pair(predicted: PredictedCase, case: Case | None, structure: str, resa
     if predicted.status != SCORED:
         return MaskPair(predicted.status, predicted.message)
     file = predicted.masks.get(structure)
-    if file is None or not file.path.exists():
-        problem = f"{structure} was not predicted" if file is None else f"{file.path}: does not exist; predict it again"
-        return MaskPair("no prediction", problem)
+    if file is None:
+        return MaskPair("no prediction", f"{structure} was not predicted")
+    if error := not_downloaded(file.path):
+        return MaskPair("no prediction", str(error))
+    if not file.path.exists():
+        return MaskPair("no prediction", f"{file.path}: does not exist; predict it again")
     prediction = read_mask(file.path, value=file.value)
     source = None if case is None or structure in case.unknown else case.references.get(structure)
     if case is None or source is None or missing_file(source.path):
         return MaskPair("no reference", _no_reference(predicted, case, structure), prediction)
     reference = read_reference(case, structure)
     pair = _on_one_grid(prediction, reference, predicted, structure, resampled)
-    remarks = {"prediction": tell(prediction.header), "reference": tell(reference.header)}
+    remarks = {"prediction": tell_of_mask(prediction), "reference": tell_of_mask(reference)}
     lines = [pair.message, *(f"{what}: {line}" for what, line in remarks.items() if line)]
     return replace(pair, message="; ".join(line for line in lines if line))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -20,7 +21,9 @@ from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, Volumetry
 from ankleseg.measures import volume_ml
 from ankleseg.measures.volumetry import volume_ratios
-from ankleseg.volumes import read_mask, replace_file, tell
+from ankleseg.volumes import read_mask, replace_file, tell_of_mask
+
+log = logging.getLogger(__name__)
 
 RESULTS = ("volumetry.csv", "variation.csv", "volumetry.json", "report.html")
 DEFINITIONS = {
@@ -147,7 +150,7 @@ def _predicted_ml(predicted: PredictedCase, structure: str) -> tuple[float | Non
         mask = read_mask(file.path, value=file.value)
     except Exception as error:  # of one case; the others go on
         return None, "unreadable", told(error)
-    return volume_ml(mask.data, mask.spacing), SCORED, tell(mask.header)
+    return volume_ml(mask.data, mask.spacing), SCORED, tell_of_mask(mask)
 
 
 def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]:
@@ -158,8 +161,9 @@ def _reference_ml(case: Case | None, structure: str) -> tuple[float | None, str]
     try:
         mask = read_reference(case, structure)
     except Exception as error:  # of one case; the others go on
+        log.warning(told(error))
         return None, f"reference: {told(error)}"
-    remark = tell(mask.header)
+    remark = tell_of_mask(mask)
     return volume_ml(mask.data, mask.spacing), f"reference: {remark}" if remark else ""
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ankleseg.cohorts.files import is_given
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
 from ankleseg.networks import for_inference
 from ankleseg.predict.postprocessing import Postprocessing
 from ankleseg.prepare import Preparation
+from ankleseg.volumes import not_downloaded
 
 RECIPE = "ankleseg"  # key of the recipe in a checkpoint
 FORMAT = 1
@@ -85,18 +87,19 @@ def find_checkpoint(path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if path.is_file():
+    if is_given(path):
         return path
     if not path.exists():
         raise CheckpointError("does not exist", file=path, mend="give a checkpoint, a run folder or a folder of runs")
     for pattern in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt"):
-        if (path / pattern).is_file():
+        if is_given(path / pattern):
             return path / pattern
-    found = [file for name in ("last.ckpt", "best.ckpt") for file in path.glob(f"*/checkpoints/{name}")]
+    found = [folder / name for name in ("last.ckpt", "best.ckpt") for folder in path.glob("*/checkpoints")]
+    found = [file for file in found if is_given(file)]
     if found:
-        latest = max(found, key=lambda file: (file.stat().st_mtime, file)).parent
+        latest = max(found, key=lambda file: (file.lstat().st_mtime, file)).parent
         best = latest / "best.ckpt"
-        return best if best.is_file() else latest / "last.ckpt"
+        return best if is_given(best) else latest / "last.ckpt"
     raise CheckpointError("holds no checkpoint", file=path, mend="give the folder of a finished run")
 
 
@@ -107,6 +110,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: it is not a checkpoint, is damaged, or holds more than tensors and plain types.
     """
     path = Path(path)
+    if error := not_downloaded(path):
+        raise CheckpointError(error.problem, file=path, mend=error.mend)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

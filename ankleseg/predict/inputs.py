@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
-from ankleseg.cohorts.files import folders_in, images_in, stem, visible
+from ankleseg.cohorts.files import folders_in, images_in, is_given, stem, visible
 from ankleseg.cohorts.names import SIDES, counted, known_name, listed
 from ankleseg.cohorts.spreadsheets import TABLES, WORKBOOKS, refuse_workbook
 from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
@@ -125,7 +125,7 @@ def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
         return (_single(path),)
     if is_prediction(path):
         raise FileError("is a folder of nnU-Net predictions, not of scans", file=path, mend="give the folder of scans")
-    if (path / DATASET_FILE).is_file():
+    if is_given(path / DATASET_FILE):
         return _dataset(path)
     if folders_in(path, "sub-"):
         return _cohort(path, asked)

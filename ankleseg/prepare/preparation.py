@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,14 @@ class Preparation:
             ]
             side = scan.side
             for volume in volumes:
-                tell(volume.header)
+                tell(volume.header, all_remarks=True)
         else:
             volumes = scan
         _require_one_grid(volumes)
         volumes = [_without_spikes(volume) for volume in volumes]
         first = volumes[0]
         if self.bring_to_side is not None and side is None:
-            log.warning("%s: its side is unknown and is taken as %s", first.path or "scan", self.bring_to_side)
+            _warn_of_side(first.path, self.bring_to_side)
         placement = self.place(first.data.shape, first.affine, side)
         image = np.empty((len(volumes), *placement.shape), dtype=np.float32, order="F")
         foreground = None
@@ -191,6 +192,12 @@ def _without_spikes(volume: Volume) -> Volume:
         *(volume.path or "scan", spikes, "voxel" if spikes == 1 else "voxels"),
     )
     return dataclasses.replace(volume, data=data)
+
+
+@cache
+def _warn_of_side(path: Path | None, side: str) -> None:
+    """Once a file, however many frames it has."""
+    log.warning("%s: its side is unknown and is taken as %s", path or "scan", side)
 
 
 def _require_one_grid(volumes: Sequence[Volume]) -> None:

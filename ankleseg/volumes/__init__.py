@@ -11,10 +11,11 @@ from ankleseg.volumes.checks import (
     check_mask,
     header_remarks,
     tell,
+    tell_of_mask,
     told_in_a_table,
 )
 from ankleseg.volumes.files import read_header, read_volume
-from ankleseg.volumes.formats import IMAGE_ENDINGS, missing_file, require_file
+from ankleseg.volumes.formats import IMAGE_ENDINGS, missing_file, not_downloaded, require_file
 from ankleseg.volumes.geometry import (
     anatomical_axis,
     axis_codes,
@@ -61,6 +62,7 @@ __all__ = [
     "is_left_handed",
     "is_segmentation_name",
     "missing_file",
+    "not_downloaded",
     "on_grid_of",
     "read_header",
     "read_label_map",
@@ -77,6 +79,7 @@ __all__ = [
     "slice_axis",
     "spacing",
     "tell",
+    "tell_of_mask",
     "told_in_a_table",
     "voxel_distance",
     "with_header_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -23,8 +23,8 @@ from ankleseg.volumes.geometry import (
     size_text,
     voxel_distance,
 )
-from ankleseg.volumes.masks import check_values
-from ankleseg.volumes.volume import Header
+from ankleseg.volumes.masks import ABSENT_MEND, check_values
+from ankleseg.volumes.volume import Header, Volume
 
 log = logging.getLogger(__name__)
 
@@ -136,17 +136,6 @@ def header_remarks(header: Header | None) -> list[Finding]:
     if header.unit == "unknown":
         mend = f"correct its header unless its voxels are {size_text(header.spacing)} mm"
         remarks.append(Finding(header.path, Verdict.OK, "names no unit of length, mm are assumed", mend))
-    if header.qform_code == header.sform_code == 0:
-        problem = (
-            f"does not say how it lies (qform and sform codes are 0); the axes {axis_codes(header.affine)} are assumed"
-        )
-        remarks.append(Finding(header.path, Verdict.OK, problem, "check left and right in a viewer"))
-    if header.qform is not None and header.sform is not None:
-        distance = displacement_mm(header.sform, header.qform, header.shape)
-        if distance > TOLERANCE * header.spacing.min():
-            problem = f"its qform and sform put voxels up to {distance:.1f} mm apart; the sform is used"
-            mend = "if a viewer shows it elsewhere, keep the right one in its header"
-            remarks.append(Finding(header.path, Verdict.OK, problem, mend))
     return remarks
 
 
@@ -164,6 +153,14 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
     if line and not log.disabled:
         _warn_once(f"{header.path}: {line}")
     return line
+
+
+def tell_of_mask(mask: Volume) -> str:
+    """Return in one line how a mask was read, and log it; that it is empty is told by its score."""
+    if mask.header is None:
+        return ""
+    remarks = tuple(remark for remark in mask.header.remarks if remark.mend != ABSENT_MEND)
+    return tell(replace(mask.header, remarks=remarks), all_remarks=True)
 
 
 @contextmanager

@@ -14,16 +14,23 @@ from ankleseg.volumes.selection import without_selection
 READ_ENDINGS = "give .nii, .nii.gz, .nrrd, .mha, .mgz, an .hdr with its .img, or the folder or .zip of a DICOM series"
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha", ".nhdr", ".mhd", ".mgz", ".mgh", ".img")  # one a scan
 UNKNOWN, DICOM_SLICE, ZIP_ARCHIVE = "of no format that is read", "one slice of a DICOM series", "a zip archive"
+TAR_ARCHIVE = "a tar archive"
 START = 1 << 10  # bytes that tell a format
 
-# how a file starts, what it is, and what to do with it; {name} and {stem} are those of the file, quoted for a shell
+# how a file starts, what it is, and what to do with it; {path} is that of the file, {beside} the same without its
+# ending and {stem} its name alone, quoted for a shell
 SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"NRRD000", "an NRRD file", "rename it to {stem}.nrrd"),
     (0, b"ObjectType", "a MetaImage file", "rename it to {stem}.mha"),
     (0, b"\0\5\x16\7", "a companion file that macOS makes", "give the file of this name without ._"),
     (0, b"# === DATA DESCRIPTION FILE", "a Philips PAR header", "convert it by dcm2niix -z y {folder}"),
-    (0, b"CDF\1", "a MINC file", "convert it by mnc2nii {name} {stem}.nii"),
-    (0, b"\x89HDF", "an HDF5 file, as MINC 2 and MATLAB 7.3 write", "convert a MINC file by mnc2nii {name} {stem}.nii"),
+    (0, b"CDF\1", "a MINC file", "convert it by mnc2nii {path} {beside}.nii"),
+    (
+        0,
+        b"\x89HDF",
+        "an HDF5 file, as MINC 2 and MATLAB 7.3 write",
+        "convert a MINC file by mnc2nii {path} {beside}.nii",
+    ),
     (0, b"MATLAB 5.0", "a MATLAB file", "save the scan by niftiwrite"),
     (0, b"\x93NUMPY", "a numpy array, without voxel size or place", "save it with nibabel, with its affine"),
     (0, b"\x89PNG", "a PNG picture", READ_ENDINGS),
@@ -32,13 +39,13 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"II*\0", "a TIFF picture", READ_ENDINGS),
     (0, b"MM\0*", "a TIFF picture", READ_ENDINGS),
     (0, b"%PDF", "a PDF document", READ_ENDINGS),
-    (0, b"PK\3\4", ZIP_ARCHIVE, "unpack it by unzip {name}"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it by 7z x {name}"),
-    (0, b"Rar!", "a RAR archive", "unpack it by unrar x {name}"),
-    (0, b"BZh", "compressed by bzip2", "unpack it by bunzip2 --keep {name}"),
-    (0, b"\xfd7zXZ\0", "compressed by xz", "unpack it by unxz --keep {name}"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it by unzstd {name}"),
-    (257, b"ustar", "a tar archive", "unpack it by tar xf {name}"),
+    (0, b"PK\3\4", ZIP_ARCHIVE, "unpack it by unzip {path}"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it by 7z x {path}"),
+    (0, b"Rar!", "a RAR archive", "unpack it by unrar x {path}"),
+    (0, b"BZh", "compressed by bzip2", "unpack it by bunzip2 --keep {path}"),
+    (0, b"\xfd7zXZ\0", "compressed by xz", "unpack it by unxz --keep {path}"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it by unzstd {path}"),
+    (257, b"ustar", TAR_ARCHIVE, "unpack it by tar xf {path}"),
     (0, b"\0\0\0\1\0\0", "an MGH file", "rename it to {stem}.mgh"),
 )
 NIFTI_MAGIC = {(344, b"n+1\0"), (4, b"n+2\0")}
@@ -99,7 +106,12 @@ def require_file(path: str | Path) -> Path:
 def foreign_format(path: Path) -> FileError:
     """Return what to say of a file that is not what its name says: its true format, and a command that mends it."""
     start, packed = _start(path)
-    names = {"name": quote(path.name), "stem": quote(stem(path)), "folder": quote(str(path.parent))}
+    names = {
+        "path": quote(str(path)),
+        "beside": quote(str(path.with_name(stem(path)))),
+        "stem": quote(stem(path)),
+        "folder": quote(str(path.parent)),
+    }
     kind, mend = _kind(start, packed)
     belied = ", whatever its name says" if path.name.lower().endswith((*IMAGE_ENDINGS, ".hdr")) else ""
     return FileError(f"is {kind}{belied}", file=path, mend=mend.format(**names))
@@ -146,7 +158,7 @@ def _start(path: Path) -> tuple[bytes, int]:
 def _kind(start: bytes, packed: int) -> tuple[str, str]:
     """What a file is, from its unpacked start, and the mend."""
     if packed > 1:
-        return "compressed twice", "unpack it once: gunzip < {name} > {stem}-once.nii.gz"
+        return "compressed twice", "unpack it once: gunzip < {path} > {beside}-once.nii.gz"
     zipped = ".gz" if packed else ""
     if is_nifti_content(start):
         kind = "a compressed NIfTI file" if packed else "a NIfTI file that is not compressed"
@@ -160,7 +172,9 @@ def _kind(start: bytes, packed: int) -> tuple[str, str]:
         if start[place : place + len(mark)] == mark:
             if kind == "an MGH file" and packed:
                 return "a compressed MGH file", "rename it to {stem}.mgz"
-            return (f"{kind} in gzip", f"unpack it by gunzip --keep {{name}}, then {mend}") if packed else (kind, mend)
+            if packed and kind == TAR_ARCHIVE:
+                return f"{kind} in gzip", mend
+            return (f"{kind} in gzip", f"unpack it by gunzip --keep {{path}}, then {mend}") if packed else (kind, mend)
     if start[128:132] == b"DICM":
         return DICOM_SLICE, "give the folder of the series"
     if start.lstrip().lower().startswith(WEB_PAGE):

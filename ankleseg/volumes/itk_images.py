@@ -26,6 +26,7 @@ from ankleseg.volumes.text_headers import (
 )
 from ankleseg.volumes.volume import SCANNER, Header
 
+META = (".mha", ".mhd")
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 TYPES = {
     "unsigned_char": "u1", "char": "i1", "unsigned_short": "u2", "short": "i2", "unsigned_int": "u4", "int": "i4",
@@ -85,12 +86,12 @@ def read_itk_voxels(path: Path) -> np.ndarray:
     """
     import itk
 
-    if path.suffix.lower() in (".mha", ".mhd"):
+    if path.suffix.lower() in META:
         _check_compressed(path)
     try:
         reader = image_reader(path)
         if reader.GetNumberOfComponents() == 1:
-            return np.asarray(itk.array_from_image(itk.imread(str(path)))).T
+            return np.asarray(itk.array_from_image(itk.imread(str(path), imageio=reader))).T
         dtype = voxel_type(path, reader, volumes=True)
         kinds = {"uint8": itk.UC, "int16": itk.SS, "uint16": itk.US, "float32": itk.F}
         file = itk.ImageFileReader[itk.VectorImage[kinds.get(dtype.name, itk.D), 3]].New(FileName=str(path))
@@ -111,7 +112,10 @@ def image_reader(path: Path) -> Any:
     import itk
 
     try:
-        reader = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
+        if path.suffix.lower() in META and path.suffix not in META:  # which ITK knows by small letters only
+            reader = itk.MetaImageIO.New()
+        else:
+            reader = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         if reader is None:
             raise RuntimeError
         reader.SetFileName(str(path))

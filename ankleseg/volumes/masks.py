@@ -96,8 +96,9 @@ def structure_of(
 ) -> tuple[Mask, list[Remark]]:
     """Return the voxels of a structure, and what to say of the values of its file.
 
-    A mask holds two values, the greater one is the structure; any others than 0 and 1 or 255 are remarked. A label map
-    holds whole numbers. A value within 1e-5 of a whole number is that number. NaN is background, and remarked.
+    A mask holds two values, the greater one is the structure if it is not 0; others than 0 and 1 or 255 are remarked.
+    A label map holds whole numbers. A value within 1e-5 of a whole number is that number. NaN is
+    background, and remarked.
 
     Args:
         path: of the file, for messages.
@@ -140,10 +141,13 @@ def _mask(path: Path, data: Values, values: np.ndarray, remarks: list[Remark]) -
     if low == top:
         everywhere = Remark(f"holds the value {top:g} everywhere", "check that the structure fills the image", True)
         return np.ones(data.shape, bool), [*remarks, everywhere]
+    structure = top or low  # 0 is never the structure
     if low != 0 or top not in USUAL_TOPS:
-        problem = f"holds the values {_listed(values)} where a mask holds 0 and 1; {top:.9g} is taken as the structure"
+        problem = (
+            f"holds the values {_listed(values)} where a mask holds 0 and 1; {structure:.9g} is taken as the structure"
+        )
         remarks.append(Remark(problem, "make it 0 and 1 if that is wrong", suspect=low != 0))
-    return _equal(data, top), remarks
+    return _equal(data, structure), remarks
 
 
 def _without_nan(path: Path, data: Values) -> tuple[Values, list[Remark]]:
@@ -164,7 +168,7 @@ def _values(data: Values) -> np.ndarray:
     values = _distinct(data).astype(float)
     whole = np.rint(values)
     near = np.abs(values - whole) <= _tolerance(whole)
-    return np.unique(np.where(near, whole, values))
+    return np.unique(np.where(near, whole, values)) + 0.0  # which makes -0 a 0
 
 
 def _distinct(data: Values) -> np.ndarray:

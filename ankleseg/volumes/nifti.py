@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,10 @@ import numpy as np
 from isal import igzip, isal_zlib
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content
+from ankleseg.volumes.formats import foreign_format, is_nifti_content, is_pair_content, require_file
 from ankleseg.volumes.geometry import affine_problem, size_text
 from ankleseg.volumes.memory import SPARE_BYTES, check_declared, gzip_content, readable_size
-from ankleseg.volumes.nifti_geometry import geometry_of
+from ankleseg.volumes.nifti_geometry import geometry_of, unplaced
 from ankleseg.volumes.volume import Header, Remark
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -109,10 +110,10 @@ def _pair(path: Path) -> tuple[Path, Path]:
             continue
         stem, rest = path.name[: -len(ending)], ending[4:]
         beside = [path.with_name(f"{stem}.{kind}{rest}") for kind in (wanted, wanted.upper())]
-        found = next((file for file in beside if file.is_file()), None)
+        found = next((file for file in beside if os.path.lexists(file)), None)
         if found is None:
             raise FileError(f"lacks the other file of its pair, {beside[0].name}", file=path, mend="copy it beside")
-        files.append(found)
+        files.append(require_file(found))
     return files[0], files[1]
 
 
@@ -211,8 +212,8 @@ def _header_of(path: Path, raw: Any) -> Header:
         shape=shape,
         affine=geometry.affine,
         dtype=raw.get_data_dtype().newbyteorder("="),
-        qform_code=0 if geometry.qform is None else int(raw["qform_code"]),
-        sform_code=0 if geometry.sform is None else int(raw["sform_code"]),
+        qform_code=geometry.qform_code,
+        sform_code=geometry.sform_code,
         format="nifti",
         qform=geometry.qform,
         sform=geometry.sform,
@@ -252,9 +253,17 @@ def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:
         raise FileError(f"has a .mat beside it that cannot be read ({error})", file=path, mend="remove it") from None
     if problem := affine_problem(affine):
         raise FileError(problem, file=path, mend="correct its header")
-    code = int(_pair(path)[1].with_suffix(".mat").exists())
+    placed = _pair(path)[1].with_suffix(".mat").exists()
     return Header(
-        path, shape, affine, raw.get_data_dtype().newbyteorder("="), 0, code, "analyze", sform=affine if code else None
+        path=path,
+        shape=shape,
+        affine=affine,
+        dtype=raw.get_data_dtype().newbyteorder("="),
+        qform_code=0,
+        sform_code=int(placed),
+        format="analyze",
+        sform=affine if placed else None,
+        remarks=() if placed else (unplaced(affine),),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.formats import require_file
 from ankleseg.volumes.text_headers import header_fields
 
 ENDING = ".seg.nrrd"
@@ -31,10 +32,10 @@ def read_segments(path: Path) -> tuple[Segment, ...]:
     """Read the segments that a ``.seg.nrrd`` names.
 
     Raises:
-        FileError: it names none, or a layer or value is no whole number.
+        FileError: missing or never downloaded, it names none, or a layer or value is no whole number.
     """
     found: dict[int, dict[str, str]] = {}
-    for field, value in header_fields(path).items():
+    for field, value in header_fields(require_file(path)).items():
         if match := FIELD.fullmatch(field):
             found.setdefault(int(match[1]), {})[match[2]] = value
     try:

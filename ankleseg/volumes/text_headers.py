@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from ankleseg.errors import FileError
+from ankleseg.volumes.formats import require_file
 from ankleseg.volumes.memory import SPARE_BYTES, gzip_content, readable_size
 from ankleseg.volumes.volume import Remark
 
@@ -110,9 +112,9 @@ def voxel_file(path: Path, fields: dict[str, str]) -> Path:
         raise FileError(
             f"keeps its voxels in another folder ({other})", file=path, mend="convert it to one .nii.gz file"
         )
-    if not voxels.is_file():
+    if not os.path.lexists(voxels):
         raise FileError(f"keeps its voxels in {other}, which is missing", file=path, mend="copy it beside")
-    return voxels
+    return require_file(voxels)
 
 
 def size_remarks(path: Path, voxels: Path, fields: dict[str, str], declared: int) -> tuple[Remark, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ankleseg.cohorts import Explicit, HoldOutGroup, KFold, LeaveOneOut, load_cohort, load_dynamic, read_sidecar
-from ankleseg.errors import CohortError
+from ankleseg.errors import CohortError, FileError
 
 Touch = Callable[[str], Path]
 
@@ -26,6 +26,14 @@ def scans(touch: Touch, *names: str) -> Path:
 
 def mask(touch: Touch, name: str, place: str = "sub-01/anat", pipeline: str = "derivatives/labels") -> Path:
     return touch(f"study/{pipeline}/{place}/{name}.nii.gz")
+
+
+def never_downloaded(file: Path, link: bool) -> None:
+    """Make a pointer of Git LFS, or a link of git-annex that leads nowhere."""
+    if link:
+        file.symlink_to(".git/annex/objects/key")
+    else:
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
 
 
 def people(root: Path, *rows: str, name: str = "participants.tsv", **options: str) -> None:
@@ -172,6 +180,30 @@ class TestPlaces:
         image.symlink_to("../../.git/annex/objects/aa/bb/key/key")
         with pytest.raises(CohortError, match=rf"was not downloaded: .*, and should be .*; run datalad get {image}"):
             load_cohort(root)
+
+    @pytest.mark.parametrize("link", [False, True])
+    @pytest.mark.parametrize("name", ["participants.tsv", "sub-01/sub-01_sessions.tsv", "derivatives/labels/dseg.tsv"])
+    def test_tables_that_were_never_downloaded_are_told_and_not_taken_for_none(self, name, link, touch) -> None:
+        root = scans(touch, "sub-01_T1w")
+        mask(touch, "sub-01_dseg")
+        never_downloaded(root / name, link)
+        with pytest.raises(CohortError, match=f"{name}: was not downloaded: .*; run (datalad get|git lfs pull)"):
+            load_cohort(root)
+
+    @pytest.mark.parametrize("link", [False, True])
+    @pytest.mark.parametrize("name", ["table.csv", "study/dataset.json"])
+    def test_cohorts_that_were_never_downloaded_are_told(self, name, link, tmp_path: Path) -> None:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        never_downloaded(file, link)
+        with pytest.raises(CohortError, match=f"{name}: was not downloaded"):
+            load_cohort(file if name.endswith("csv") else file.parent)
+
+    @pytest.mark.parametrize("link", [False, True])
+    def test_a_sidecar_that_was_never_downloaded_is_told(self, link, tmp_path: Path) -> None:
+        never_downloaded(tmp_path / "walk.json", link)
+        with pytest.raises(FileError, match="walk.json: was not downloaded"):
+            read_sidecar(tmp_path / "walk.nii.gz")
 
 
 class TestSelection:

@@ -291,13 +291,14 @@ def test_masks_are_measured_where_the_image_is_not_clear(folders: dict[str, Fold
     assert row.volume_error_percent == pytest.approx(0)
 
 
-def test_a_reference_that_cannot_be_read_is_told(folders: dict[str, Folder], references: Path, tmp_path: Path):
+def test_a_reference_that_cannot_be_read_is_told(folders: dict[str, Folder], references: Path, tmp_path: Path, caplog):
     mask = references / "derivatives/manual/sub-B01/anat/sub-B01_label-cortex_mask.nii.gz"
     mask.write_bytes(mask.read_bytes()[:40])
     result = evaluate_volumetry(folders["te120"].path, tmp_path / "out", references=references)
     row = next(row for row in result.volumes if (row.case, row.structure) == ("sub-B01", "cortex"))
     assert row.status == "ok" and row.reference_ml is None
     assert row.message.startswith("reference: ") and mask.name in row.message
+    assert str(mask) in caplog.text
 
 
 def test_a_structure_asked_for_twice_is_measured_once(folders: dict[str, Folder], tmp_path: Path):

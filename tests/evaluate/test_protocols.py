@@ -97,7 +97,7 @@ def test_folders_of_protocols_are_found_or_taken_as_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"predictions.json: cannot be understood \(.*\); run ankleseg.predict again"),
+        ("{", r"predictions.json: cannot be read as JSON \(.*\); run ankleseg.predict again"),
         ('{"structures": []}', "predictions.json: lacks 'cases'"),
         ('{"structures": ["a"], "cases": [{"case": "x"}]}', "predictions.json: lacks 'masks'"),
         ('{"structures": ["a"], "cases": 3, "mode": "tiles"}', "predictions.json: cannot be understood"),

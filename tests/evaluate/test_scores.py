@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,22 @@ def test_a_case_that_cannot_be_scored_says_why_and_the_others_go_on(
     summary = next(entry for entry in summarise(result.scores) if entry["structure"] == "talus")
     assert summary["not_scored"] == 1
     assert status in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_how_masks_were_read_is_told(
+    folder: Folder, references: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder.put("sub-C02", "talus", np.where(bone("talus"), 1, np.nan).astype(np.float32))
+    mask = references / "derivatives/manual/sub-C02/anat/sub-C02_label-talus_mask.nii.gz"
+    save(mask, bone("talus").astype(np.uint8) * 100)
+    folder.put("sub-C01", "talus", np.zeros_like(bone("talus")))
+    evaluate(folder.done(), references, tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    told = rows["sub-C02", "talus"]["message"]
+    assert float(rows["sub-C02", "talus"]["dice"]) == 1
+    assert re.fullmatch("prediction: holds .* NaN voxels, taken as background.*; reference: .*100 is taken as.*", told)
+    assert f"{mask}: holds the values 0, 100" in caplog.text
+    assert rows["sub-C01", "talus"]["message"] == "", "its finding says that it is empty"
 
 
 def test_masks_on_another_grid_are_scored_where_this_is_asked_for(folder: Folder, references: Path, tmp_path: Path):

@@ -121,3 +121,24 @@ def test_runs_are_found(tmp_path: Path):
         find_checkpoint(tmp_path / "empty")
     with pytest.raises(CheckpointError, match="does not exist; give a checkpoint"):
         find_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("given", ["run", "run/checkpoints/best.ckpt", "."])
+def test_a_checkpoint_that_was_never_downloaded_is_told(given: str, link: bool, tmp_path: Path):
+    path = tmp_path / "run/checkpoints/best.ckpt"
+    path.parent.mkdir(parents=True)
+    if link:
+        path.symlink_to("../../.git/annex/objects/key")
+    else:
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(CheckpointError, match="best.ckpt: was not downloaded"):
+        load_model(tmp_path / given)
+
+
+def test_a_run_may_be_given_by_a_link(tmp_path: Path):
+    path = tmp_path / "run/checkpoints/best.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / "latest").symlink_to("run")
+    assert find_checkpoint(tmp_path / "latest") == tmp_path / "latest/checkpoints/best.ckpt"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+from ankleseg.cohorts import Case
 from ankleseg.errors import ConfigError, FileError, GeometryError
 from ankleseg.prepare import Otsu, Percentile, Preparation, Threshold, WholeImage, ZScore
-from ankleseg.volumes import Volume, axis_codes, reorient, spacing
+from ankleseg.volumes import Volume, axis_codes, reorient, spacing, write_volume
 
 ORIENTATIONS = [
     "".join(letters[i] for i, letters in zip(signs, order, strict=True))
@@ -87,6 +89,19 @@ def test_a_side_that_is_unknown_is_left_alone_and_told(foot, affine, caplog: pyt
         prepared = plain(bring_to_side="right")([Volume(foot["image"], affine)])
     assert not prepared.placement.mirrored
     assert "its side is unknown and is taken as right" in caplog.text
+
+
+def test_what_is_told_of_a_file_is_told_once_however_many_frames_it_has(foot, affine, tmp_path, caplog) -> None:
+    path = write_volume(tmp_path / "a.nii.gz", np.stack([foot["image"]] * 2, axis=-1), affine)
+    image = nib.load(path)
+    moved = affine.copy()
+    moved[0, 3] += 9
+    image.set_qform(moved, 1)
+    nib.save(image, path)
+    for frame in (0, 1):
+        plain(bring_to_side="right")(Case(name="a", subject="a", images=(path,), frame=frame))
+    assert caplog.text.count("its side is unknown") == 1
+    assert caplog.text.count("its qform and sform put voxels up to 9.0 mm apart") == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from volume_grids import affine_of, counting
 
 from ankleseg.errors import FileError
-from ankleseg.volumes import check_image, read_header, read_volume, require_file
+from ankleseg.volumes import check_image, read_header, read_mask, read_volume, require_file
 
 AFFINE = affine_of("PSR")
 
@@ -128,15 +128,19 @@ FOREIGN: dict[str, tuple[str, bytes, str]] = {
     "without ending": ("scan", gzip.compress(nifti()), "is a compressed NIfTI file; rename it to scan.nii.gz"),
     "plain without ending": ("scan", nifti(), "is a NIfTI file that is not compressed; rename it to scan.nii"),
     "blank in its name": ("my scan.gz", gzip.compress(nifti()), "rename it to 'my scan'.nii.gz"),
-    "twice": ("a.nii.gz", gzip.compress(gzip.compress(nifti())), "is compressed twice, .*: gunzip < a.nii.gz > a-once"),
-    "bzip2": ("a.nii.bz2", bz2.compress(nifti()), "is compressed by bzip2; unpack it by bunzip2 --keep a.nii.bz2"),
-    "xz": ("a.nii.xz", lzma.compress(nifti()), "is compressed by xz; unpack it by unxz --keep a.nii.xz"),
-    "zip": ("a.nii", packed("zip"), "is a zip archive, .*; unpack it by unzip a.nii"),
-    "tar": ("a.nii.gz", gzip.compress(packed("tar")), "is a tar archive in gzip"),
+    "twice": (
+        "a.nii.gz",
+        gzip.compress(gzip.compress(nifti())),
+        "is compressed twice, .*: gunzip < .*/a.nii.gz > .*/a-once",
+    ),
+    "bzip2": ("a.nii.bz2", bz2.compress(nifti()), "is compressed by bzip2; unpack it by bunzip2 --keep .*/a.nii.bz2"),
+    "xz": ("a.nii.xz", lzma.compress(nifti()), "is compressed by xz; unpack it by unxz --keep .*/a.nii.xz"),
+    "zip": ("a.nii", packed("zip"), "is a zip archive, .*; unpack it by unzip .*/a.nii"),
+    "tar": ("a.nii.gz", gzip.compress(packed("tar")), "is a tar archive in gzip, .*; unpack it by tar xf .*/a.nii.gz"),
     "nrrd": ("a.nii", b"NRRD0004\n" * 99, "is an NRRD file, whatever its name says; rename it to a.nrrd"),
     "meta": ("a.nii", b"ObjectType = Image\n" * 99, "is a MetaImage file, .*; rename it to a.mha"),
     "png": ("a.png", b"\x89PNG\r\n" * 99, "is a PNG picture"),
-    "minc": ("a.mnc", b"\x89HDF\r\n" * 99, "is an HDF5 file.*mnc2nii a.mnc a.nii"),
+    "minc": ("a.mnc", b"\x89HDF\r\n" * 99, "is an HDF5 file.*mnc2nii .*/a.mnc .*/a.nii"),
     "matlab": ("a.mat", b"MATLAB 5.0 MAT-file" * 99, "is a MATLAB file"),
     "par": ("a.par", b"# === DATA DESCRIPTION FILE ====" * 99, "is a Philips PAR header.*dcm2niix -z y"),
     "web page": ("a.nii.gz", b"<!DOCTYPE html><html>" * 99, "is a web page or XML, .*; download the scan itself"),
@@ -166,3 +170,33 @@ def test_a_link_into_an_annex_that_leads_nowhere_was_not_downloaded(tmp_path):
     link.symlink_to("gone.nii.gz")
     with pytest.raises(FileError, match="is a link to gone.nii.gz, which does not exist; copy the file itself"):
         require_file(link)
+
+
+@pytest.mark.parametrize("name", ["pair.img", "scan.raw"])
+@pytest.mark.parametrize("link", [False, True])
+def test_voxels_beside_a_header_that_were_not_downloaded_are_told(name, link, tmp_path):
+    header = detached(tmp_path, "scan.raw")[0]
+    if name == "pair.img":
+        header = tmp_path / "pair.hdr"
+        nib.save(nib.Nifti1Pair(np.zeros((4, 3, 2), np.int16), np.eye(4)), header)
+    voxels = tmp_path / name
+    voxels.unlink(missing_ok=True)
+    voxels.symlink_to(".git/annex/objects/key") if link else voxels.write_bytes(POINTER)
+    with pytest.raises(FileError, match=f"{name}: was not downloaded"):
+        read_volume(header)
+
+
+def test_a_segmentation_that_was_not_downloaded_is_told(tmp_path):
+    (tmp_path / "a.seg.nrrd").write_bytes(POINTER)
+    with pytest.raises(FileError, match="was not downloaded"):
+        read_mask(tmp_path / "a.seg.nrrd", value="talus")
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+def test_endings_may_be_in_capitals(ending, tmp_path):
+    path = next(file for file in detached(tmp_path) if file.suffix == ending)
+    capitals = path.rename(path.with_suffix(ending.upper()))
+    again = path.with_suffix(ending)
+    again.write_bytes(capitals.read_bytes())
+    np.testing.assert_array_equal(read_volume(capitals).data, read_volume(again).data)
+    np.testing.assert_array_equal(read_header(capitals).affine, read_header(again).affine)

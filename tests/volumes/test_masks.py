@@ -168,3 +168,16 @@ def test_a_label_map_is_whole_numbers_within_rounding(tmp_path):
     for wrong in (1.5, 3e9):
         with pytest.raises(FileError, match="is not a label map: .* other values than whole numbers to 2147483647"):
             read_label_map(saved(tmp_path / "b.nii", ONES * wrong))
+
+
+def test_nought_is_never_the_structure(tmp_path):
+    volume = read_mask(saved(tmp_path / "a.nii", np.where(ONES, -1, 0).astype(np.int16)))
+    np.testing.assert_array_equal(volume.data, ONES)
+    (remark,) = (remark for remark in volume.header.remarks if remark.suspect)
+    assert remark.problem == "holds the values -1, 0 where a mask holds 0 and 1; -1 is taken as the structure"
+
+
+def test_values_are_listed_without_a_negative_nought(tmp_path):
+    volume = read_mask(saved(tmp_path / "a.nii", np.where(ONES, 100.0, -1e-7)))
+    np.testing.assert_array_equal(volume.data, ONES)
+    assert "holds the values 0, 100 where" in "".join(remark.problem for remark in volume.header.remarks)

@@ -10,7 +10,7 @@ import pytest
 from volume_grids import GRIDS, affine_of, counting
 
 from ankleseg.errors import FileError
-from ankleseg.volumes import Verdict, check_image, read_header, read_volume
+from ankleseg.volumes import Verdict, check_image, read_header, read_volume, write_volume
 
 SFORM = affine_of("PSR")
 QFORM = affine_of("LIA")
@@ -162,3 +162,25 @@ def test_a_sound_header_reads_as_nibabel_reads_it(grid, tmp_path):
     image.set_qform(GRIDS[grid], 1)
     nib.save(image, tmp_path / "a.nii")
     np.testing.assert_array_equal(read_header(tmp_path / "a.nii").affine, nib.load(tmp_path / "a.nii").affine)
+
+
+@pytest.mark.parametrize(("code", "meant"), [(9, 2), (-1, 0)])
+def test_a_result_can_be_written_like_a_file_whose_code_means_nothing(code, meant, tmp_path):
+    header = read_header(write(tmp_path / "a.nii", sform=code))
+    assert (header.qform_code, header.sform_code) == (1, meant)
+    assert f"has the sform code {code}, which means nothing and is taken as {meant}" in problems(header.path)
+    result = write_volume(tmp_path / "b.nii", counting(), header.affine, like=header)
+    np.testing.assert_allclose(nib.load(result).affine, header.affine, atol=1e-5)
+
+
+def test_negative_voxel_sizes_are_told_beside_a_sound_sform(tmp_path):
+    path = write(tmp_path / "a.nii", pixdim=[1, -0.5, 0.75, 2, 0, 0, 0, 0])
+    np.testing.assert_allclose(read_header(path).affine, SFORM, atol=1e-6)
+    assert "declares voxels of -0.5 × 0.75 × 2 mm; they are taken without their signs" in problems(path)
+
+
+def test_one_slice_without_thickness_takes_that_of_its_sform_in_results_too(tmp_path):
+    path = write(tmp_path / "a.nii", data=counting()[:, :, :1], pixdim=[1, 0.5, 0.75, 0, 0, 0, 0, 0])
+    header = read_header(path)
+    result = write_volume(tmp_path / "b.nii", read_volume(path).data, header.affine, like=header)
+    np.testing.assert_allclose(nib.load(result).header.get_zooms(), header.spacing)

@@ -89,14 +89,19 @@ def prepare_motion_cohort(
 
 
 def describe(results: Sequence[SubjectResult]) -> str:
-    """Return a line a subject, and one for all bones and frames."""
+    """Return a line a subject, one for each thing found in its files, and one for all bones and frames."""
     lines = []
     for result in results:
         counts = Counter(row["status"] for row in result.quality)
         told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "suspect", "failed") if counts[status])
-        reasons = [f"{Path(row['file']).name}: {row['problem']}" for row in result.cleaning if row["problem"]]
-        why = result.problem or "; ".join(reasons)
-        lines.append("  ".join(part for part in (result.name, result.status, told, why) if part))
+        lines.append("  ".join(part for part in (result.name, result.status, told, result.problem) if part))
+        if not result.problem:
+            lines += [
+                f"    {row['verdict']}: {Path(row['file']).name}: {row['problem']}"
+                + (f"; {row['mend']}" if row["mend"] else "")
+                for row in result.cleaning
+                if row["problem"]
+            ]
     total = Counter(row["status"] for result in results for row in result.quality)
     bones = sum(total.values())
     lines.append(f"{bones} bones on frames: {total['ok']} ok, {total['suspect']} suspect, {total['failed']} failed")
