@@ -177,7 +177,7 @@ def _distinct(data: Values) -> np.ndarray:
     if ((data == low) | (data == top)).all():
         return np.array([low, top])
     if np.issubdtype(data.dtype, np.integer) and float(top) - float(low) < COUNTED_RANGE:
-        return np.flatnonzero(np.bincount((data.ravel(order="K") - low).astype(np.int64))) + int(low)
+        return np.flatnonzero(np.bincount(data.ravel(order="K").astype(np.int64) - int(low))) + int(low)
     return np.unique(data)
 
 

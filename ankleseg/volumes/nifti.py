@@ -24,6 +24,9 @@ from ankleseg.volumes.nifti_geometry import geometry_of, unplaced
 from ankleseg.volumes.volume import Header, Remark
 
 GZIP_MAGIC = b"\x1f\x8b"
+VECTORS = range(
+    1004, 1010
+)  # intents of matrices, displacements, vectors and points: their components are the fifth axis
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of the units of time
 PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
@@ -268,8 +271,13 @@ def _analyze_header(path: Path, raw: Any, shape: tuple[int, ...]) -> Header:
 
 
 def _shape(raw: Any) -> tuple[int, ...]:
-    """Lengths of the axes; beyond the third, those of one are left out, and a length of 0 means 1."""
+    """Lengths of the axes; beyond the third, those of one are left out, and a length of 0 means 1.
+
+    Not in front of the components of vectors, which are no frames.
+    """
     lengths = [int(length) for length in raw["dim"][1 : int(raw["dim"][0]) + 1]]
+    if len(lengths) > 4 and lengths[4] > 1 and int(raw.get("intent_code", 0)) in VECTORS:
+        return (*lengths[:3], *(max(length, 1) for length in lengths[3:]))
     return (*lengths[:3], *(length for length in lengths[3:] if length > 1))
 
 

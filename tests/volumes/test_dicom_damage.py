@@ -127,3 +127,14 @@ def test_a_file_that_unpacks_to_any_size_is_refused(tmp_path):
     made.save_as(files[0])
     with pytest.raises(FileError, match=r"is compressed as a whole \(deflated\); export it without compression"):
         read_header(tmp_path)
+
+
+def test_rows_that_are_too_few_in_every_slice_are_remarked(tmp_path):
+    for file in write_classic(tmp_path, voxels()):
+        made = pydicom.dcmread(file)
+        made.Rows -= 2
+        made.save_as(file)
+    header = read_header(tmp_path)
+    assert header.shape == (SHAPE[0], SHAPE[1] - 2, SHAPE[2])
+    (remark,) = (remark for remark in header.remarks if "more than their rows and columns declare" in remark.problem)
+    assert remark.suspect

@@ -95,6 +95,11 @@ def test_other_values_are_refused_by_name(data, message, tmp_path):
     assert check_mask(path, None)[-1].verdict is Verdict.UNREADABLE
 
 
+def test_label_maps_of_the_whole_range_of_their_type_are_counted(tmp_path):
+    data = np.where(ONES, 32_000, np.where(TWOS, -32_000, 0)).astype(np.int16)
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.nii", data), value=32_000).data, ONES)
+
+
 def test_a_full_mask_is_suspect_and_an_empty_one_remarked(tmp_path):
     full, empty = (saved(tmp_path / f"{n}.nii", np.full(SHAPE, n, np.uint8)) for n in (1, 0))
     assert read_mask(full).data.all() and not read_mask(empty).data.any()

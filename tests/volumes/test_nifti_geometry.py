@@ -155,6 +155,12 @@ def test_axes_of_one_are_dropped_beyond_the_third_and_zeros_there_are_ones(dim, 
     np.testing.assert_array_equal(data, counting().reshape(shape, order="F"))
 
 
+def test_the_components_of_vectors_are_no_frames(tmp_path):
+    path = write(tmp_path / "a.nii", dim=[5, 5, 6, 2, 1, 2, 1, 1], intent_code=1007)
+    with pytest.raises(FileError, match="has 5 dimensions .5×6×2×1×2., 4 are needed"):
+        read_volume(path, dimensions=4)
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_sound_header_reads_as_nibabel_reads_it(grid, tmp_path):
     image = nib.Nifti1Image(counting(), GRIDS[grid])

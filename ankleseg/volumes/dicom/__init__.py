@@ -19,6 +19,7 @@ from ankleseg.volumes.dicom.pixels import read_frames
 from ankleseg.volumes.dicom.series import choose_series
 from ankleseg.volumes.dicom.times import TimePoints, time_points
 from ankleseg.volumes.formats import foreign_format
+from ankleseg.volumes.memory import readable_size
 from ankleseg.volumes.selection import selection_suffix, split_selection, with_selection
 from ankleseg.volumes.volume import SCANNER, Header, Remark
 
@@ -140,8 +141,16 @@ def _header(path: Path, bare: Path, points: TimePoints, remarks: list[Remark]) -
         format="dicom",
         frame_time=points.seconds,
         thickness_mm=slices[0].thickness,
-        remarks=(*remarks, *points.remarks),
+        remarks=(*remarks, *points.remarks, *_spare_remarks(every)),
     )
+
+
+def _spare_remarks(frames: list[Frame]) -> list[Remark]:
+    spare = max(frame.source.pixels.spare for frame in frames)
+    if spare <= 0:
+        return []
+    problem = f"holds slices with {readable_size(spare)} of pixels more than their rows and columns declare"
+    return [Remark(problem, "check in a viewer that the slices are whole", suspect=True)]
 
 
 def _voxels(bare: Path, folder: Path, series: _Series) -> np.ndarray:

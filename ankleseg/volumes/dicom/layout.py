@@ -33,6 +33,7 @@ class PixelLayout:
         colour: how they are meant to be shown.
         start: first byte; that of the first item where they are encapsulated.
         offsets: of the encapsulated frames after the first item, empty where the file does not say.
+        spare: bytes of pixels beyond those declared, but for padding to an even number.
     """
 
     syntax: str
@@ -47,6 +48,7 @@ class PixelLayout:
     colour: str
     start: int
     offsets: tuple[int, ...] = ()
+    spare: int = 0
 
     @property
     def grey(self) -> bool:
@@ -96,7 +98,7 @@ def pixel_layout(file: Path, elements: Elements, dataset: Any, pixels: PixelElem
     held = min(pixels.length, file.stat().st_size - pixels.start)
     if held < needed:
         raise DamagedError(f"is truncated: it holds {readable_size(held)} of {readable_size(needed)} of pixels")
-    return layout
+    return replace(layout, spare=pixels.length - needed - needed % 2)
 
 
 def _check_declared(layout: PixelLayout) -> None:
