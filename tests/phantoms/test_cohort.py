@@ -183,5 +183,5 @@ def test_a_place_that_cannot_hold_a_cohort_is_told_at_once(tmp_path):
 
 
 def test_a_setting_of_another_cohort_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="side is no setting of this cohort; leave it out"):
+    with pytest.raises(ConfigError, match="side is not a setting of this cohort; leave it out"):
         main(compose("phantoms", ["cohort=brain", "side=left", f"out={tmp_path / 'out'}"]))
