@@ -30,7 +30,9 @@ def main(config: Any) -> None:
     asked = {key: to_plain(config[key]) for key in WORDS if config[key] is not None}
     known = inspect.signature(resolve_target(target)).parameters
     if strange := [key for key in asked if key not in known]:
-        raise ConfigError(f"{strange[0]} is not a setting of this cohort", mend="leave it out, or choose another cohort")
+        raise ConfigError(
+            f"{strange[0]} is not a setting of this cohort", mend="leave it out, or choose another cohort"
+        )
     if config.dynamic:
         asked["motion"] = build(config.motion)
     print(build(config.cohort.phantom, **asked))
