@@ -260,7 +260,8 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
     if model.images:
         print(evaluate_quality(out / "predictions", cohort, out).describe())
     else:
-        print(evaluate(out / "predictions", cohort, out, resampled=thick is not None).describe())
+        resampled = thick is not None or config.resample_masks  # references on other grids, as in training
+        print(evaluate(out / "predictions", cohort, out, resampled=resampled).describe())
 
 
 def _thick_cases(cohort: Cohort, out: Path, thick: ThickScans, orientation: str) -> tuple[Case, ...]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
@@ -21,6 +22,7 @@ from ankleseg.config import compose
 from ankleseg.errors import ConfigError
 from ankleseg.runs import Manifest, cohort_root, resumed, slurm_tasks, trainer_of
 from ankleseg.train import main
+from ankleseg.volumes import read_volume, write_volume
 
 SHORT = [
     *("trainer.max_epochs=1", "trainer.accelerator=cpu", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
@@ -49,6 +51,23 @@ def test_thick_test_scans_are_scored_on_the_grid_of_the_sharp_ones(
     assert (predicted["status"], predicted["message"]) == ("ok", ""), "slices lie as in training"
     rows = list(csv.DictReader((run / "test" / table).open()))
     assert rows and {row["status"] for row in rows} == {"ok"}
+
+
+def test_masks_that_training_resampled_are_scored(tiny_table: Path, tmp_path: Path):
+    for number in (0, 3):
+        mask = read_volume(tiny_table.parent / f"{number}_ball.nii.gz", dtype=None)
+        affine = mask.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+        affine[:3, 3] = (mask.affine @ [0.5, 0.5, 0.0, 1.0])[:3]
+        write_volume(tmp_path / f"{number}_coarse.nii.gz", mask.data[::2, ::2], affine)
+    rows = [f"s{number},{tiny_table.parent / f'{number}.nii.gz'},{number}_coarse.nii.gz,right" for number in (0, 3)]
+    (tmp_path / "table.csv").write_text("\n".join(["subject,image,mask_ball,side", *rows]) + "\n")
+    run = tmp_path / "run"
+    words = ["+experiment=ankle_static_unet", f"cohort.root={tmp_path / 'table.csv'}", "structures=[ball]", *SHORT[:5]]
+    words += ["cohort/split=explicit", *SPLIT, "patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.05"]
+    main(compose("train", [*words, "resample_masks=true", f"run_dir={run}"]))
+    (row,) = csv.DictReader((run / "test" / "metrics.csv").open())
+    assert row["status"] == "ok"
+    assert "lies on another grid" in row["message"]
 
 
 @pytest.mark.parametrize(("every", "validated"), [(10, [False, False, True]), (2, [False, True, False, True, True])])
