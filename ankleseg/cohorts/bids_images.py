@@ -23,11 +23,13 @@ class Selection:
         entities: by their short keys, ``none`` for an image without it; ``acq`` not given takes the image without one
             where there is such an image.
         prefix: of the names of these settings in the command, for messages.
+        by_acquisition: ``acq`` was given as the acquisition, which has to be given anew then.
     """
 
     suffix: str | None = None
     entities: Mapping[str, str] = field(default_factory=dict)
     prefix: str = "cohort."
+    by_acquisition: bool = False
 
     def mend(self, wanted: Path, images: Sequence[Path]) -> str:
         """Return what to add to a command so that one of several images is taken."""
@@ -43,7 +45,8 @@ class Selection:
                 image for image in left if not same_value(names[image].entities.get(key), target.entities.get(key))
             ]
             if others:
-                told.append(f"{self.prefix}select.{key}={target.entities.get(key, WITHOUT)}")
+                setting = "acquisition" if key == "acq" and self.by_acquisition else f"select.{key}"
+                told.append(f"{self.prefix}{setting}={target.entities.get(key, WITHOUT)}")
                 left = [image for image in left if image not in others]
         return " ".join(told) if told and not left else ""
 
@@ -66,7 +69,7 @@ def selection(suffix: object, acquisition: object, select: object, prefix: str =
         raise CohortError(
             f"acquisition={acquisition} and select.acq={asked['acq']} contradict each other", mend="give one of them"
         )
-    return Selection(None if suffix is None else str(suffix), asked, prefix)
+    return Selection(None if suffix is None else str(suffix), asked, prefix, acquisition is not None)
 
 
 def choose_image(folder: Path, images: Sequence[Path], asked: Selection) -> Path:

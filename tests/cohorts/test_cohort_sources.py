@@ -117,6 +117,8 @@ class TestBids:
             CohortError, match="holds 2 images .*; they differ in acq .te1, te2.; .* by cohort.select.acq=te1$"
         ):
             load_cohort(root)
+        with pytest.raises(CohortError, match="choose one, e.g. by cohort.acquisition=te1$"):
+            load_cohort(root, acquisition="te3")  # select.acq would contradict it
         assert load_cohort(root, acquisition="te2").cases[0].images[0].name == "sub-01_acq-te2_T2w.nii.gz"
 
     def test_the_name_of_a_structure_may_hold_underscores(self, touch):
