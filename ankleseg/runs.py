@@ -25,10 +25,10 @@ from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
 from ankleseg.cohorts.files import files_at
 from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
+from ankleseg.data import ThickScans
+from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
-from ankleseg.patches import ThickScans
-from ankleseg.patches.base import PatchData
-from ankleseg.prepare import Preparation
+from ankleseg.transforms import Preparation
 from ankleseg.volumes import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
@@ -97,22 +97,6 @@ def cohort_root(config: DictConfig) -> str | Path:
     return build(config.cohort.phantom)
 
 
-def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:
-    """Prepare the sequences of a cohort, unless they are, and return the folder: what a training on frames starts from.
-
-    Args:
-        cohort: folder of static scans with masks and dynamic sequences.
-        out: folder of the prepared sequences.
-
-    Raises:
-        AnklesegError: as in `ankleseg.prepare.motion.prepare_motion_cohort`.
-    """
-    from ankleseg.prepare.motion import MotionRecipe, prepare_motion_cohort
-
-    prepare_motion_cohort(cohort, out, MotionRecipe(highres=False))
-    return Path(out)
-
-
 def epochs_of(config: DictConfig) -> float:
     """Number of epochs of a run, infinite where only the steps are counted.
 
@@ -126,8 +110,8 @@ def epochs_of(config: DictConfig) -> float:
 
 
 def recipe_of(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
-    """What a checkpoint says of how its network is to be used (see `ankleseg.predict.recipe`)."""
-    from ankleseg.predict import recipe
+    """What a checkpoint says of how its network is to be used (see `ankleseg.inference.recipe`)."""
+    from ankleseg.inference import recipe
 
     return recipe(
         network=to_plain(config.network),
@@ -244,7 +228,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
     """
     from ankleseg.evaluate import evaluate
     from ankleseg.evaluate.quality import evaluate_quality
-    from ankleseg.predict import WholeVolume, load_model, predict_cases
+    from ankleseg.inference import WholeVolume, load_model, predict_cases
 
     out = run / "test"
     model = load_model(run, device=device)
@@ -266,7 +250,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
 
 def _thick_cases(cohort: Cohort, out: Path, thick: ThickScans, orientation: str) -> tuple[Case, ...]:
     """Make the typical thick scan of each case."""
-    from ankleseg.prepare.thick_cohort import TABLE, write_thick_cohort
+    from ankleseg.data.thick_cohort import TABLE, write_thick_cohort
 
     typical = thick.typical()
     write_thick_cohort(cohort.cases, out, typical.low, orientation=orientation, noise=typical.noise)

@@ -17,9 +17,9 @@ def main(config: DictConfig) -> float:
     """Train, test on whole volumes, and return the best value of the monitored metric (for sweeps)."""
     from pytorch_lightning import seed_everything
 
-    from ankleseg.predict import build_network
-    from ankleseg.prepare import at_common_spacing
+    from ankleseg.inference import build_network
     from ankleseg.runs import Manifest, cohort_root, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
+    from ankleseg.transforms import at_common_spacing
 
     began = time.time()
     quiet_libraries()

@@ -93,11 +93,11 @@ def measured(code: Path, cohort: Path, mode: str, out: Path) -> dict[str, float]
 def run(cohort: str, mode: str, out: str) -> None:
     """One run, whose phases are timed around the functions that do them."""
     from ankleseg.config import compose
-    from ankleseg.prepare.__main__ import main as prepare
+    from ankleseg.prepare import main as prepare
 
     spent: dict[str, float] = dict.fromkeys(PHASES, 0.0)
     for phase, (module, name) in PHASES.items():
-        watch(import_module(f"ankleseg.prepare.motion.{module}"), name, phase, spent)
+        watch(import_module(f"ankleseg.motion.{module}"), name, phase, spent)
     overrides = ["recipe=ankle_dynamic", f"cohort.root={cohort}", f"out={out}"]
     prepare(compose("prepare", [*overrides, f"motion.highres={str(MODES[mode]).lower()}"]))
     usage = resource.getrusage(resource.RUSAGE_SELF)

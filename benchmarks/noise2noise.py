@@ -25,10 +25,10 @@ import torch
 
 from ankleseg.cohorts import Case, load_repeats
 from ankleseg.config import build, compose
+from ankleseg.inference import Model, WholeVolume, load_model
 from ankleseg.measures.image_quality import psnr, ssim
-from ankleseg.predict import Model, WholeVolume, load_model
-from ankleseg.prepare import Otsu
 from ankleseg.train import main as train
+from ankleseg.transforms import Otsu
 from ankleseg.volumes import read_volume
 
 TARGETS = {"noisy": "Noise2Noise", "clean": "trained on clean scans"}

@@ -70,7 +70,7 @@ def run(way: str, folder: Path) -> dict[str, float]:
     import torch
 
     from ankleseg.cohorts import load_cohort
-    from ankleseg.predict import label_map, load_model
+    from ankleseg.inference import label_map, load_model
 
     torch.set_grad_enabled(False)
     model = load_model(folder / "run")
@@ -93,7 +93,7 @@ def by_ankleseg(way, model, image, foreground):
     """Predict as ``ankleseg.predict`` does; count the time of the convolutions."""
     import torch
 
-    from ankleseg.predict import WholeVolume
+    from ankleseg.inference import WholeVolume
 
     spent = {"convolutions": 0.0}
 
@@ -116,7 +116,7 @@ def by_monai(way, folder, image, window):
     import torch
     from monai.inferers import sliding_window_inference
 
-    from ankleseg.predict import build_network, find_checkpoint, probabilities_of, read_checkpoint
+    from ankleseg.inference import build_network, find_checkpoint, probabilities_of, read_checkpoint
 
     content = read_checkpoint(find_checkpoint(folder / "run"))
     network = build_network(content["ankleseg"]["network"]).eval()

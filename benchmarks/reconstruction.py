@@ -32,12 +32,12 @@ from scipy.ndimage import maximum_filter
 
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.config import build, compose
+from ankleseg.data.pairs import spread
+from ankleseg.data.prepared_pairs import PreparedPair
+from ankleseg.inference import Model, WholeVolume, load_model
 from ankleseg.measures.image_quality import correlation, psnr
-from ankleseg.patches.pairs import spread
-from ankleseg.predict import Model, WholeVolume, load_model
-from ankleseg.prepare import Preparation
-from ankleseg.prepare.pairs import PreparedPair
 from ankleseg.train import main as train
+from ankleseg.transforms import Preparation
 from ankleseg.volumes.geometry import spacing
 
 VARIANTS = {

@@ -142,9 +142,9 @@ def ours(path: Path, threads: int) -> tuple[dict[str, np.ndarray], dict[str, flo
 
 def run_ours(path: Path) -> None:
     """Register one exam and print what was found."""
-    from ankleseg.prepare.foreground import Otsu
     from ankleseg.rigid.profile import SliceProfile
     from ankleseg.rigid.register import register_sequence
+    from ankleseg.transforms.foreground import Otsu
 
     exam = read(path)
     told = SliceProfile(exam.profile().thickness, "box")  # a header tells the thickness, not the shape

@@ -40,7 +40,7 @@ class Exam:
 
     def weights(self) -> dict[str, np.ndarray]:
         """Weight of each bone, as the pipeline makes it."""
-        from ankleseg.prepare.motion.weights import BoneWeights
+        from ankleseg.motion.weights import BoneWeights
 
         return {bone: BoneWeights()(bone, mask, self.affine) for bone, mask in self.masks.items()}
 
@@ -102,7 +102,7 @@ def read(path: Path) -> Exam:
 
 def write_job(folder: Path, exam: Exam, bone: str, weight: np.ndarray, frame: int, start: np.ndarray) -> None:
     """Write what the peers get of one bone on one frame."""
-    from ankleseg.prepare.motion.masks import fractions_on_frames
+    from ankleseg.motion.masks import fractions_on_frames
 
     profile = exam.profile()
     normal = start[:3, :3].T @ (exam.frames_affine[:3, 2] / np.linalg.norm(exam.frames_affine[:3, 2]))
@@ -169,7 +169,7 @@ def seen(static, affine, frame_from_static, shape, frames_affine, profile) -> np
 
 def score(exam: Exam, bone: str, frame: int, pose: np.ndarray | None) -> dict[str, float]:
     """Mean displacement error over the bone (mm), rotation error (degrees), Dice on the grid of the frame."""
-    from ankleseg.prepare.motion.masks import fractions_on_frames
+    from ankleseg.motion.masks import fractions_on_frames
     from ankleseg.volumes.poses import displacement_of, rotation_degrees
 
     if pose is None:

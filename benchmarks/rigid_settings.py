@@ -48,11 +48,11 @@ def main() -> None:
 
 def register(scan, dynamic) -> np.ndarray:
     """A row a bone and frame: target error (mm), rotation error (degrees), status (0 ok, 1 suspect, 2 failed)."""
-    from ankleseg.prepare.foreground import Otsu
-    from ankleseg.prepare.motion import BoneWeights
+    from ankleseg.motion import BoneWeights
     from ankleseg.rigid.profile import SliceProfile
     from ankleseg.rigid.quality import STATUSES, Criteria, apart, judge
     from ankleseg.rigid.register import GLOBAL, register_sequence
+    from ankleseg.transforms.foreground import Otsu
     from ankleseg.volumes.poses import displacement_of, invert_pose, rotation_degrees
 
     image, affine = scan.image.astype(np.float32), scan.affine

@@ -20,8 +20,8 @@ from pytorch_lightning import Callback, Trainer
 
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import build, compose, to_plain
+from ankleseg.inference import build_network
 from ankleseg.phantoms import write_ankle_cohort
-from ankleseg.predict import build_network
 from ankleseg.runs import quiet_libraries
 
 STEPS = 20

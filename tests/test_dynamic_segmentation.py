@@ -14,15 +14,15 @@ from registered_sequences import BONES, FRAMES, sequence_name, write_registered
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Explicit, HoldOutGroup, is_dynamic, load_dynamic
 from ankleseg.cohorts.registrations import read_registrations
+from ankleseg.data import Augmentation, PatchDataset, PatchSampler, SegmentationData
+from ankleseg.data.cache import CaseCache
 from ankleseg.errors import CohortError, FileError
 from ankleseg.evaluate import evaluate
+from ankleseg.inference import Model, WholeVolume, predict_case, predict_cases
 from ankleseg.losses import DiceCrossEntropy
 from ankleseg.networks import UNet
-from ankleseg.patches import Augmentation, PatchDataset, PatchSampler, SegmentationData
-from ankleseg.patches.cache import CaseCache
-from ankleseg.predict import Model, WholeVolume, predict_case, predict_cases
-from ankleseg.prepare import Otsu, Preparation, PreparedCase, WholeImage, ZScore, prepare_case
 from ankleseg.tasks import Segmentation
+from ankleseg.transforms import Otsu, Preparation, PreparedCase, WholeImage, ZScore, prepare_case
 from ankleseg.volumes import read_mask, read_volume, write_volume
 from ankleseg.volumes.frames import read_frame
 

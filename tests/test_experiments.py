@@ -11,7 +11,7 @@ from registered_sequences import write_registered
 from repeated_scans import write_repeats
 
 from ankleseg.config import compose, conf_dir
-from ankleseg.predict import cases_of, load_model
+from ankleseg.inference import cases_of, load_model
 from ankleseg.train import main
 
 EXPERIMENTS = sorted(p.stem for p in (conf_dir() / "experiment").glob("**/*.yaml"))

@@ -196,7 +196,7 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
             mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""
-    from ankleseg.prepare.foreground import Otsu
+    from ankleseg.transforms.foreground import Otsu
 
     try:
         return Otsu()(reference.data), FOREGROUND, ""

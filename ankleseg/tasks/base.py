@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ankleseg.errors import ConfigError
-from ankleseg.predict.checkpoint import RECIPE
+from ankleseg.inference.checkpoint import RECIPE
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -28,7 +28,7 @@ class Task(LightningModule, ABC):
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
         rates: factors on the learning rate of parts of the network, by name; the other parts have 1.
-        recipe: plain types that travel in the checkpoint, see `ankleseg.predict.recipe`.
+        recipe: plain types that travel in the checkpoint, see `ankleseg.inference.recipe`.
         seed: of what is drawn inside the network (dropout).
     """
 

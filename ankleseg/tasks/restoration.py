@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from ankleseg import keys
+from ankleseg.inference import WholeVolume
 from ankleseg.measures.image_quality import correlation, psnr
 from ankleseg.networks import for_inference
-from ankleseg.predict import WholeVolume
 from ankleseg.tasks.base import Task
 
 Peak = float | str

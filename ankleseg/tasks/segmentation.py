@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ankleseg import keys
+from ankleseg.inference import WholeVolume, label_map
 from ankleseg.measures import overlap
 from ankleseg.networks import for_inference
-from ankleseg.predict import WholeVolume, label_map
 from ankleseg.tasks.base import Task
 
 

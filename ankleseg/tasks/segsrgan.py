@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
+from ankleseg.inference import WholeVolume, label_map, values_of
 from ankleseg.losses import gradient_penalty, slope_of
 from ankleseg.measures import overlap
 from ankleseg.measures.image_quality import psnr
 from ankleseg.networks import for_inference
-from ankleseg.predict import WholeVolume, label_map, values_of
 from ankleseg.tasks.base import MakeOptimizer, Task, check_size
 from ankleseg.tasks.segmentation import ValidatedCase
 

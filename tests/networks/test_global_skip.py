@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ankleseg.config import build, compose, to_plain
+from ankleseg.inference import build_network
 from ankleseg.networks import GlobalSkip, UNet, for_inference, required_divisor
-from ankleseg.predict import build_network
 
 
 def test_a_network_that_gives_nothing_leaves_the_image() -> None:

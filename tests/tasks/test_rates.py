@@ -9,9 +9,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ankleseg.errors import ConfigError
+from ankleseg.inference import WholeVolume
 from ankleseg.losses import DiceLoss
 from ankleseg.networks import UNet
-from ankleseg.predict import WholeVolume
 from ankleseg.tasks import Segmentation
 
 

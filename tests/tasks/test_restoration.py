@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ankleseg import keys
+from ankleseg.inference import WholeVolume
 from ankleseg.losses import CorrelationWeighted, MeanSquaredError
-from ankleseg.predict import WholeVolume
 from ankleseg.report import side_by_side
 from ankleseg.tasks import Restoration, RestoredCase
 

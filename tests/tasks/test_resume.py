@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ankleseg.predict import read_checkpoint
+from ankleseg.inference import read_checkpoint
 
 EPOCHS = 6
 

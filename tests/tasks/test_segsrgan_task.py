@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
+from ankleseg.inference import WholeVolume
 from ankleseg.losses import SharpSegmentation, gradient_penalty, slope_of
 from ankleseg.networks import SegSRGANDiscriminator, SegSRGANGenerator
-from ankleseg.predict import WholeVolume
 from ankleseg.tasks import SegSRGAN
 
 SIDE = 4
@@ -225,7 +225,7 @@ sys.path.insert(0, {tests!r})
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
-from ankleseg.patches import EpochSampler
+from ankleseg.data import EpochSampler
 from test_segsrgan_task import Patches, task
 
 def main():

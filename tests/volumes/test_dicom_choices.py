@@ -10,7 +10,7 @@ import pytest
 from dicom_exports import SHAPE, voxels, write_classic
 
 from ankleseg.errors import FileError
-from ankleseg.predict.inputs import cases_of
+from ankleseg.inference.inputs import cases_of
 from ankleseg.volumes import read_header, read_volume, selection_suffix, without_selection
 from ankleseg.volumes.selection import split_selection
 

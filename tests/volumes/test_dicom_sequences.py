@@ -10,7 +10,7 @@ import pytest
 from dicom_exports import SHAPE, classic_slice, grid_affine, position, save, voxels, write_classic
 
 from ankleseg.errors import FileError
-from ankleseg.prepare.cleaning.sequences import read_sequence
+from ankleseg.motion.cleaning.sequences import read_sequence
 from ankleseg.volumes import read_header, read_volume
 
 SLICES, TIMES = SHAPE[2], 4

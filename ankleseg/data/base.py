@@ -1,0 +1,74 @@
+"""What all data modules share: when their data are prepared, and how batches are made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from ankleseg.data.dataset import EpochSampler, batch_of_one
+
+
+class PatchData(LightningDataModule, ABC):
+    """Patches for training and whole volumes for validation, prepared when training starts.
+
+    Args:
+        batch_size: patches in a batch.
+        steps_per_epoch: batches in an epoch.
+        workers: loading processes; 0 is fastest on a CPU, where they would take the cores from training.
+    """
+
+    slice_axis = 2  # the prepared axis across the slices
+    slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
+    testable = True  # whether test subjects can be predicted and scored as they are
+
+    def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.patches_per_epoch = batch_size * steps_per_epoch
+        self._workers = workers
+        self._patches: Dataset[Any] | None = None
+        self._volumes: Any = None
+
+    @property
+    @abstractmethod
+    def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        """Sides of the patches in voxels, each with the first epoch that has them."""
+
+    @abstractmethod
+    def patches(self) -> Dataset[Any]:
+        """The patches of training, ``patches_per_epoch`` in each epoch."""
+
+    @abstractmethod
+    def volumes(self) -> Dataset[Any]:
+        """The whole volumes of validation; none without subjects to validate."""
+
+    def setup(self, stage: str) -> None:
+        """Prepare what a stage (``fit`` or ``validate``) needs, once.
+
+        Raises:
+            AnklesegError: a case cannot be prepared, or has no patch with enough foreground.
+        """
+        if stage == "fit" and self._patches is None:
+            self._patches = self.patches()
+        if stage in ("fit", "validate") and self._volumes is None:
+            self._volumes = self.volumes()
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of patches: the tensors of their samples, stacked."""
+        assert self._patches is not None
+        return DataLoader(
+            self._patches,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(self.patches_per_epoch),
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            drop_last=True,  # of what several processes cannot share
+        )
+
+    def val_dataloader(self) -> DataLoader | list:
+        """Whole volumes, one a batch: the tensors of the sample (1, …), and the name."""
+        assert self._volumes is not None
+        return DataLoader(self._volumes, batch_size=1, collate_fn=batch_of_one) if len(self._volumes) else []

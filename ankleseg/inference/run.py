@@ -1,0 +1,211 @@
+"""Predict the cases of a study and write masks, labels, probabilities and images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ankleseg.cohorts import Case, spare_inputs
+from ankleseg.config import require_folder
+from ankleseg.errors import AnklesegError, told
+from ankleseg.inference.case import CasePrediction, predict_case
+from ankleseg.inference.checkpoint import Model
+from ankleseg.inference.postprocessing import Postprocessing
+from ankleseg.inference.volume import WholeVolume
+from ankleseg.volumes import Header, read_header, replace_file, slice_axis, write_volume
+from ankleseg.volumes import spacing as voxel_sides
+
+MANIFEST = "predictions.json"
+FAR = 1.25  # times the distance of slices in training: what lies beyond is told
+
+
+def predict_cases(
+    cases: Sequence[Case],
+    models: Sequence[Model],
+    out: str | Path,
+    *,
+    whole_volume: WholeVolume,
+    postprocessing: Postprocessing | None = None,
+    save_probabilities: bool = False,
+    spacing: Sequence[float | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Predict cases one after the other; a case that fails is recorded and the others go on.
+
+    Args:
+        cases: what to predict.
+        models: one, or several to be averaged.
+        out: folder that receives ``predictions.json`` and a folder for each case.
+        whole_volume: how patches make a volume.
+        postprocessing: what is done to the masks; None leaves them.
+        save_probabilities: also write a probability map for each structure.
+        spacing: mm along the prepared axes at which results are written, see `predict_case`.
+
+    Returns:
+        The rows of ``predictions.json``, one for each case, with its ``status``.
+
+    Raises:
+        ConfigError: a result would replace an input, or ``out`` cannot be written.
+    """
+    require_folder(out)
+    out = Path(out)
+    images = {*models[0].images, *_images_before(out)}
+    earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
+    spare_inputs(cases, [path for paths in earlier.values() for path in paths])
+    out.mkdir(parents=True, exist_ok=True)
+    content = _settings(models, whole_volume, spacing) | {"cases": []}
+    (out / MANIFEST).unlink(missing_ok=True)
+    with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+        for number, case in enumerate(cases):
+            bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
+            row = _row(case)
+            began = time.perf_counter()
+            shown = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
+            try:
+                for path in earlier[case.name]:
+                    path.unlink(missing_ok=True)
+                if case.problem is not None:
+                    raise case.problem
+                prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **shown)
+                row.update(_write(out, case, prediction, models[0], save_probabilities))
+            except Exception as error:  # of one case; the others go on
+                row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
+                tqdm.write(f"ankleseg: {row['message']}")
+            row["seconds"] = round(time.perf_counter() - began, 2)
+            bar.n = number + 1
+            bar.refresh()
+            content["cases"].append(row)
+            with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
+                part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return content["cases"]
+
+
+def _settings(
+    models: Sequence[Model], whole_volume: WholeVolume, spacing: Sequence[float | None] | None
+) -> dict[str, Any]:
+    """What ``predictions.json`` says of all cases."""
+    return {
+        "mode": whole_volume.mode,
+        "window": list(whole_volume.window),
+        "overlap": whole_volume.overlap,
+        "blend": whole_volume.blend,
+        "spacing": None if spacing is None else list(spacing),
+        "structures": list(models[0].structures),
+        "images": list(models[0].images),
+        "checkpoint": [str(model.path) for model in models],
+    }
+
+
+def _advance(bar: tqdm, end: float, part: float) -> None:
+    """Parts of a case add up to one but for rounding, of which tqdm would warn."""
+    bar.update(max(min(part, end - bar.n), 0.0))
+
+
+def _announce(case: str, line: str) -> None:
+    tqdm.write(f"{case}: {line}")
+
+
+def _with_less_memory(
+    case: Case,
+    models: Sequence[Model],
+    whole_volume: WholeVolume,
+    postprocessing: Postprocessing | None,
+    spacing: Sequence[float | None] | None,
+    **shown: Any,
+) -> CasePrediction:
+    """Predict; when memory runs out, try once more tile by tile, one at a time."""
+    try:
+        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **shown)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+    # only here, since the error holds all that the first attempt had in memory
+    window = tuple(map(min, whole_volume.window, models[0].window))
+    smaller = replace(whole_volume, mode="tiles", batch=1, window=window)
+    try:
+        return predict_case(case, models, smaller, postprocessing, spacing=spacing)
+    except (MemoryError, RuntimeError) as again:
+        raise AnklesegError(
+            "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window or a coarser spacing"
+        ) from again
+
+
+def _unlike_training(header: Header, model: Model) -> str:
+    """Say when slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
+    placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
+    mm = voxel_sides(placement.affine)
+    across = float(mm[model.slice_axis])
+    finest, coarsest = model.slice_spacing or (across, across)
+    if slice_axis(placement.affine) != model.slice_axis and mm.max() >= 1.5 * mm.min():
+        message = "its slices lie in another plane than those of the training scans: do not trust the result"
+    elif not finest / FAR <= across <= coarsest * FAR:
+        trained = f"{finest:.2g}" if finest == coarsest else f"{finest:.2g} to {coarsest:.2g}"
+        message = f"its slices lie {across:.2g} mm apart, those of the training {trained} mm: do not trust the result"
+    else:
+        return ""
+    tqdm.write(f"ankleseg: {header.path}: {message}")
+    return message
+
+
+def _row(case: Case) -> dict[str, Any]:
+    return {
+        "case": case.name,
+        "subject": case.subject,
+        "group": case.group,
+        "side": case.side,
+        "image": str(Path(case.images[0]).resolve()) if case.images else None,
+        "status": "ok",
+        "message": "",
+        "labels": None,
+        "images": {},
+        "masks": {},
+        "probabilities": {},
+        "patches": [],
+    }
+
+
+def _images_before(out: Path) -> list[str]:
+    """Names of the images that an earlier prediction into this folder gave, maybe of another network."""
+    try:
+        return [str(name) for name in json.loads((out / MANIFEST).read_text(encoding="utf-8"))["images"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
+    """What an earlier run wrote for this case and is to go: a failure must not leave results that look new."""
+    kinds = ["label-*_mask", "label-*_probability", "labels", *map(escape, images)]
+    return [path for kind in kinds for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
+
+
+def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save_probabilities: bool) -> dict[str, Any]:
+    """Write what was predicted, and return what is to be noted of it."""
+    header = read_header(case.images[0])
+    folder = out / case.name
+    folder.mkdir(exist_ok=True)
+
+    def save(name: str, data: np.ndarray) -> str:
+        write_volume(folder / name, data, prediction.affine, like=header)
+        return f"{case.name}/{name}"
+
+    row: dict[str, Any] = {"message": _unlike_training(header, model), "patches": prediction.patches}
+    row |= {"images": {}, "masks": {}, "probabilities": {}}
+    for name, image in zip(model.images, prediction.images, strict=True):
+        row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
+    for k, structure in enumerate(model.structures):
+        mask = (prediction.labels == k + 1).astype(np.uint8)
+        row["masks"][structure] = save(f"{case.name}_label-{structure}_mask.nii.gz", mask)
+        if save_probabilities:
+            name = f"{case.name}_label-{structure}_probability.nii.gz"
+            row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
+    if model.structures:
+        row["labels"] = save(f"{case.name}_labels.nii.gz", prediction.labels)
+    return row

@@ -1,0 +1,216 @@
+"""Writing a sequence with its bones as a BIDS derivative, and telling what is there already."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ankleseg.measures.helical_axes import finite_helical_axes, mean_helical_axis
+from ankleseg.measures.kinematics import ANGLES, COLUMNS, SHIFTS, JointMotion, motion_rows, ranges_of_motion
+from ankleseg.motion.cleaning import Cleaned
+from ankleseg.motion.recipe import MotionRecipe
+from ankleseg.motion.sequence import MovedSequence, binary
+from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
+from ankleseg.rigid.register import GLOBAL
+from ankleseg.rigid.static_bones import StaticBones
+from ankleseg.volumes import Volume, replace_file, resampled_grid, write_volume
+from ankleseg.volumes.displacement_fields import write_displacement_field
+from ankleseg.volumes.transforms import write_flirt_matrix, write_itk_transform
+
+QUALITY = (
+    "subject", "sequence", "frame", "bone", "status", "correlation", "explained", "overlap", "shared", "error_mm",
+    "error_deg", "step_mm", "step_deg", "reason",
+)  # fmt: skip
+FRACTION_STEP = 1 / 255  # of a voxel; fractions are kept in steps of it
+
+
+def write_sequence(
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, name: str, folder: Path, recipe: MotionRecipe
+) -> list[Path]:
+    """Write everything that is known of a sequence, and return the files.
+
+    Args:
+        moved: the sequence.
+        cleaned: its case.
+        bones: of its static scan.
+        name: of the subject in the derivative.
+        folder: ``dyn`` of the subject.
+        recipe: settings.
+    """
+    stem, volume = moved.name, moved.source.volume
+    files = []
+    for bone, fractions in moved.fractions.items():
+        header = volume.header
+        files.append(
+            write_volume(folder / f"{stem}_label-{bone}_mask.nii.gz", binary(fractions), volume.affine, like=header)
+        )
+        fraction = fractions / FRACTION_STEP
+        np.rint(fraction, out=fraction)
+        fraction *= FRACTION_STEP
+        files.append(
+            write_volume(folder / f"{stem}_label-{bone}_fraction.nii.gz", fraction, volume.affine, like=header)
+        )
+    files.append(_write_json(folder / f"{stem}_poses.json", pose_entries(moved)))
+    files.append(write_table(folder / f"{stem}_quality.tsv", quality_rows(moved, name), QUALITY))
+    files += _write_angles(moved, folder)
+    files += _write_transforms(moved, cleaned, folder / "transforms")
+    files += _write_images(moved, cleaned, bones, folder, recipe)
+    return files
+
+
+def pose_entries(moved: MovedSequence) -> list[dict[str, Any]]:
+    """Return what ``*_poses.json`` holds: an entry for the whole foot and for each bone on every frame."""
+    entries = []
+    for frame in range(moved.source.frames):
+        for bone in (GLOBAL, *moved.bones):
+            status = moved.verdicts[bone][frame].status if bone in moved.verdicts else "ok"
+            if frame in moved.source.unusable:
+                status = "failed"
+            found = moved.registered[bone]
+            entries.append(
+                {
+                    "frame": frame,
+                    "bone": bone,
+                    "status": status,
+                    "correlation": None if status == "failed" else round(float(found.correlation[frame]), 6),
+                    "frame_from_static": None if status == "failed" else found.frame_from_static[frame].tolist(),
+                }
+            )
+    return entries
+
+
+def quality_rows(moved: MovedSequence, subject: str) -> list[dict[str, Any]]:
+    """Return the rows of ``*_quality.tsv``."""
+    rows = []
+    for frame in range(moved.source.frames):
+        for bone in moved.bones:
+            verdict, found = moved.verdicts[bone][frame], moved.registered[bone]
+            numbers = {
+                "correlation": found.correlation[frame],
+                "explained": found.explained[frame],
+                "overlap": found.overlap[frame],
+                "shared": moved.shared[bone][frame],
+                "error_mm": found.error_mm[frame],
+                "error_deg": found.error_degrees[frame],
+                "step_mm": verdict.step_mm,
+                "step_deg": verdict.step_degrees,
+            }
+            told = {key: None if not np.isfinite(value) else round(float(value), 4) for key, value in numbers.items()}
+            about = {"subject": subject, "sequence": moved.name, "frame": frame, "bone": bone, "status": verdict.status}
+            rows.append({**about, **told, "reason": verdict.reason})
+    return rows
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:
+    """Write rows as a table, tabs between columns, ``n/a`` for what is not known."""
+    with replace_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t", lineterminator="\n")
+        table.writerow(columns)
+        for row in rows:
+            table.writerow(["n/a" if row[column] is None else row[column] for column in columns])
+    return path
+
+
+def _write_angles(moved: MovedSequence, folder: Path) -> list[Path]:
+    rows = [_rounded(row) for row in motion_rows(moved.motion)]
+    files = [write_table(folder / f"{moved.name}_angles.csv", rows, COLUMNS)]
+    content: dict[str, Any] = {
+        "sequence": moved.name,
+        "problem": moved.axes or None,
+        "angles": list(ANGLES),
+        "shifts": list(SHIFTS),
+        "zero": "pose of the static scan",
+        "ranges": [_rounded(row) for row in ranges_of_motion(moved.motion)],
+        "helical_axes": {name: _helical(joint) for name, joint in moved.motion.items()},
+    }
+    if moved.smooth_motion is not None:
+        smooth = [_rounded(row) for row in motion_rows(moved.smooth_motion)]
+        files.append(write_table(folder / f"{moved.name}_desc-smooth_angles.csv", smooth, COLUMNS))
+    files.append(_write_json(folder / f"{moved.name}_angles.json", content))
+    return files
+
+
+def _helical(joint: JointMotion) -> dict[str, Any]:
+    axes = finite_helical_axes(joint)
+    told: dict[str, Any] = {"axes": [_plain(asdict(axis)) for axis in axes], "mean": None}
+    if axes:
+        told["mean"] = _plain(asdict(mean_helical_axis(axes, joint.origin)))
+    return told
+
+
+def _write_transforms(moved: MovedSequence, cleaned: Cleaned, folder: Path) -> list[Path]:
+    assert cleaned.static is not None
+    files = []
+    target = Volume(moved.source.volume.data[..., 0], moved.source.volume.affine)
+    grids = {"source": _Grid(cleaned.static), "target": _Grid(target)}
+    for entry in pose_entries(moved):
+        if entry["frame_from_static"] is None:
+            continue
+        pose = np.array(entry["frame_from_static"])
+        stem = f"{moved.name}_frame-{entry['frame']:02d}_bone-{entry['bone']}_from-static_to-frame"
+        files.append(write_itk_transform(folder / f"{stem}.tfm", pose))
+        files.append(write_flirt_matrix(folder / f"{stem}.mat", pose, **grids))
+    return files
+
+
+class _Grid:
+    def __init__(self, volume: Volume) -> None:
+        self.shape, self.affine = volume.data.shape[:3], volume.affine
+
+
+def _write_images(
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, folder: Path, recipe: MotionRecipe
+) -> list[Path]:
+    """The static scan moved into every frame, and the displacements on the grid of the frames."""
+    assert cleaned.static is not None
+    static, volume = cleaned.static, moved.source.volume
+    files: list[Path] = []
+    shape, affine = volume.data.shape[:3], volume.affine
+    fine_shape, fine_affine = resampled_grid(shape, affine, _fine_spacing(static, volume, recipe))
+    trusted = {bone: moved.poses(bone) for bone in moved.bones}
+    for frame, whole in enumerate(moved.registered[GLOBAL].frame_from_static):
+        poses = {bone: stack[frame] for bone, stack in trusted.items() if np.isfinite(stack[frame]).all()}
+        if not poses:
+            continue
+        stem = f"{moved.name}_frame-{frame:02d}"
+        field = polyrigid_pullback(bones, poses, whole, shape, affine, decay=recipe.decay)
+        files.append(write_displacement_field(folder / f"{stem}_displacement.nii.gz", field, affine))
+        if recipe.highres:
+            image = polyrigid_image(
+                static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, decay=recipe.decay
+            )
+            whole_numbers = np.clip(np.rint(image, out=image), -32768, 32767, out=image).astype(np.int16)
+            files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", whole_numbers, fine_affine))
+    return files
+
+
+def _fine_spacing(static: Volume, volume: Volume, recipe: MotionRecipe) -> list[float]:
+    """The spacing asked for, else that of the static scan, its largest along the slices of the sequence."""
+    if recipe.spacing is not None:
+        return [float(value) for value in recipe.spacing]
+    fine = np.sort(static.spacing)
+    return [float(fine[rank]) for rank in np.argsort(np.argsort(volume.spacing, kind="stable"), kind="stable")]
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 5) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return [round(float(one), 5) for one in value]
+    return round(value, 5) if isinstance(value, float) else value
+
+
+def _write_json(path: Path, content: Any) -> Path:
+    with replace_file(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path

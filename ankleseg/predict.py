@@ -1,0 +1,142 @@
+"""``python -m ankleseg.predict checkpoint=RUN input=FILE|FOLDER|TABLE out=DIR``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ankleseg.cohorts.names import counted
+from ankleseg.config import names_in, run_command, to_plain
+from ankleseg.errors import ConfigError
+
+SHORTEST = 8  # voxels
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ankleseg.inference import Postprocessing
+
+
+def main(config: DictConfig) -> None:
+    """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
+    from ankleseg.inference import WholeVolume, cases_of, load_model, predict_cases
+
+    cases = cases_of(
+        config.input,
+        group=names_in(config.group),
+        subjects=names_in(config.subjects),
+        suffix=config.suffix,
+        acquisition=config.acquisition,
+        select=to_plain(config.select),
+        side=config.side,
+    )
+    device = device_asked_for(config.device)
+    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    if not models:
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…")
+    settings = to_plain(config.predict)
+    modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
+    first = WholeVolume(**tiles_asked_for(settings, models[0].window))
+    postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
+    failed = 0
+    for mode in [modes] if isinstance(modes, str) else modes:
+        out = Path(config.out) if isinstance(modes, str) else Path(config.out) / mode
+        rows = predict_cases(
+            cases,
+            models,
+            out,
+            whole_volume=replace(first, mode=mode),
+            postprocessing=postprocessing,
+            save_probabilities=config.save_probabilities,
+            spacing=finer,
+        )
+        wrong = sum(row["status"] != "ok" for row in rows)
+        failed += wrong
+        print(f"{counted(len(rows), 'case')} ({mode}), {wrong} failed: {out}")
+    if failed:
+        raise SystemExit(1)
+
+
+def device_asked_for(asked: str) -> str:
+    """Where networks run: ``auto`` is a CUDA device where there is one, else the processor.
+
+    Raises:
+        ConfigError: PyTorch knows no such device, or it is not there.
+    """
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device={asked} cannot be used here", mend="choose auto, or cpu") from error
+    return asked
+
+
+def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
+    """Window and overlap: as given, by the side of a patch and its step, or as in training.
+
+    Raises:
+        ConfigError: a side is too short or one is missing, or the step is longer than the patch, or one step is given
+            for sides that differ.
+    """
+    patch, step = settings.pop("patch"), settings.pop("step")
+    if isinstance(settings["window"], int):
+        settings["window"] = [settings["window"]] * len(trained)
+    window = settings["window"] or (list(trained) if patch is None else [patch] * len(trained))
+    if len(window) != len(trained) or not all(isinstance(side, int) and side >= SHORTEST for side in window):
+        raise ConfigError(
+            f"a window of {window} does not suit the network",
+            mend=f"give predict.patch, or predict.window with {len(trained)} sides, of at least {SHORTEST} voxels",
+        )
+    if step is not None:
+        if len(set(window)) > 1:
+            raise ConfigError(
+                f"predict.step {step} does not suit a window of {window}",
+                mend="give predict.overlap, a fraction of each side",
+            )
+        if not 0 < step <= min(window):
+            raise ConfigError(
+                f"predict.step {step} does not suit a patch of {min(window)} voxels",
+                mend=f"choose a step from 1 to {min(window)}",
+            )
+        settings["overlap"] = 1 - step / min(window)
+    return settings | {"window": window}
+
+
+def checked_spacing(asked: Any) -> list[float | None] | None:
+    """The spacing of the results, where one is asked for.
+
+    Raises:
+        ConfigError: it is not three positive numbers, or null for an axis.
+    """
+    if asked is None:
+        return None
+    if not isinstance(asked, list) or len(asked) != 3 or not all(map(_is_spacing, asked)):
+        raise ConfigError(
+            f"predict.spacing {asked} is no spacing", mend="give three positive numbers in mm, e.g. [0.5,0.5,0.5]"
+        )
+    return asked
+
+
+def _is_spacing(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and value > 0)
+
+
+def postprocessing_asked_for(
+    asked: dict[str, bool | None] | None, trained: Postprocessing | None
+) -> Postprocessing | None:
+    """What is done to masks: nothing, or as training says where nothing else is asked for."""
+    from ankleseg.inference import Postprocessing
+
+    if asked is None:
+        return None
+    start = trained or Postprocessing(largest_component=False, fill_holes=False)
+    return replace(start, **{name: value for name, value in asked.items() if value is not None})
+
+
+if __name__ == "__main__":
+    run_command("predict", main)

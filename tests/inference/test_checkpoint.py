@@ -1,0 +1,144 @@
+"""A checkpoint is read without running what is in it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ankleseg.errors import CheckpointError
+from ankleseg.inference import find_checkpoint, load_model, recipe
+from ankleseg.inference.checkpoint import RECIPE
+from ankleseg.networks import UNet
+from ankleseg.transforms import Otsu, Preparation, ZScore
+
+PREPARATION = Preparation(foreground=Otsu(), scaling=ZScore())
+NODE = {"_target_": "ankleseg.networks.UNet", "in_channels": 1, "out_channels": 1, "widths": [4, 8, 8, 8]}
+
+
+def content(**changes) -> dict:
+    torch.manual_seed(0)
+    network = UNet(in_channels=1, out_channels=1, widths=[4, 8, 8, 8])
+    described = recipe(network=NODE, preparation=PREPARATION, structures=["talus"], window=[16, 16])
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return {"state_dict": state, RECIPE: {**described, **changes}}
+
+
+def saved(tmp_path: Path, value: object) -> Path:
+    path = tmp_path / "model.ckpt"
+    torch.save(value, path)
+    return path
+
+
+def test_a_saved_model_predicts_as_before(tmp_path: Path):
+    model = load_model(saved(tmp_path, content()))
+    torch.manual_seed(0)
+    network = UNet(in_channels=1, out_channels=1, widths=[4, 8, 8, 8]).eval()
+    x = torch.randn(2, 1, 16, 24)
+    assert torch.allclose(model.network(x), network(x), atol=1e-5)
+    assert model.structures == ("talus",) and model.window == (16, 16) and model.preparation == PREPARATION
+
+
+class Malicious:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_malicious_checkpoint_does_not_run_code(tmp_path: Path):
+    marker = tmp_path / "ran"
+    path = saved(tmp_path, {**content(), "more": Malicious(marker)})
+    with pytest.raises(CheckpointError, match="holds more than tensors and plain types and was not opened"):
+        load_model(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.os.system", "torch.hub.load", "subprocess.Popen"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_recipe_that_names_code_is_refused(tmp_path: Path, target: str, nested: bool):
+    marker = tmp_path / "ran"
+    evil = {"_target_": target, "_args_": [f"touch {marker}"]}
+    node = {"_target_": "torch.nn.Sequential", "_args_": [evil]} if nested else evil
+    with pytest.raises(CheckpointError, match="is refused"):
+        load_model(saved(tmp_path, content(network=node)))
+    assert not marker.exists()
+
+
+def test_a_recipe_that_names_no_network_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="is no network"):
+        load_model(saved(tmp_path, content(network={"_target_": "torch.optim.Adam"})))
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda path: path.write_bytes(b""), "is not a checkpoint, or is damaged"),
+        (lambda path: path.write_text("hello"), "is not a checkpoint, or is damaged"),
+        (lambda path: torch.save({"a": 1}, path), "was not made by ankleseg"),
+        (lambda path: torch.save(content(format=99), path), "has format 99, this version reads 1"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path: Path, make, message: str):
+    path = tmp_path / "model.ckpt"
+    make(path)
+    with pytest.raises(CheckpointError, match=f"model.ckpt: {message}"):
+        load_model(path)
+
+
+def test_truncated_checkpoint(tmp_path: Path):
+    path = saved(tmp_path, content())
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match="is not a checkpoint, or is damaged"):
+        load_model(path)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="its weights do not fit its network"):
+        load_model(saved(tmp_path, content(network={**NODE, "widths": [8, 8, 8, 8]})))
+
+
+def test_runs_are_found(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    (tmp_path / "a" / "checkpoints" / "best.ckpt").touch()
+    os.utime(tmp_path / "a" / "checkpoints" / "best.ckpt", (1, 1))
+    assert find_checkpoint(tmp_path).parent.parent.name == "a"
+    (tmp_path / "b" / "checkpoints" / "best.ckpt").touch()
+    assert find_checkpoint(tmp_path).parent.parent.name == "b"
+    assert find_checkpoint(tmp_path / "a").name == "best.ckpt"
+    (tmp_path / "c" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "c" / "checkpoints" / "last.ckpt").touch()
+    later = time.time() + 10
+    os.utime(tmp_path / "c" / "checkpoints" / "last.ckpt", (later, later))
+    assert find_checkpoint(tmp_path).parent.parent.name == "c", "a run without validation has a last checkpoint only"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="holds no checkpoint; give the folder of a finished run"):
+        find_checkpoint(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match="does not exist; give a checkpoint"):
+        find_checkpoint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("given", ["run", "run/checkpoints/best.ckpt", "."])
+def test_a_checkpoint_that_was_never_downloaded_is_told(given: str, link: bool, tmp_path: Path):
+    path = tmp_path / "run/checkpoints/best.ckpt"
+    path.parent.mkdir(parents=True)
+    if link:
+        path.symlink_to("../../.git/annex/objects/key")
+    else:
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(CheckpointError, match="best.ckpt: was not downloaded"):
+        load_model(tmp_path / given)
+
+
+def test_a_run_may_be_given_by_a_link(tmp_path: Path):
+    path = tmp_path / "run/checkpoints/best.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / "latest").symlink_to("run")
+    assert find_checkpoint(tmp_path / "latest") == tmp_path / "latest/checkpoints/best.ckpt"
