@@ -173,7 +173,7 @@ def test_a_case_that_fails_now_leaves_no_result_of_before_whatever_its_name(
 def test_a_bug_that_one_case_meets_does_not_stop_the_others(
     write_case, preparation: Preparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ankleseg.transforms import preflight
+    from ankleseg.data import preflight
 
     true = preflight.prepare_case
 
