@@ -18,6 +18,8 @@ from ankleseg.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+Masks = Bool[np.ndarray, "structures *spatial"]
+
 MOST = 255  # structures in a label map of one byte
 
 
@@ -110,7 +112,7 @@ class Labels:
             return label.float()
         return cat([(label == value).float() for value in range(1, len(self) + 1)], dim=1)
 
-    def masks(self, label: Shaped[np.ndarray, "channels *spatial"]) -> Bool[np.ndarray, "structures *spatial"]:
+    def masks(self, label: Shaped[np.ndarray, "channels *spatial"]) -> Masks:
         """Mask of each structure in the label of one case."""
         if self.regions:
             return np.asarray(label, dtype=bool)
@@ -131,9 +133,7 @@ class Labels:
                 np.copyto(label[0], np.uint8(value), where=np.asarray(masks[name], dtype=bool))
         return label
 
-    def decode(
-        self, probabilities: Float[np.ndarray, "structures *spatial"]
-    ) -> Bool[np.ndarray, "structures *spatial"]:
+    def decode(self, probabilities: Float[np.ndarray, "structures *spatial"]) -> Masks:
         """Mask of each structure, from the probabilities of one case.
 
         Of exclusive structures a voxel gets the most probable one where that is more probable than background,
@@ -151,7 +151,7 @@ class Labels:
                 masks[k, x] = chosen == k
         return masks
 
-    def label_map(self, masks: Bool[np.ndarray, "structures *spatial"]) -> UInt8[np.ndarray, "*spatial"]:
+    def label_map(self, masks: Masks) -> UInt8[np.ndarray, "*spatial"]:
         """Masks as one label map, k the k-th structure: of regions the last one named that holds a voxel, of exclusive
         structures the first."""
         drawn = np.zeros(masks.shape[1:], dtype=np.uint8)
