@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,22 @@ class ConfigError(AnklesegError):
 
 class CheckpointError(AnklesegError):
     """A checkpoint that cannot be trusted, read or used for this input."""
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise the `AnklesegError` that another library wrapped into an error of its own, as MONAI's ``Compose`` does."""
+    try:
+        yield
+    except AnklesegError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, AnklesegError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def told(error: Exception, file: str | Path | None = None) -> str:

@@ -4,6 +4,7 @@ B: batch, C: channels, K: structures, ``*spatial``: the patch or the volume in t
 """
 
 CASE = "case"  # str, name of the case a sample was cut from
+SEQUENCE = "sequence"  # str, file of the sequence that a case is a frame of, "" for a scan
 SIDE = "side"  # "left", "right" or "" | of the body that was scanned
 IMAGE = "image"  # (B, C, *spatial) float32 | prepared intensities (z-scored, or scaled as the preparation says)
 LABEL = "label"  # (B, 1, *spatial) label map, 0 background, k the k-th structure; or (B, K, *spatial) masks of regions

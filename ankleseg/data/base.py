@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
+from monai.data import DataLoader
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ankleseg.data.dataset import EpochSampler, batch_of_one
 
@@ -18,16 +20,21 @@ class PatchData(LightningDataModule, ABC):
         batch_size: patches in a batch.
         steps_per_epoch: batches in an epoch.
         workers: loading processes; 0 is fastest on a CPU, where they would take the cores from training.
+        cache: None keeps prepared cases in memory; a folder keeps them on disk for this and later runs. Several
+            processes that train together share what one of them prepares: without a folder, in that of the run.
     """
 
     slice_axis = 2  # the prepared axis across the slices
     slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
     testable = True  # whether test subjects can be predicted and scored as they are
 
-    def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int) -> None:
+    def __init__(
+        self, *, batch_size: int, steps_per_epoch: int, workers: int, cache: str | Path | None = None
+    ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.patches_per_epoch = batch_size * steps_per_epoch
+        self.cache = cache
         self._workers = workers
         self._patches: Dataset[Any] | None = None
         self._volumes: Any = None
@@ -45,16 +52,30 @@ class PatchData(LightningDataModule, ABC):
     def volumes(self) -> Dataset[Any]:
         """The whole volumes of validation; none without subjects to validate."""
 
+    def prepare_data(self) -> None:
+        """Fill the folder that several processes share; one of them does."""
+        if self._shared_cache():
+            self.setup("fit")
+
     def setup(self, stage: str) -> None:
         """Prepare what a stage (``fit`` or ``validate``) needs, once.
 
         Raises:
             AnklesegError: a case cannot be prepared, or has no patch with enough foreground.
         """
+        self._shared_cache()
         if stage == "fit" and self._patches is None:
             self._patches = self.patches()
         if stage in ("fit", "validate") and self._volumes is None:
             self._volumes = self.volumes()
+
+    def _shared_cache(self) -> bool:
+        """Give several processes a folder, and tell whether there are several."""
+        together = self.trainer is not None and self.trainer.world_size > 1
+        if together and self.cache is None:
+            assert self.trainer is not None
+            self.cache = Path(self.trainer.default_root_dir) / "prepared"
+        return together
 
     def train_dataloader(self) -> DataLoader:
         """Batches of patches: the tensors of their samples, stacked."""

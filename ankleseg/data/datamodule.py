@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+import torch
+from monai.transforms import Compose, Transform
 
+from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
-from ankleseg.data.augmentation import Augmentation
 from ankleseg.data.base import PatchData
-from ankleseg.data.cache import CaseCache
-from ankleseg.data.dataset import PatchDataset, VolumeDataset
-from ankleseg.data.sampling import PatchSampler
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, finest_spacing
+from ankleseg.data.reading import WithoutMetadata, preparing
+from ankleseg.data.sampler import PatchSampler
 from ankleseg.data.schedule import PatchSchedule
+from ankleseg.data.volumes import memory_line, prepared_samples
 from ankleseg.errors import CohortError
-from ankleseg.transforms import Preparation, PreparedCase, prepare_case
-from ankleseg.volumes import available_memory
-from ankleseg.volumes.frames import read_grid
-from ankleseg.volumes.memory import readable_size
+from ankleseg.labels import Labels
+from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +32,19 @@ class SegmentationData(PatchData):
         cohort: cases and where their files are.
         split: subjects of training and validation.
         preparation: from raw scan to prepared scan.
+        labels: what is segmented.
         sampler: size of the patches and where they may lie.
-        augmentation: random changes of the patches; None leaves them as they are.
-        structures: names of the masks in the order of the labels; None takes all of the cohort.
+        augment: random MONAI dictionary transforms of the patches, on the keys ``image`` and ``label``.
         schedule: steps of the patch size (see `PatchSchedule`).
         seed: of all draws.
-        cache: None keeps prepared cases in memory; a folder keeps them on disk for this and later runs.
-        copy_headers, resample_masks: mends of masks that are not on the grid of their image (see `prepare_case`).
-        batch_size, steps_per_epoch, workers: see `PatchData`.
+        copy_headers, resample_masks: mends of masks that are not on the grid of their image (see `LoadReferencesd`).
+        batch_size, steps_per_epoch, workers, cache: see `PatchData`.
+
+    Raises:
+        ConfigError: a transform reverses left and right, and the labels have no pairs for it.
     """
+
+    padding = "darkest"  # of patches outside the volume
 
     def __init__(
         self,
@@ -49,9 +52,9 @@ class SegmentationData(PatchData):
         cohort: Cohort,
         split: Split,
         preparation: Preparation,
+        labels: Labels,
         sampler: PatchSampler,
-        augmentation: Augmentation | None = None,
-        structures: Sequence[str] | None = None,
+        augment: Sequence[Transform] = (),
         schedule: Sequence[Mapping[str, Any]] = (),
         batch_size: int = 8,
         steps_per_epoch: int = 200,
@@ -61,75 +64,69 @@ class SegmentationData(PatchData):
         copy_headers: bool = False,
         resample_masks: bool = False,
     ) -> None:
-        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers)
+        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers, cache=cache)
         self.cohort = cohort
         self.split = split
         self.preparation = preparation
-        self.structures = tuple(cohort.structures if structures is None else structures)
-        self._drawing: dict[str, Any] = {"seed": seed, "schedule": schedule}
-        self._sampler = sampler
-        self._augmentation = augmentation
-        self._cache = cache
+        self.labels = labels
+        self.schedule = PatchSchedule(sampler, schedule)
+        self._augment = tuple(augment)
+        self._seed = seed
         self._mends = {"copy_headers": copy_headers, "resample_masks": resample_masks}
 
     @property
     def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
-        return PatchSchedule(self._sampler, self._drawing["schedule"]).sizes
+        return self.schedule.sizes
 
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""
-        return self.patches_of(
-            self._prepared("training", self.split.train),
-            sampler=self._sampler,
-            augmentation=self._augmentation,
-            length=self.patches_per_epoch,
-            **self._drawing,
-        )
+        samples = self.samples("training", self.split.train)
+        for sample in samples[:1]:
+            for transform in self._augment:
+                refuse_left_right(transform, sample[keys.AFFINE].numpy(), len(self.patch_sizes[0][1]), self.labels)
+        mm = finest_spacing(samples)
+        steps = [
+            (epoch, PatchTransforms(sampler, self.augmentation(), mm[: len(sampler.size)], self.padding))
+            for epoch, sampler in self.schedule.steps
+        ]
+        return PatchDataset(samples, steps, length=self.patches_per_epoch, seed=self._seed)
 
     def volumes(self) -> VolumeDataset:
         """Whole scans of the validation subjects, see `VolumeDataset`."""
-        return self.volumes_of(self._prepared("validation", self.split.validation))
+        return VolumeDataset(self.samples("validation", self.split.validation))
 
-    def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
-        """The patches of prepared cases; ``drawing`` is as in `PatchDataset`."""
-        return PatchDataset(cases, **drawing)
+    def augmentation(self) -> Sequence[Transform]:
+        """Random transforms of a patch."""
+        return self._augment
 
-    def volumes_of(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
-        """The whole volumes of prepared cases."""
-        return VolumeDataset(cases)
+    def transform(self) -> Compose:
+        """From an item of a datalist to a prepared sample of plain tensors."""
+        return Compose(
+            [*preparing(self.preparation, self.labels, **self._mends).transforms, WithoutMetadata(), *self.kept()]
+        )
 
-    def _prepared(self, purpose: str, subjects: Sequence[str]) -> list[PreparedCase]:
-        cases = self.cohort.select(subjects).cases if subjects else ()
+    def kept(self) -> Sequence[Transform]:
+        """Deterministic transforms of plain samples, whose results are kept."""
+        return [IntensityRanged(keys.IMAGE)]
+
+    def described(self) -> dict[str, Any]:
+        """What `transform` does, in plain types: an entry of a cache is of no use for another one."""
+        return {"preparation": self.preparation.nodes, "labels": self.labels.to_plain(), **self._mends}
+
+    def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
+        """Prepared samples of some subjects; cases of which no structure is known are left out.
+
+        Raises:
+            CohortError: none is left.
+        """
+        cases: Sequence[Case] = self.cohort.select(subjects).cases if subjects else ()
         if cases:
-            log.info("%s", self._memory_line(purpose, cases))
-        prepare: Callable[[Case], PreparedCase] = self._prepare
-        if self._cache is not None:
-            prepare = CaseCache(self._cache, self.preparation, self.structures, **self._mends)
-        with tqdm(cases, unit="case", disable=not cases, leave=False) as bar:
-            prepared = []
-            for case in bar:
-                bar.set_description(f"preparing {case.name} for {purpose}")
-                prepared.append(prepare(case))
-        taught = [case for case in prepared if case.known is None or any(case.known)]
-        if prepared and not taught:
+            log.info("%s", memory_line(purpose, cases, self.preparation, self.labels, self.cache))
+        samples = prepared_samples(cases, self.transform(), described=self.described(), cache=self.cache)
+        taught = [sample for sample in samples if keys.KNOWN not in sample or bool(sample[keys.KNOWN].any())]
+        if samples and not taught:
             raise CohortError(f"in no case of {purpose} is a structure known", mend="look at its status.tsv")
+        if any(keys.KNOWN in sample for sample in taught):
+            everything = torch.ones(len(self.labels), dtype=torch.bool)
+            taught = [{keys.KNOWN: everything, **sample} for sample in taught]
         return taught
-
-    def _prepare(self, case: Case) -> PreparedCase:
-        return prepare_case(case, self.preparation, self.structures, **self._mends)
-
-    def _memory_line(self, purpose: str, cases: Sequence[Case]) -> str:
-        """Say what the prepared cases take before they are read."""
-        needed = sum(_prepared_bytes(case, self.preparation) for case in cases)
-        line = f"{purpose}: {len(cases)} {'case' if len(cases) == 1 else 'cases'}, {readable_size(needed)} prepared"
-        if self._cache is not None:
-            return f"{line}, memory-mapped in {self._cache}"
-        free = available_memory()
-        advice = "; set patches.cache=FOLDER to keep them on disk" if needed > free else ""
-        return f"{line}, in memory ({readable_size(free)} free){advice}"
-
-
-def _prepared_bytes(case: Case, preparation: Preparation) -> int:
-    header = read_grid(case.images[0])
-    voxels = math.prod(preparation.place(header.shape, header.affine).shape)
-    return voxels * (4 * len(case.images) + 2)  # float32 channels, foreground and label

@@ -2,80 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Compose, Transform
+from monai.utils import ensure_tuple_rep
 from torch import distributed
 from torch.utils.data import Dataset, Sampler
 
 from ankleseg import keys
-from ankleseg.data.augmentation import Augmentation, AugmentationDraw
-from ankleseg.data.sampling import PatchSampler, PatchWindows, Window
-from ankleseg.data.schedule import PatchSchedule
-from ankleseg.data.source import UNCHANGED, PatchSource
-from ankleseg.transforms import PreparedCase
+from ankleseg.data.sampler import PatchSampler
+from ankleseg.transforms import ForegroundWindowsd, RandForegroundCropd
+from ankleseg.volumes.geometry import spacing
+
+Sample = dict[Hashable, Any]
+
+BATCHED = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.KNOWN, keys.CORRELATION, keys.SLICE_THICKNESS)
+CUT = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.FOREGROUND)
 
 
-class PatchDataset(Dataset):
-    """Random patches of prepared cases, drawn when they are asked for.
+class PatchTransforms:
+    """Crop and augmentation of patches of one size.
 
-    Everything random in a patch follows from the seed, the epoch and the number of the patch: the same patch comes
-    from any worker, in any order. The epoch travels in the index (see `EpochSampler`).
+    Transforms that look beyond the patch, to turn it without empty corners or to take slices that reach over its border,
+    say by ``reach(size, spacing)`` how much they need; the crop leaves that much around.
 
     Args:
-        cases: each scan is as likely as any other, and each sequence as a scan; then each of its frames.
         sampler: size of the patches and where they may lie.
-        augmentation: what is changed at random; None leaves patches as they are.
-        length: patches in an epoch.
-        seed: of all draws.
-        schedule: steps of the patch size (see `PatchSchedule`).
-
-    Raises:
-        CohortError: in a case no window of some step holds enough foreground.
+        augment: random MONAI dictionary transforms, applied to the patch.
+        spacing: mm, the finest of the volumes.
+        padding: of the crop outside the volume, ``darkest`` or ``edge``.
     """
 
     def __init__(
         self,
-        cases: Sequence[PreparedCase],
         sampler: PatchSampler,
-        augmentation: Augmentation | None = None,
+        augment: Sequence[Transform],
+        spacing: Sequence[float],
+        padding: str = "darkest",
+    ) -> None:
+        self.windows = ForegroundWindowsd(
+            keys.FOREGROUND, size=sampler.size, min_foreground=sampler.min_foreground, balance=sampler.balance
+        )
+        needed, transforms = tuple(sampler.size), list(augment)
+        for number, transform in reversed(list(enumerate(transforms))):
+            reach: Callable | None = getattr(transform, "reach", None)
+            if reach is not None:
+                transforms[number] = sized = copy.deepcopy(transform)
+                sized.size = needed
+                needed = tuple(reach(needed, spacing))
+        margin = [math.ceil((more - side) / 2) for more, side in zip(needed, sampler.size, strict=True)]
+        crop = RandForegroundCropd(
+            CUT,
+            size=sampler.size,
+            min_foreground=sampler.min_foreground,
+            balance=sampler.balance,
+            margin=margin,
+            padding_mode=padding,
+            allow_missing_keys=True,
+        )
+        self.random = Compose([crop, *transforms])
+
+
+class PatchDataset(Dataset):
+    """Random patches of prepared samples, drawn when they are asked for.
+
+    Everything random in a patch follows from the seed, the epoch and the number of the patch, by MONAI's
+    ``set_random_state``: the same patch comes from any worker, in any order. The epoch travels in the index (see
+    `EpochSampler`).
+
+    Args:
+        samples: each scan is as likely as any other, and each sequence as a scan; then each of its frames.
+        steps: transforms of the patches, one for all samples or one for each, from their first epoch on; the first from
+            epoch 0.
+        length: patches in an epoch.
+        seed: of all draws.
+
+    Raises:
+        CohortError: in a sample no window of some step holds enough foreground.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        steps: Sequence[tuple[int, PatchTransforms | Sequence[PatchTransforms]]],
         *,
         length: int,
         seed: int = 0,
-        schedule: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self._schedule = PatchSchedule(sampler, schedule)
-        self._sources = [PatchSource(case) for case in cases]
-        self._windows = [[PatchWindows(case, step) for case in cases] for step in self._schedule.samplers]
-        self._scans = _by_scan(cases)
-        self._known = _known(cases)
-        self._augmentation = augmentation
+        self._epochs = [epoch for epoch, _ in steps]
+        self._transforms = [ensure_tuple_rep(transforms, len(samples)) for _, transforms in steps]
+        self._samples = [
+            [own.windows(dict(sample)) for own, sample in zip(transforms, samples, strict=True)]
+            for transforms in self._transforms
+        ]
+        self._scans = by_scan(samples)
         self._length = length
         self._seed = seed
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), label (1, *patch), known (K,)."""
-        _, chosen, window, draw = self._drawn(index)
-        image, label = self._sources[chosen].cut(window, draw)
-        sample = {keys.IMAGE: image, keys.LABEL: label}
-        if self._known is not None:
-            sample[keys.KNOWN] = _swapped(self._known[chosen], draw.swap)
-        return sample
-
-    def _drawn(self, index: int) -> tuple[np.random.Generator, int, Window, AugmentationDraw]:
-        """Generator, case, window and changes of a patch."""
+    def __getitem__(self, index: int) -> dict[Hashable, torch.Tensor]:
+        """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), label (1 or K, *patch), …"""
         epoch, number = divmod(int(index), self._length)
-        rng = np.random.default_rng((self._seed, epoch, number))
-        step = self._schedule.step(epoch)
-        frames = self._scans[int(rng.integers(len(self._scans)))]
-        chosen = frames[int(rng.integers(len(frames)))] if len(frames) > 1 else frames[0]
-        window = self._windows[step][chosen].draw(rng)
-        return rng, chosen, window, self._augmentation.draw(rng, window.dimensions) if self._augmentation else UNCHANGED
+        return batched(self.drawn(epoch, (self._seed, epoch, number)))
+
+    def drawn(self, epoch: int, entropy: Sequence[int]) -> Sample:
+        """Draw a patch of an epoch."""
+        state = np.random.RandomState(np.random.SeedSequence(tuple(entropy)).generate_state(4))
+        step = max(number for number, first in enumerate(self._epochs) if first <= epoch)
+        frames = self._scans[state.randint(len(self._scans))]
+        chosen = frames[state.randint(len(frames))]
+        transforms = self._transforms[step][chosen].random
+        transforms.set_random_state(state=state)
+        return transforms(dict(self._samples[step][chosen]))  # type: ignore[return-value]
+
+
+def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:
+    """What of a sample goes into a batch."""
+    found = {name: sample[name] for name in BATCHED if name in sample}
+    if keys.LABEL in found:
+        found[keys.LABEL] = found[keys.LABEL].long()
+    return found
 
 
 class EpochSampler(Sampler[int]):
@@ -94,63 +147,45 @@ class EpochSampler(Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._length // _place()[1]
+        return self._length // rank_and_processes()[1]
 
     def __iter__(self) -> Iterator[int]:
         first = self._epoch * self._length
-        rank, processes = _place()
+        rank, processes = rank_and_processes()
         return iter(range(first + rank, first + len(self) * processes, processes))
 
 
-def _place() -> tuple[int, int]:
+def rank_and_processes() -> tuple[int, int]:
     """Number of this process and of all that train together."""
     together = distributed.is_available() and distributed.is_initialized()
     return (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
 
 
 class VolumeDataset(Dataset):
-    """Whole prepared cases."""
+    """Whole prepared samples: image (C, X, Y, Z), label, foreground (1, X, Y, Z), what else goes into a batch, name."""
 
-    def __init__(self, cases: Sequence[PreparedCase]) -> None:
-        self._cases = cases
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
 
     def __len__(self) -> int:
-        return len(self._cases)
+        return len(self._samples)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image (C, X, Y, Z), label and foreground (1, X, Y, Z), known (K,) and name of a case."""
-        case = self._cases[index]
-        known = {} if case.known is None else {keys.KNOWN: torch.tensor(case.known)}
-        return known | {
-            keys.IMAGE: torch.from_numpy(case.image),
-            keys.LABEL: torch.from_numpy(case.label)[None].long(),
-            keys.FOREGROUND: torch.from_numpy(case.foreground)[None],
-            keys.CASE: case.name,
-        }
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._samples[index]
+        return batched(sample) | {name: sample[name] for name in (keys.FOREGROUND, keys.CASE)}
 
 
-def _by_scan(cases: Sequence[PreparedCase]) -> list[list[int]]:
-    """Numbers of the cases, those of one sequence together."""
+def by_scan(samples: Sequence[Mapping[Hashable, Any]]) -> list[list[int]]:
+    """Numbers of the samples, those of one sequence together."""
     scans: dict[Any, list[int]] = {}
-    for number, case in enumerate(cases):
-        scans.setdefault(number if case.sequence is None else case.sequence, []).append(number)
+    for number, sample in enumerate(samples):
+        scans.setdefault(sample.get(keys.SEQUENCE) or number, []).append(number)
     return list(scans.values())
 
 
-def _known(cases: Sequence[PreparedCase]) -> list[torch.Tensor] | None:
-    """Which structures are known in each case, (K,) bool; None where all are in every case."""
-    found = next((case.known for case in cases if case.known is not None), None)
-    if found is None:
-        return None
-    return [torch.tensor(case.known or (True,) * len(found)) for case in cases]
-
-
-def _swapped(known: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
-    """Follow structures that change places in a flip; pairs of labels."""
-    order = list(range(len(known)))
-    for a, b in pairs:
-        order[a - 1], order[b - 1] = b - 1, a - 1
-    return known[order]
+def finest_spacing(samples: Sequence[Mapping[Hashable, Any]]) -> tuple[float, ...]:
+    """mm along the three axes, the finest of the samples."""
+    return tuple(np.min([spacing(np.asarray(sample[keys.AFFINE])) for sample in samples], axis=0).tolist())
 
 
 def batch_of_one(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

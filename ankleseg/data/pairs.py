@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms import Transform
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
-from ankleseg.data.augmentation import Augmentation
 from ankleseg.data.base import PatchData
-from ankleseg.data.prepared_pairs import Pairs, PreparedPair
-from ankleseg.data.sampling import PatchSampler, PatchWindows
-from ankleseg.data.source import UNCHANGED, PatchSource
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, finest_spacing
+from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs
+from ankleseg.data.sampler import PatchSampler
 from ankleseg.errors import CohortError
-from ankleseg.transforms import Preparation
+from ankleseg.labels import Labels
+from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
 from ankleseg.volumes.memory import readable_size
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,11 @@ class PairDataset(Dataset):
     were not there.
 
     Args:
-        pairs: each scan or sequence is as likely as any other; then each of its pairs.
+        pairs: see `ankleseg.data.prepared_pairs.Pairs`; each scan or sequence is as likely as any other; then each of
+            its pairs.
         sampler: size of the patches and where they may lie.
-        augmentation: what is changed at random: turned, zoomed, shifted and flipped are both; intensities change in the
-            image only, so that the target stays what the network is to reach.
+        augment: random MONAI dictionary transforms. What is to move both lists the keys ``image`` and ``target``;
+            intensities change in the image only, so that the target stays what the network is to reach.
         length: patches in an epoch.
         seed: of all draws.
         min_correlation: least correlation (Pearson) of a patch; None takes them all. Published is 0.6.
@@ -51,28 +53,28 @@ class PairDataset(Dataset):
 
     def __init__(
         self,
-        pairs: Sequence[PreparedPair],
+        pairs: Sequence[Sample],
         sampler: PatchSampler,
-        augmentation: Augmentation | None = None,
+        augment: Sequence[Transform] = (),
         *,
         length: int,
         seed: int = 0,
         min_correlation: float | None = None,
     ) -> None:
-        usable = [(pair, windows) for pair in pairs if (windows := _windows(pair, sampler)) is not None]
+        mm = finest_spacing(pairs)[: len(sampler.size)] if pairs else ()
+        leasts = {pair.get(MIN_FOREGROUND, sampler.min_foreground) for pair in pairs}
+        crops = {
+            least: PatchTransforms(replace(sampler, min_foreground=least), augment, mm) for least in leasts
+        }
+        own = [crops[pair.get(MIN_FOREGROUND, sampler.min_foreground)] for pair in pairs]
+        usable = [(pair, crop) for pair, crop in zip(pairs, own, strict=True) if _has_windows(pair, crop)]
         if not usable:
             raise CohortError(
                 "no pair has a patch with enough foreground", mend="choose smaller patches, or ask for less foreground"
             )
         log.info("%d of %d pairs have patches with enough foreground", len(usable), len(pairs))
-        self._windows = [windows for _, windows in usable]
-        self._images = [PatchSource(pair.case) for pair, _ in usable]
-        self._targets = [PatchSource(replace(pair.case, image=pair.target)) for pair, _ in usable]
-        scans: dict[Any, list[int]] = {}
-        for number, (pair, _) in enumerate(usable):
-            scans.setdefault(pair.case.sequence or pair.case.name, []).append(number)
-        self._scans = list(scans.values())
-        self._augmentation = augmentation
+        kept, crop_of = zip(*usable, strict=True)
+        self._patches = PatchDataset(kept, [(0, crop_of)], length=length, seed=seed)
         self._length = length
         self._seed = seed
         self._least = min_correlation
@@ -80,15 +82,15 @@ class PairDataset(Dataset):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[Hashable, torch.Tensor]:
         """Patch ``index % length`` of epoch ``index // length``: image (C, *patch), target (1, *patch), correlation ().
 
         Raises:
             CohortError: a thousand patches in a row correlate too little.
         """
-        rng = np.random.default_rng((self._seed, *divmod(int(index), self._length)))
-        for _ in range(MOST_DRAWS):
-            sample = self._draw(rng)
+        epoch, number = divmod(int(index), self._length)
+        for attempt in range(MOST_DRAWS):
+            sample = self._drawn(epoch, number, attempt)
             if self._least is None or sample[keys.CORRELATION] >= self._least:
                 return sample
         raise CohortError(
@@ -100,17 +102,12 @@ class PairDataset(Dataset):
         """Estimate the share of patches that correlate enough."""
         if self._least is None:
             return 1.0
-        rng = np.random.default_rng((self._seed,))
-        return float(np.mean([float(self._draw(rng)[keys.CORRELATION]) >= self._least for _ in range(TRIED)]))
+        found = [float(self._drawn(0, number, MOST_DRAWS)[keys.CORRELATION]) for number in range(TRIED)]
+        return float(np.mean(np.array(found) >= self._least))
 
-    def _draw(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        pairs = self._scans[int(rng.integers(len(self._scans)))]
-        chosen = pairs[int(rng.integers(len(pairs)))]
-        window = self._windows[chosen].draw(rng)
-        draw = self._augmentation.draw(rng, window.dimensions) if self._augmentation else UNCHANGED
-        moved = replace(UNCHANGED, rotation=draw.rotation, zoom=draw.zoom, shift=draw.shift, flips=draw.flips)
-        image, _ = self._images[chosen].cut(window, draw)
-        target, _ = self._targets[chosen].cut(window, moved)
+    def _drawn(self, *numbers: int) -> dict[Hashable, torch.Tensor]:
+        drawn = self._patches.drawn(numbers[0], (self._seed, *numbers))
+        image, target = drawn[keys.IMAGE], drawn[keys.TARGET]
         return {keys.IMAGE: image, keys.TARGET: target, keys.CORRELATION: correlation_of(image[:1], target)}
 
 
@@ -121,35 +118,14 @@ def correlation_of(image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return ((one * other).sum() / norm).float() if norm > 0 else torch.zeros(())
 
 
-def _windows(pair: PreparedPair, sampler: PatchSampler) -> PatchWindows | None:
-    """Windows of a pair, None where none holds enough foreground: a small bone at the edge of a frame is no mistake."""
-    least = pair.min_foreground
+def _has_windows(pair: Sample, crop: PatchTransforms) -> bool:
+    """Whether a window holds enough foreground: a small bone at the edge of a frame is no mistake."""
     try:
-        return PatchWindows(pair.case, sampler if least is None else replace(sampler, min_foreground=least))
+        crop.windows(dict(pair))
     except CohortError as problem:
         log.debug("%s", problem)
-        return None
-
-
-class PairVolumes(Dataset):
-    """Whole prepared pairs."""
-
-    def __init__(self, pairs: Sequence[PreparedPair]) -> None:
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image (C, X, Y, Z), target, label and foreground (1, X, Y, Z) and name; scored where the label is not 0."""
-        pair = self._pairs[index]
-        return {
-            keys.IMAGE: torch.from_numpy(pair.case.image),
-            keys.TARGET: torch.from_numpy(pair.target),
-            keys.LABEL: torch.from_numpy(pair.case.label)[None].long(),
-            keys.FOREGROUND: torch.from_numpy(pair.case.foreground)[None],
-            keys.CASE: pair.case.name,
-        }
+        return False
+    return True
 
 
 class PairData(PatchData):
@@ -159,9 +135,10 @@ class PairData(PatchData):
         cohort: cases and where their files are.
         split: subjects of training and validation.
         preparation: from raw scan to prepared scan.
+        labels: the image that a network gives.
         pairs: how pairs are made of a case: `FramePairs` or `RepeatPairs` of `ankleseg.data`.
         sampler: size of the patches and where they may lie.
-        augmentation: random changes of the patches (see `PairDataset`); None leaves them as they are.
+        augment: random MONAI dictionary transforms (see `PairDataset`).
         min_correlation: least correlation of a patch's image and target; None takes all.
         validation_frames: frames of each sequence that are validated, spread evenly; None: all.
         seed: of all draws.
@@ -176,9 +153,10 @@ class PairData(PatchData):
         cohort: Cohort,
         split: Split,
         preparation: Preparation,
+        labels: Labels,
         pairs: Pairs,
         sampler: PatchSampler,
-        augmentation: Augmentation | None = None,
+        augment: Sequence[Transform] = (),
         min_correlation: float | None = None,
         batch_size: int = 16,
         steps_per_epoch: int = 200,
@@ -190,9 +168,10 @@ class PairData(PatchData):
         self.cohort = cohort
         self.split = split
         self.preparation = preparation
+        self.labels = labels
         self.pairs = pairs
         self._sampler = sampler
-        self._augmentation = augmentation
+        self._augment = tuple(augment)
         self._drawing: dict[str, Any] = {"seed": seed, "min_correlation": min_correlation}
         self._validation_frames = validation_frames
 
@@ -204,23 +183,28 @@ class PairData(PatchData):
         """Pairs of patches: image (C, *patch), target (1, *patch) and correlation ()."""
         cases = self.cohort.select(self.split.train).cases
         pairs = self._prepared("training", cases, self.pairs.training)
-        patches = PairDataset(pairs, self._sampler, self._augmentation, length=self.patches_per_epoch, **self._drawing)
+        for pair in pairs[:1]:
+            for transform in self._augment:
+                refuse_left_right(transform, pair[keys.AFFINE].numpy(), len(self._sampler.size), self.labels)
+        patches = PairDataset(pairs, self._sampler, self._augment, length=self.patches_per_epoch, **self._drawing)
         log.info("%.0f %% of the patches correlate enough", 100 * patches.share_kept())
         return patches
 
-    def volumes(self) -> PairVolumes:
-        """Whole pairs, see `PairVolumes`."""
+    def volumes(self) -> VolumeDataset:
+        """Whole pairs, see `VolumeDataset`."""
         cases = self.cohort.select(self.split.validation).cases if self.split.validation else ()
         cases = spread(cases, self._validation_frames)
-        return PairVolumes(self._prepared("validation", cases, self.pairs.validation))
+        return VolumeDataset(self._prepared("validation", cases, self.pairs.validation))
 
-    def _prepared(self, purpose: str, cases: Sequence[Case], prepare: Any) -> list[PreparedPair]:
-        pairs: list[PreparedPair] = []
+    def _prepared(self, purpose: str, cases: Sequence[Case], prepare: Any) -> list[Sample]:
+        pairs: list[Sample] = []
+        ranged = IntensityRanged(keys.IMAGE)
         with tqdm(cases, unit="case", disable=not cases, leave=False) as bar:
             for case in bar:
                 bar.set_description(f"preparing {case.name} for {purpose}")
-                pairs += prepare(case, self.preparation)
-        taken = readable_size(sum(pair.size_in_bytes for pair in pairs))
+                pairs += map(ranged, prepare(case, self.preparation))
+        tensors = [value for pair in pairs for value in pair.values() if isinstance(value, torch.Tensor)]
+        taken = readable_size(sum(tensor.nbytes for tensor in tensors))
         log.info("%s: %d pairs of %d cases, %s in memory", purpose, len(pairs), len(cases), taken)
         return pairs
 

@@ -2,62 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
+from ankleseg import keys
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.registrations import GLOBAL, Registration, read_registrations
-from ankleseg.errors import CohortError, ConfigError
-from ankleseg.transforms.placement import Placement
-from ankleseg.transforms.preparation import Preparation, Prepared
-from ankleseg.transforms.scaling import ZScore
-from ankleseg.transforms.scan import PreparedCase, prepare_case
-from ankleseg.volumes import read_volume, resample
+from ankleseg.data.reading import WithoutMetadata, prepared, preparing, slices_together, with_foreground
+from ankleseg.errors import CohortError, ConfigError, own_errors
+from ankleseg.labels import Labels
+from ankleseg.transforms import NormalizeInForegroundd, Preparation, scales_of
+from ankleseg.transforms.mirror_to_side import is_mirrored
+from ankleseg.transforms.sources import affine_of
+from ankleseg.volumes import resample
 from ankleseg.volumes.geometry import Affine, anatomical_axis, bounding_box, spacing
 
+MIN_FOREGROUND = "min_foreground"  # key of a sample: least fraction of foreground in its patches
 MARGIN_MM = 20.0  # kept around a bone: more than a patch reaches beyond it
 SCALINGS = ("foot", "bone")
 TARGETS = ("noisy", "clean")
 KEPT = 2  # static scans: frames are asked for one subject after the other
 
 Box = tuple[slice, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedPair:
-    """A prepared case and its target.
-
-    Attributes:
-        case: the image. Patches are drawn where its ``foreground`` is, results are scored where its ``label`` is not 0.
-        target: (1, X, Y, Z) float32 on the grid of the image, scaled.
-        min_foreground: least fraction of foreground in a patch; None leaves it to the sampler.
-    """
-
-    case: PreparedCase
-    target: Float[np.ndarray, "1 x y z"]
-    min_foreground: float | None = None
-
-    @property
-    def size_in_bytes(self) -> int:
-        """Memory taken by the arrays."""
-        return self.case.size_in_bytes + self.target.nbytes
+Sample = dict[Hashable, Any]
 
 
 @runtime_checkable
 class Pairs(Protocol):
     """How pairs are made of a case."""
 
-    def training(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
-        """Return the pairs that patches are drawn from."""
+    def training(self, case: Case, preparation: Preparation) -> list[Sample]:
+        """Return the pairs that patches are drawn from.
 
-    def validation(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
+        A pair is a sample of plain tensors: image (C, X, Y, Z) and target (1, X, Y, Z) on its grid, scaled; foreground
+        (1, X, Y, Z), where patches are drawn; label (1, X, Y, Z), scored where it is not 0; and where a patch is to hold
+        another least fraction of foreground than the sampler says, that fraction under ``min_foreground``.
+        """
+
+    def validation(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Return whole images; their foreground is where a network looks."""
 
 
@@ -91,7 +82,7 @@ class FramePairs:
             if not 0 <= least <= 1:
                 raise ConfigError(f"{least:g} of the {bone} is no fraction", mend="choose it between 0 and 1")
 
-    def training(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
+    def training(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Cut each known bone and its surroundings out of a frame, with its target.
 
         Raises:
@@ -105,23 +96,15 @@ class FramePairs:
             if not mask.any():
                 continue
             box = bounding_box(mask, np.ceil(MARGIN_MM / spacing(frame.affine)).astype(int).tolist())
-            image, target = frame.image[(slice(None), *box)], _posed(case, preparation, poses[bone], frame, box)
+            image, target = frame.image[(slice(None), *box)], frame.posed(poses[bone], box)
             mask = mask[box]
             if self.scaling == "bone":
-                image, target = _z_scored(image, mask), _z_scored(target, mask)
-            cut = replace(
-                frame,
-                name=f"{frame.name} {bone}",
-                image=np.asfortranarray(image),
-                foreground=np.asfortranarray(mask),
-                label=np.asfortranarray(mask, dtype=np.uint8),
-                affine=_moved_to(frame.affine, box),
-                known=None,
-            )
-            pairs.append(PreparedPair(cut, np.asfortranarray(target), self.bones[bone]))
+                image, target = z_scored(image, mask), z_scored(target, mask)
+            pair = frame.pair(image, target, mask, mask, box) | {keys.CASE: f"{frame.name} {bone}"}
+            pairs.append(pair | {MIN_FOREGROUND: self.bones[bone]})
         return pairs
 
-    def validation(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
+    def validation(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Return the whole frame; with bone scaling, once for each bone.
 
         Raises:
@@ -129,43 +112,45 @@ class FramePairs:
             FileError: a file cannot be read or scaled.
         """
         frame, poses = self._frame(case, preparation)
-        whole = tuple(slice(0, side) for side in frame.label.shape)
+        label, foreground = frame.label, frame.foreground
+        whole = tuple(slice(0, side) for side in label.shape)
         targets = {
-            value: _posed(case, preparation, poses[bone], frame, whole)
+            value: frame.posed(poses[bone], whole)
             for value, bone in enumerate(self.bones, start=1)
-            if (frame.label == value).any()
+            if (label == value).any()
         }
         if self.scaling == "bone":
             pairs = []
             for value, target in targets.items():
-                mask = frame.label == value
-                image, label = _z_scored(frame.image, mask), np.where(mask, frame.label, np.uint8(0))
-                name = f"{frame.name} {tuple(self.bones)[value - 1]}"
-                scaled = replace(frame, name=name, image=image, label=label, known=None)
-                pairs.append(PreparedPair(scaled, _z_scored(target, mask)))
+                mask = label == value
+                image, target = z_scored(frame.image, mask), z_scored(target, mask)
+                pair = frame.pair(image, target, foreground, np.where(mask, label, np.uint8(0)), whole)
+                pairs.append(pair | {keys.CASE: f"{frame.name} {tuple(self.bones)[value - 1]}"})
             return pairs
         if not targets:
             return []
         around = poses.get(GLOBAL)
         if around is None or around.frame_from_static is None:
             around = poses[tuple(self.bones)[min(targets) - 1]]
-        together = _posed(case, preparation, around, frame, whole)
+        together = frame.posed(around, whole)
         for value, target in targets.items():
-            np.copyto(together, target, where=frame.label == value)
-        return [PreparedPair(replace(frame, known=None), together)]
+            np.copyto(together, target, where=label == value)
+        return [frame.pair(frame.image, together, foreground, label, whole)]
 
-    def _frame(self, case: Case, preparation: Preparation) -> tuple[PreparedCase, dict[str, Registration]]:
+    def _frame(self, case: Case, preparation: Preparation) -> tuple[PreparedFrame, dict[str, Registration]]:
         """The prepared frame with the masks of its known bones, and how they lie."""
         if case.frame is None or case.registrations is None or case.static is None:
             raise CohortError(
                 f"case {case.name} is no frame with a registered static scan",
                 mend="give a folder written by ankleseg.prepare recipe=ankle_dynamic",
             )
-        found = read_registrations(case.registrations)
-        poses = {bone: pose for (frame, bone), pose in found.items() if frame == case.frame}
+        poses = {
+            bone: pose for (frame, bone), pose in read_registrations(case.registrations).items() if frame == case.frame
+        }
         lost = [bone for bone in self.bones if bone not in poses or poses[bone].status == "failed"]
         believed = replace(case, unknown=tuple(dict.fromkeys((*case.unknown, *lost))))
-        return prepare_case(believed, preparation, tuple(self.bones)), poses
+        sample = prepared(believed, preparation, Labels(structures=tuple(self.bones)))
+        return PreparedFrame(sample, case.static, preparation), poses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +173,7 @@ class RepeatPairs:
         if self.target not in TARGETS:
             raise ConfigError(f"target {self.target!r} of pairs is unknown", mend=f"use {' or '.join(TARGETS)}")
 
-    def training(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
+    def training(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Pair every repeat with every other one, or with the scan without noise.
 
         Raises:
@@ -198,7 +183,7 @@ class RepeatPairs:
         files = self._files(case)
         return [_repeated(case, image, target, preparation) for image, target in files]
 
-    def validation(self, case: Case, preparation: Preparation) -> list[PreparedPair]:
+    def validation(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Return the first of these pairs."""
         return [_repeated(case, *self._files(case)[0], preparation)]
 
@@ -214,64 +199,86 @@ class RepeatPairs:
         return [(image, case.clean) for image in case.images]
 
 
-def _repeated(case: Case, image: Path, target: Path, preparation: Preparation) -> PreparedPair:
-    prepared = preparation([read_volume(image)], case.side)
-    other = prepared.scales[0](prepared.placement.image_to_prepared(read_volume(target).data))
-    return PreparedPair(
-        PreparedCase(
-            name=case.name,
-            image=prepared.image,
-            foreground=prepared.foreground,
-            label=prepared.foreground.astype(np.uint8, order="F"),
-            affine=prepared.affine,
-            placement=prepared.placement,
-        ),
-        np.asfortranarray(other[None], dtype=np.float32),
-    )
+def _repeated(case: Case, image: Path, target: Path, preparation: Preparation) -> Sample:
+    item = {keys.IMAGE: str(image), keys.TARGET: str(target), keys.CASE: case.name, keys.SIDE: case.side or ""}
+    with own_errors():
+        sample = with_foreground(preparing(preparation)(item))
+    sample[keys.TARGET] = scales_of(sample)[0].applied(sample[keys.TARGET])
+    return WithoutMetadata()(sample | {keys.LABEL: sample[keys.FOREGROUND].to(torch.uint8)})
 
 
-def _posed(
-    case: Case, preparation: Preparation, registration: Registration, frame: PreparedCase, box: Box
-) -> Float[np.ndarray, "1 x y z"]:
-    """The static scan in a box of the prepared frame, moved as registered; its darkest value beyond its borders."""
-    assert case.static is not None and registration.frame_from_static is not None
-    static = _static(case.static, case.static.stat().st_mtime_ns, preparation)
-    room = _unmirrored(box, frame.placement)
-    moved = resample(
-        static.image[0],
-        registration.frame_from_static @ static.affine,
-        [cut.stop - cut.start for cut in room],
-        _moved_to(frame.affine, room),
-        cval=float(static.image.min()),
-    )
-    if frame.placement.mirrored:
-        moved = np.flip(moved, anatomical_axis(frame.affine, "LR"))
-    return np.asfortranarray(moved[None], dtype=np.float32)
+class PreparedFrame:
+    """A prepared frame, and the static scan of the same foot, which can be brought onto it.
+
+    Args:
+        sample: the frame, with metadata.
+        static: file of the static scan.
+        preparation: of both; the static scan keeps its own spacing and side, as poses want it.
+    """
+
+    def __init__(self, sample: Sample, static: Path, preparation: Preparation) -> None:
+        self._sample = sample
+        self._static = static
+        self._preparation = preparation
+        self.affine = affine_of(sample[keys.IMAGE])
+        self.mirrored = is_mirrored(sample[keys.IMAGE])
+        self.image, self.label, self.foreground = (
+            np.asarray(sample[name]) for name in (keys.IMAGE, keys.LABEL, keys.FOREGROUND)
+        )
+        self.label, self.foreground = self.label[0], self.foreground[0]
+        self.name = str(sample[keys.CASE])
+
+    def posed(self, registration: Registration, box: Box) -> Float[np.ndarray, "1 x y z"]:
+        """The static scan in a box of the frame, moved as registered; its darkest value beyond its borders."""
+        assert registration.frame_from_static is not None
+        static, affine = _static(self._static, self._static.stat().st_mtime_ns, json.dumps(self._preparation.nodes))
+        axis = anatomical_axis(self.affine, "LR")
+        room = list(box)
+        if self.mirrored:  # where the box lies on the grid of the array before
+            side = self.label.shape[axis]
+            room[axis] = slice(side - box[axis].stop, side - box[axis].start)
+        moved = resample(
+            static,
+            registration.frame_from_static @ affine,
+            [cut.stop - cut.start for cut in room],
+            moved_to(self.affine, room),
+            cval=float(static.min()),
+        )
+        return np.ascontiguousarray(np.flip(moved, axis) if self.mirrored else moved, dtype=np.float32)[None]
+
+    def pair(self, image: np.ndarray, target: np.ndarray, foreground: np.ndarray, label: np.ndarray, box: Box) -> Sample:
+        """A box of the frame as a sample of plain tensors."""
+        arrays = {
+            keys.IMAGE: image,
+            keys.TARGET: target,
+            keys.FOREGROUND: foreground[None],
+            keys.LABEL: label[None].astype(np.uint8),
+        }
+        tensors = {name: slices_together(torch.from_numpy(np.ascontiguousarray(a))) for name, a in arrays.items()}
+        return tensors | {
+            keys.AFFINE: torch.from_numpy(moved_to(self.affine, box)),
+            keys.CASE: self.name,
+            keys.SEQUENCE: self._sample[keys.SEQUENCE],
+        }
 
 
 @lru_cache(maxsize=KEPT)
-def _static(path: Path, stamp: int, preparation: Preparation) -> Prepared:
-    """A static scan, scaled in its own foot, at its own spacing and not mirrored, as poses want it."""
-    as_scanned = replace(preparation, spacing=None, bring_to_side=None)
-    return as_scanned([read_volume(path)])
+def _static(path: Path, stamp: int, nodes: str) -> tuple[Float[np.ndarray, "x y z"], Affine]:
+    """A static scan, scaled in its own foot, at its own spacing and not mirrored, with its affine."""
+    preparation = Preparation(json.loads(nodes)).at_own_spacing()
+    with own_errors():
+        image = preparing(preparation)({keys.IMAGE: str(path)})[keys.IMAGE]
+    return np.asarray(image[0]), affine_of(image)
 
 
-def _unmirrored(box: Box, placement: Placement) -> Box:
-    """Where a box of a mirrored array lies on the grid of the array before."""
-    if not placement.mirrored:
-        return box
-    axis = anatomical_axis(placement.affine, "LR")
-    side, cut = placement.shape[axis], box[axis]
-    return (*box[:axis], slice(side - cut.stop, side - cut.start), *box[axis + 1 :])
-
-
-def _moved_to(affine: Affine, box: Sequence[slice]) -> Affine:
+def moved_to(affine: Affine, box: Sequence[slice]) -> Affine:
     """Affine of a box of a grid."""
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ [cut.start for cut in box]
     return moved
 
 
-def _z_scored(image: Float[np.ndarray, "c x y z"], mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "c x y z"]:
-    rule = ZScore()
-    return np.stack([rule(channel, mask) for channel in image])
+def z_scored(image: Float[np.ndarray, "c x y z"], mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "c x y z"]:
+    """An image z-scored inside a mask."""
+    sample = {keys.IMAGE: torch.from_numpy(np.ascontiguousarray(image)), keys.FOREGROUND: torch.from_numpy(mask)[None]}
+    return NormalizeInForegroundd(keys.IMAGE)(sample)[keys.IMAGE].numpy()

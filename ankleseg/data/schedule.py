@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ankleseg.data.sampling import PatchSampler
+from ankleseg.data.sampler import PatchSampler
 from ankleseg.errors import ConfigError
 
 KEYS = {"epoch", "size", "min_foreground"}
@@ -52,10 +51,11 @@ class PatchSchedule:
             self.samplers.append(grown)
 
     @property
+    def steps(self) -> list[tuple[int, PatchSampler]]:
+        """Each step's first epoch and sampler."""
+        return list(zip(self._epochs, self.samplers, strict=True))
+
+    @property
     def sizes(self) -> list[tuple[int, tuple[int, ...]]]:
         """Each step's first epoch and sides."""
         return [(epoch, tuple(sampler.size)) for epoch, sampler in zip(self._epochs, self.samplers, strict=True)]
-
-    def step(self, epoch: int) -> int:
-        """Number of the step that serves an epoch."""
-        return bisect_right(self._epochs, epoch) - 1

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
 from scipy import ndimage
 
+from ankleseg import keys
 from ankleseg.cohorts import Case
-from ankleseg.errors import CheckpointError
-from ankleseg.inference.checkpoint import Model
-from ankleseg.inference.postprocessing import Postprocessing, label_map
+from ankleseg.cohorts.case import in_order
+from ankleseg.data.reading import item_of, reading, with_foreground
+from ankleseg.errors import AnklesegError, CheckpointError, own_errors
+from ankleseg.inference.inferer import VolumeInferer
+from ankleseg.inference.model import Model
+from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
-from ankleseg.inference.volume import WholeVolume
-from ankleseg.transforms import Preparation, Prepared
+from ankleseg.transforms import Preparation, scales_of
+from ankleseg.transforms.sources import affine_of
 from ankleseg.volumes import read_header
+
+Spacing = Sequence[float | None]
+Sample = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -25,15 +34,15 @@ class CasePrediction:
     """What was predicted of a case, on one grid: that of its input, or one of another spacing in the same place.
 
     Attributes:
-        labels: (X, Y, Z) uint8; of a 4-D sequence (X, Y, Z, T), as all arrays have a last axis of frames then.
+        masks: (K, X, Y, Z) bool; of a 4-D sequence (K, X, Y, Z, T), as all arrays have a last axis of frames then.
         probabilities: (K, X, Y, Z) float32.
         images: (N, X, Y, Z) float32, in the intensities of the input.
         affine: voxel to world.
-        patches: boxes in voxels of the masks, half open, of the single patches with enough foreground (mode
+        patches: boxes in voxels of the masks, half open, of the single patches with enough foreground (tiling
             ``patches`` only, and not of a sequence).
     """
 
-    labels: np.ndarray
+    masks: np.ndarray
     probabilities: np.ndarray
     images: np.ndarray
     affine: np.ndarray
@@ -43,12 +52,12 @@ class CasePrediction:
 def predict_case(
     case: Case,
     models: Sequence[Model],
-    whole_volume: WholeVolume,
+    inferer: VolumeInferer,
     postprocessing: Postprocessing | None = None,
     *,
-    spacing: Sequence[float | None] | None = None,
-    progress: Any = None,
-    announce: Any = None,
+    spacing: Spacing | None = None,
+    progress: Callable[[float], object] | None = None,
+    announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
     """Predict one case; what several models give is averaged.
 
@@ -59,7 +68,7 @@ def predict_case(
     Args:
         case: a scan or a sequence.
         models: one, or several that give the same.
-        whole_volume: how patches make a volume.
+        inferer: how patches make a volume.
         postprocessing: what is done to masks.
         spacing: mm along the prepared axes, instead of that of training.
         progress: called with the fraction done since the last call.
@@ -69,129 +78,113 @@ def predict_case(
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
     """
-    if len({(model.structures, model.images) for model in models}) != 1:
+    labels = models[0].labels
+    if any(model.labels != labels for model in models):
         raise CheckpointError("the checkpoints predict different structures", mend="average runs of one experiment")
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
         part = None if progress is None else lambda done: progress(done / header.shape[3])
         frames = (replace(case, frame=frame) for frame in range(header.shape[3]))
         return _as_sequence(
-            [predict_case(f, models, whole_volume, postprocessing, spacing=spacing, progress=part) for f in frames]
+            [predict_case(f, models, inferer, postprocessing, spacing=spacing, progress=part) for f in frames]
         )
-    values, prepared, affine = _averaged(
-        case,
-        models,
-        whole_volume,
-        spacing,
-        slice_thickness=float(header.spacing.max()),
-        progress=progress,
-        announce=announce,
-    )
-    images, probabilities = np.split(values, [len(models[0].images)])
-    labels = label_map(probabilities, postprocessing)
-    boxes: list[list[int]] = []
-    if whole_volume.mode == "patches":
-        finer = _finer(models[0], spacing)
-        boxes = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground, finer)
-    return CasePrediction(labels, probabilities, images, affine, boxes)
-
-
-def _finer(model: Model, spacing: Sequence[float | None] | None) -> bool:
-    """Whether results stay at the spacing that the network works at."""
-    return len(model.images) > 0 or spacing is not None
-
-
-def _averaged(
-    case: Case,
-    models: Sequence[Model],
-    whole_volume: WholeVolume,
-    spacing: Sequence[float | None] | None,
-    *,
-    slice_thickness: float,
-    progress: Any,
-    announce: Any,
-) -> tuple[np.ndarray, Prepared, np.ndarray]:
-    """What the models give on average, in its place; the case as prepared for the last of them; the affine."""
+    finer = len(labels.images) > 0 or spacing is not None
+    mean: torch.Tensor | None = None
     for number, model in enumerate(models):
-        _check_channels(case, model)
-        if number == 0 or model.preparation != models[number - 1].preparation:
-            prepared = _at_spacing(model, spacing)(case)
+        if number == 0 or not _prepares_alike(model, models[number - 1]):
+            preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
+            sample = _prepared(case, model, preparation)
         values = _values(
             model,
-            prepared,
-            whole_volume,
-            slice_thickness=slice_thickness,
+            sample,
+            inferer,
+            slice_thickness=float(header.spacing.max()),
             progress=None if progress is None else lambda part: progress(part / len(models)),
             announce=announce if number == 0 else None,
         )
-        placed, affine = _placed(values, prepared, _finer(model, spacing))
-        if number == 0:
-            mean = placed
-        elif placed.shape != mean.shape:
+        restored = preparation.restore(values, sample[keys.IMAGE], resample=not finer)
+        if mean is None:
+            mean = restored
+        elif restored.shape != mean.shape:
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
         else:
-            mean += placed
-    if len(models) > 1:
-        mean /= len(models)
-    return mean, prepared, affine
+            mean += restored
+    assert mean is not None
+    averaged = np.asarray(mean) / np.float32(len(models)) if len(models) > 1 else np.asarray(mean)
+    images, probabilities = np.split(averaged, [len(labels.images)])
+    masks = labels.decode(probabilities)
+    if postprocessing is not None:
+        masks = postprocessing(masks, labels)
+    boxes: list[list[int]] = []
+    if inferer.tiling == "patches":
+        boxes = patch_boxes(sample, preparation, inferer.roi_size, inferer.patch_foreground, finer)
+    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes)
 
 
-def _values(
-    model: Model, prepared: Prepared, whole_volume: WholeVolume, *, slice_thickness: float, **told: Any
-) -> np.ndarray:
+def _prepares_alike(model: Model, other: Model) -> bool:
+    return model.preparation.nodes == other.preparation.nodes and model.channels == other.channels
+
+
+def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
+    """The case as the network sees it, with the lowest raw intensity of its first channel."""
+    try:
+        item = item_of(in_order(case, model.channels))
+    except AnklesegError as error:
+        raise CheckpointError(error.problem, file=error.file or model.path, mend=error.mend) from error
+    del item[keys.LABEL]
+    item.pop(keys.FOREGROUND, None)
+    with own_errors():
+        scan = Compose(reading())(item)
+        lowest = float(scan[keys.IMAGE][0].min())
+        return with_foreground(preparation(scan)) | {LOWEST: lowest}
+
+
+LOWEST = "image_lowest"
+
+
+def _values(model: Model, sample: Sample, inferer: VolumeInferer, *, slice_thickness: float, **told: Any) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
-    images = len(model.images)
-    known = slice_thickness if getattr(model.network, "conditional", False) else None
-    volume = torch.from_numpy(prepared.image)
-    whole_volume = replace(whole_volume, images=images)
-    values = whole_volume(model.network, volume, prepared.foreground, slice_thickness=known, **told).numpy()
-    for image in values[:images]:
-        image[...] = np.maximum(prepared.scales[0].undone(image), prepared.lowest)
+    images = len(model.labels.images)
+    image: MetaTensor = sample[keys.IMAGE]
+    values = inferer(
+        image.as_tensor()[None],
+        model.network,
+        foreground=np.asarray(sample[keys.FOREGROUND][0]),
+        activate=model.labels.activate,
+        fill=images,
+        slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
+        **told,
+    )[0]
+    scale = scales_of(sample)[0]
+    for restored in values[:images]:
+        restored.copy_(scale.undone(restored).clamp_min(sample[LOWEST]))
     return values
 
 
-def _check_channels(case: Case, model: Model) -> None:
-    if len(case.images) != model.channels:
-        raise CheckpointError(
-            f"{case.name} has {len(case.images)} channels, the network wants {model.channels}",
-            file=model.path,
-            mend="give the same channels as in training",
-        )
-
-
-def _at_spacing(model: Model, asked: Sequence[float | None] | None) -> Preparation:
-    return model.preparation if asked is None else replace(model.preparation, spacing=tuple(asked))
-
-
-def _placed(values: np.ndarray, prepared: Prepared, finer: bool, order: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Bring values to the grid of the input, or only turn them as the input was stored; with the affine."""
-    placement = prepared.placement
-    if not finer:
-        return placement.restore(values, order=order), placement.input_affine
-    turned, affine = placement.oriented_as_input(np.moveaxis(values, 0, -1))  # a view: the values may lie on disk
-    return np.moveaxis(turned, -1, 0), affine
-
-
 def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:
-    labels, probabilities, images = (
-        np.stack([getattr(frame, name) for frame in frames], axis=-1) for name in ("labels", "probabilities", "images")
+    masks, probabilities, images = (
+        np.stack([getattr(frame, name) for frame in frames], axis=-1) for name in ("masks", "probabilities", "images")
     )
-    return CasePrediction(labels, probabilities, images, frames[0].affine, [])
+    return CasePrediction(masks, probabilities, images, frames[0].affine, [])
 
 
-def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float, finer: bool = False) -> list[list[int]]:
+def patch_boxes(
+    sample: Sample, preparation: Preparation, window: Sequence[int], foreground: float, finer: bool = False
+) -> list[list[int]]:
     """Boxes of the single patches of which at least this fraction is foreground, in voxels of the result: those of the
     input, or where it is ``finer`` of the prepared spacing."""
     sides = [*window, 1] if len(window) == 2 else list(window)
-    number = np.zeros(prepared.foreground.shape, dtype=np.float32)
+    inside = np.asarray(sample[keys.FOREGROUND][0])
+    number = np.zeros(inside.shape, dtype=np.float32)
     count = 0
-    for corner in tile_corners(prepared.foreground.shape, sides, 0.0):
+    for corner in tile_corners(inside.shape, sides, 0.0):
         room = tuple(slice(c, c + w) for c, w in zip(corner, sides, strict=True))
         whole = all(c % w == 0 for c, w in zip(corner, sides, strict=True))
-        if whole and prepared.foreground[room].mean() >= foreground:
+        if whole and inside[room].mean() >= foreground:
             count += 1
             number[room] = count
-    placed, _ = _placed(number[None], prepared, finer, order=0)
-    restored = np.rint(placed[0]).astype(np.int32)
+    like = sample[keys.IMAGE]
+    placed = preparation.restore(torch.from_numpy(number)[None], like, resample=not finer, nearest=True)
+    restored = np.rint(np.asarray(placed[0])).astype(np.int32)
     found = ndimage.find_objects(restored, max_label=count)
     return [[*(s.start for s in box), *(s.stop for s in box)] for box in found if box is not None]

@@ -1,30 +1,30 @@
-"""Deterministic steps from a raw to a prepared scan, shared by training and prediction, and the way back."""
+"""What MONAI lacks for MRI of joints, brains and cords, as MONAI dictionary transforms; they mix with its own."""
 
-from ankleseg.transforms.common_spacing import at_common_spacing
-from ankleseg.transforms.foreground import NonZero, Otsu, Threshold, WholeImage
+from ankleseg.transforms.clip_spikes import ClipSpikesd
+from ankleseg.transforms.foreground_mask import ForegroundMaskd
+from ankleseg.transforms.intensity_scale import Scale, scales_of
+from ankleseg.transforms.load_references import LoadReferencesd
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis, thick_scan
-from ankleseg.transforms.placement import Placement
-from ankleseg.transforms.preparation import Preparation, Prepared
-from ankleseg.transforms.scaling import BrightEnd, MinMax, Percentile, Scale, ZScore
-from ankleseg.transforms.scan import PreparedCase, prepare_case
+from ankleseg.transforms.mirror_to_side import MirrorToSided
+from ankleseg.transforms.normalize_in_foreground import NormalizeInForegroundd
+from ankleseg.transforms.preparation import Preparation
+from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
+from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
+from ankleseg.transforms.slices_last import SlicesLastd
 
 __all__ = [
-    "BrightEnd",
+    "ClipSpikesd",
+    "ForegroundMaskd",
+    "LoadReferencesd",
     "LowResolution",
-    "MinMax",
-    "NonZero",
-    "Otsu",
-    "Percentile",
-    "Placement",
+    "MirrorToSided",
+    "NormalizeInForegroundd",
     "Preparation",
-    "Prepared",
-    "PreparedCase",
+    "ResampleToSpacingd",
     "Scale",
+    "ScaleInForegroundd",
+    "SlicesLastd",
     "ThickAxis",
-    "Threshold",
-    "WholeImage",
-    "ZScore",
-    "at_common_spacing",
-    "prepare_case",
+    "scales_of",
     "thick_scan",
 ]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import Shape, SliceProfile
-from ankleseg.transforms.splines import along, spline_matrix
+from ankleseg.transforms.axis_splines import along, spline_matrix
 from ankleseg.volumes.geometry import Affine, spacing
 
 KEPT = 2e-3  # of the largest weight: what a patch feels of slices with less is neglected

@@ -1,5 +1,9 @@
 """Volumes: geometry found from affines, the one reader, the one writer, and the checks before any work."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ankleseg.volumes.archives import extract_archive
 from ankleseg.volumes.checks import (
     CaseCheck,
@@ -38,11 +42,15 @@ from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
 from ankleseg.volumes.writing import write_volume
 
+if TYPE_CHECKING:
+    from ankleseg.volumes.monai_reader import Reader
+
 __all__ = [
     "IMAGE_ENDINGS",
     "CaseCheck",
     "Finding",
     "Header",
+    "Reader",
     "Remark",
     "Segment",
     "Verdict",
@@ -86,3 +94,11 @@ __all__ = [
     "without_selection",
     "write_volume",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Reader":  # MONAI takes seconds to import
+        from ankleseg.volumes.monai_reader import Reader
+
+        return Reader
+    raise AttributeError(f"module 'ankleseg.volumes' has no attribute {name!r}")

@@ -1,14 +1,17 @@
-"""Interpolation along one axis as a matrix, so that a grid is resampled axis by axis, and only where it changes.
+"""Resampling axis by axis: interpolation along one axis as a matrix, and only where the grid changes.
 
-Beyond the ends of the axis the last value goes on.
+Beyond the ends of an axis the last value goes on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from ankleseg.errors import ConfigError
+from ankleseg.volumes.geometry import Affine
 
 BEYOND = 12  # repeated voxels at each end: the influence of a voxel on a quintic spline falls to 1e-4 in ten of them
 ORDERS = range(6)
@@ -51,3 +54,35 @@ def along(
 ) -> Float[np.ndarray, "u v w"]:
     """Apply a matrix to every line of an array along an axis."""
     return np.moveaxis(np.tensordot(matrix, array, (1, axis)), 0, axis)
+
+
+def on_parallel_grid(
+    array: Shaped[np.ndarray, "x y z"], affine: Affine, shape: Sequence[int], target: Affine, order: int
+) -> Shaped[np.ndarray, "u v w"]:
+    """Bring an array to a grid whose axes are parallel to its own.
+
+    Args:
+        array, affine: what is resampled; voxels keep their type where ``order`` is 0, else they become floating.
+        shape, target: the new grid.
+        order: of the spline, 0 (nearest) to 5.
+    """
+    source_from_target = np.linalg.inv(affine) @ target
+    for axis, length in enumerate(shape):
+        places = source_from_target[axis, axis] * np.arange(length) + source_from_target[axis, 3]
+        size = array.shape[axis]
+        if length == size and np.allclose(places, np.arange(size), atol=1e-6):
+            continue
+        if order == 0:
+            array = array.take(nearest(size, places), axis)
+        else:
+            floating = array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float32)
+            array = along(floating, spline_matrix(size, places, order), axis)
+    return array
+
+
+def blurred_to_voxels(image: Float[np.ndarray, "x y z"], ratio: Float[np.ndarray, "3"]) -> Float[np.ndarray, "x y z"]:
+    """Blur by as much as voxels grow (full width at half maximum), so that sampling does not pick single voxels."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = np.sqrt(np.maximum(ratio**2 - 1, 0)) / np.sqrt(8 * np.log(2))
+    return gaussian_filter(image, sigma, mode="nearest")

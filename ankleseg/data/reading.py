@@ -1,0 +1,127 @@
+"""From a case of a cohort to a prepared sample: the item of a MONAI datalist, the transforms that read it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Transform
+
+from ankleseg import keys
+from ankleseg.cohorts import Case
+from ankleseg.labels import Labels
+from ankleseg.transforms import LoadReferencesd, Preparation
+from ankleseg.transforms.sources import affine_of
+from ankleseg.volumes import Reader
+
+FILES = (keys.IMAGE, keys.TARGET, keys.FOREGROUND)
+
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # MONAI's DICOM reader is not used
+
+
+def item_of(case: Case) -> dict[Hashable, Any]:
+    """A case as the item of a MONAI datalist: files by key, and the case itself, from which its references are read."""
+    frame = "" if case.frame is None else f"#frame={case.frame}"
+    item: dict[Hashable, Any] = {
+        keys.IMAGE: [f"{path}{frame}" for path in case.images],
+        keys.LABEL: case,
+        keys.CASE: case.name,
+        keys.SIDE: case.side or "",
+        keys.SEQUENCE: "" if case.frame is None else str(case.images[0]),
+    }
+    if case.foreground is not None:
+        item[keys.FOREGROUND] = f"{case.foreground}{frame}"
+    return item
+
+
+def reading(labels: Labels | None = None, **mends: bool) -> list[Transform]:
+    """Transforms that read the files of an item; without labels its references are left out.
+
+    Args:
+        labels: which structures.
+        mends: ``copy_headers`` and ``resample_masks`` of `LoadReferencesd`.
+    """
+    transforms: list[Transform] = [
+        LoadImaged(FILES, reader=Reader, allow_missing_keys=True),
+        EnsureChannelFirstd(FILES, allow_missing_keys=True),
+        ForegroundAsMaskd(),
+    ]
+    if labels is not None:
+        transforms.append(LoadReferencesd(keys.LABEL, labels, **mends, allow_missing_keys=True))
+    return transforms
+
+
+class ForegroundAsMaskd(Transform):
+    """A foreground that was read from a file, as a mask."""
+
+    def __call__(self, data: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        return data if keys.FOREGROUND not in data else data | {keys.FOREGROUND: data[keys.FOREGROUND] > 0.5}
+
+
+def preparing(preparation: Preparation, labels: Labels | None = None, **mends: bool) -> Compose:
+    """Read and prepare an item, see `reading`."""
+    return Compose([*reading(labels, **mends), preparation])
+
+
+def prepared(case: Case, preparation: Preparation, labels: Labels | None = None, **mends: bool) -> dict[Hashable, Any]:
+    """Read and prepare one case.
+
+    Returns:
+        A sample with metadata: image (C, X, Y, Z), foreground (1, X, Y, Z), and with labels its label.
+
+    Raises:
+        AnklesegError: a file cannot be read, or a transform refuses it.
+    """
+    from ankleseg.errors import own_errors
+
+    item = item_of(case)
+    if labels is None:
+        del item[keys.LABEL]
+    with own_errors():
+        return with_foreground(preparing(preparation, labels, **mends)(item))
+
+
+def with_foreground(sample: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    """A sample whose foreground is the whole image where the preparation looked for none."""
+    if keys.FOREGROUND in sample:
+        return sample
+    image = sample[keys.IMAGE]
+    return sample | {keys.FOREGROUND: torch.ones((1, *image.shape[1:]), dtype=torch.bool)}
+
+
+class WithoutMetadata(Transform):
+    """Plain tensors and the affine, as they are kept: transforms of patches need no more, and tracking costs time.
+
+    The voxels of a slice (last axis) lie together, so that patches of a slice are cut fast.
+    """
+
+    def __call__(self, data: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        sample = with_foreground(data)
+        plain = {name: _plain(value) for name, value in sample.items()}
+        return plain | {keys.AFFINE: torch.from_numpy(affine_of(sample[keys.IMAGE]).copy())}
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    tensor = value.as_tensor() if isinstance(value, MetaTensor) else value
+    return slices_together(tensor) if tensor.ndim == 4 else tensor
+
+
+def slices_together(volume: torch.Tensor) -> torch.Tensor:
+    """The same volume (C, X, Y, Z) with the voxels of each slice side by side in memory."""
+    return volume.movedim(-1, 1).contiguous().movedim(1, -1)
+
+
+def affine_in(sample: dict[Hashable, Any]) -> np.ndarray:
+    """Affine of a sample without metadata."""
+    return np.asarray(sample[keys.AFFINE])
+
+
+def names_of(cases: Sequence[Case]) -> str:
+    """How many cases there are, to be said."""
+    return f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"

@@ -1,0 +1,105 @@
+"""Intensities on a common scale by the statistics of a mask: what all transforms that do so share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform
+
+from ankleseg import keys as names
+from ankleseg.errors import FileError
+from ankleseg.transforms.sources import naming_file, with_voxels
+
+SCALE = names.SCALE.removeprefix(names.IMAGE)  # what a key is followed by where its scale is
+
+
+class Scale(NamedTuple):
+    """What was done to the intensities of a channel: scaled = (raw − offset) / factor, perhaps clipped to [0, 1]."""
+
+    offset: float
+    factor: float
+    clipped: bool = False
+
+    def applied(self, raw: Any) -> Any:
+        """Scale raw intensities."""
+        scaled = (raw - self.offset) / self.factor
+        return scaled.clip(0, 1) if self.clipped else scaled
+
+    def undone(self, scaled: Any) -> Any:
+        """Bring scaled intensities back; what was clipped away does not come back."""
+        return scaled * self.factor + self.offset
+
+
+class ScaleInMaskd(MapTransform, InvertibleTransform):
+    """Scale every channel of an image by its statistics inside a mask; a subclass says how.
+
+    The scale is added to the sample, under the key of the image followed by ``_scale``, as a row (offset, factor,
+    clipped) for each channel; the inverse takes it from there. ``Invertd`` hands over the prediction alone, without a
+    scale, and so leaves probabilities as they are.
+
+    Args:
+        keys: images (C, *spatial).
+        mask_key: key of the mask (1, *spatial).
+        allow_missing_keys: pass over keys that a sample lacks.
+
+    Raises (when called):
+        FileError: the image is constant inside the mask.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, mask_key: str = names.FOREGROUND, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+
+    @abstractmethod
+    def scale(self, values: Float[np.ndarray, " n"]) -> Scale:
+        """The scale by the intensities inside the mask of one channel."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image, inside = d[key], np.asarray(d[self.mask_key][0], dtype=bool)
+            scales = [self._scale_of(image, channel, inside) for channel in range(len(image))]
+            d[key] = _each_channel(image, [scale.applied for scale in scales])
+            d[f"{key}{SCALE}"] = torch.tensor(scales, dtype=torch.float64)
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if f"{key}{SCALE}" in d:
+                scales = scales_of(d, key)
+                del d[f"{key}{SCALE}"]
+                d[key] = _each_channel(d[key], [scale.undone for scale in scales])
+        return d
+
+    def _scale_of(self, image: Any, channel: int, inside: Bool[np.ndarray, "*spatial"]) -> Scale:
+        with naming_file(image, channel):
+            return self.scale(np.asarray(image[channel])[inside])
+
+
+def scales_of(data: Mapping[Hashable, Any], key: Hashable = names.IMAGE) -> list[Scale]:
+    """The scale of each channel of an image in a sample; that of an image that was not scaled where there is none."""
+    if f"{key}{SCALE}" not in data:
+        return [Scale(0.0, 1.0)] * len(data[key])
+    return [Scale(offset, factor, bool(clipped)) for offset, factor, clipped in data[f"{key}{SCALE}"].tolist()]
+
+
+def require_contrast(spread: float, level: float) -> None:
+    """Raise FileError where intensities are (almost) the same."""
+    if spread <= 1e-6 * abs(level):
+        raise FileError("is constant in the foreground: it cannot be scaled", mend="check that this is the right scan")
+
+
+def _each_channel(image: Any, changes: list[Any]) -> Any:
+    voxels = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
+    changed = torch.stack([change(channel.float()) for change, channel in zip(changes, voxels, strict=True)])
+    return with_voxels(image, changed) if isinstance(image, MetaTensor) else changed

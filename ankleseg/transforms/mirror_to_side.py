@@ -1,0 +1,91 @@
+"""Feet of one side mirrored, so that all look like feet of the other, and back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import TraceKeys
+
+from ankleseg import keys as names
+from ankleseg.errors import ConfigError
+from ankleseg.transforms.sources import affine_of, file_of, own_copy
+from ankleseg.volumes.geometry import anatomical_axis
+
+SIDES = ("left", "right")
+
+log = logging.getLogger(__name__)
+
+
+class MirrorToSided(MapTransform, InvertibleTransform):
+    """Reverse the left–right axis of what shows the other side of the body, so that a left foot looks like a right one.
+
+    MONAI has none: ``Flipd`` flips every sample, along an axis of the array. A mirrored array fills the same place in
+    the world as one that is not, so the affine stays. Where the sample does not say the side it is left as it is, and a
+    warning is logged once a file.
+
+    Args:
+        keys: arrays (C, X, Y, Z) of one scan.
+        side: ``right`` or ``left``: what all are to look like; None changes nothing.
+        side_key: key of the side in a sample: ``right``, ``left``, or nothing where it is unknown.
+        allow_missing_keys: pass over keys that a sample lacks.
+
+    Raises:
+        ConfigError: another side.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        side: str | None = "right",
+        side_key: str = names.SIDE,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if side not in (None, *SIDES):
+            raise ConfigError(f"invalid side {side!r}: expected left, right or null", mend="name one of them")
+        self.side = side
+        self.side_key = side_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        shown = d.get(self.side_key)
+        mirrored = self.side is not None and shown in SIDES and shown != self.side
+        for number, key in enumerate(self.key_iterator(d)):
+            if self.side is not None and not shown and number == 0:
+                _warn_of_side(file_of(d[key]), self.side)
+            image = own_copy(d[key])
+            size = tuple(image.shape[1:])
+            if mirrored:
+                image = _flipped(image)
+            d[key] = self.push_transform(image, orig_size=size, extra_info={"mirrored": mirrored})
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            image = own_copy(d[key])
+            mirrored = self.pop_transform(image)[TraceKeys.EXTRA_INFO]["mirrored"]
+            d[key] = _flipped(image) if mirrored else image
+        return d
+
+
+def is_mirrored(image: Any) -> bool:
+    """Tell by its trace whether an image was mirrored."""
+    traces = [trace[TraceKeys.EXTRA_INFO] for trace in image.applied_operations]
+    return any(bool(extra.get("mirrored")) for extra in traces if isinstance(extra, Mapping))
+
+
+def _flipped(image: Any) -> Any:
+    return torch.flip(image, [1 + anatomical_axis(affine_of(image), "LR")])
+
+
+@cache
+def _warn_of_side(file: str | None, side: str) -> None:
+    """Once a file, however many frames it has."""
+    log.warning("%s: its side is unknown and is taken as %s", file or "scan", side)
