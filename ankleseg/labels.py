@@ -1,7 +1,7 @@
 """What a network is asked for: images, and structures that exclude each other or are regions inside each other.
 
-`Labels` alone says how many outputs a network has, what makes probabilities of them, what they are compared with and
-how masks are made of them.
+`Labels` alone says how many outputs a network has, what makes probabilities of them, what they are compared with, how
+masks are made of them and in which colours they are drawn.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 Masks = Bool[np.ndarray, "structures *spatial"]
 
 MOST = 255  # structures in a label map of one byte
+STRUCTURE_COLOURS = (  # told apart by colour-blind readers too (Okabe and Ito 2008)
+    "#E69F00",
+    "#56B4E9",
+    "#00C08B",
+    "#F0E442",
+    "#CC79A7",
+    "#D55E00",
+    "#4C8DFF",
+    "#BBBBBB",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +51,8 @@ class Labels:
             None: not known, so that such flips are refused.
 
     Raises:
-        ConfigError: a name is given twice, there are more than 255 structures, or a pair names another one.
+        ConfigError: a name is given twice, there are more than 255 structures, or a pair names another structure or one
+            that is in a pair already.
     """
 
     structures: tuple[str, ...] = ()
@@ -51,7 +62,8 @@ class Labels:
 
     def __post_init__(self) -> None:
         for name in ("structures", "images"):
-            object.__setattr__(self, name, tuple(map(str, getattr(self, name) or ())))
+            given = getattr(self, name) or ()
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(map(str, given)))
         names = self.images + self.structures
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -62,7 +74,13 @@ class Labels:
             )
         if self.pairs is not None:
             object.__setattr__(self, "pairs", tuple(map(_pair, self.pairs)))
-            for name in (name for pair in self.pairs for name in pair):
+            paired = [name for pair in self.pairs for name in pair]
+            for name in paired:
+                if paired.count(name) > 1:
+                    raise ConfigError(
+                        f"invalid left-right pairs: {name} is in {paired.count(name)} places",
+                        mend="give every structure one partner, and leave out those that have none",
+                    )
                 if name not in self.structures:
                     raise ConfigError(
                         f"invalid left-right pair: {name} is not among the structures",
@@ -88,6 +106,11 @@ class Labels:
         """Channels of a label: one label map, or a mask for each region."""
         return len(self) if self.regions else 1
 
+    @property
+    def colours(self) -> dict[str, str]:
+        """Colour of each structure, as ``#RRGGBB``; the ninth has that of the first again."""
+        return {name: STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)] for k, name in enumerate(self.structures)}
+
     def activate(self, outputs: Float[Tensor, "b outputs *spatial"]) -> Float[Tensor, "b values *spatial"]:
         """Images as they are, then the probability of each structure."""
         from torch import cat
@@ -106,11 +129,12 @@ class Labels:
         Args:
             label: (B, 1, *spatial) label map, or (B, K, *spatial) masks of regions.
         """
-        from torch import cat
+        from torch import arange
 
         if self.regions:
             return label.float()
-        return cat([(label == value).float() for value in range(1, len(self) + 1)], dim=1)
+        values = arange(1, len(self) + 1, device=label.device).view(-1, *[1] * (label.ndim - 2))
+        return (label == values).float()
 
     def masks(self, label: Shaped[np.ndarray, "channels *spatial"]) -> Masks:
         """Mask of each structure in the label of one case."""
@@ -119,16 +143,22 @@ class Labels:
         values = np.arange(1, len(self) + 1, dtype=np.uint8).reshape(-1, *[1] * (label.ndim - 1))
         return label[:1] == values
 
-    def label(self, masks: Mapping[str, Shaped[np.ndarray, "*spatial"]]) -> UInt8[np.ndarray, "channels *spatial"]:
+    def label(
+        self, masks: Mapping[str, Shaped[np.ndarray, "*spatial"]], shape: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "channels *spatial"]:
         """The label of one case from masks by name; of a structure without one nothing is drawn.
 
         Where masks of exclusive structures share voxels, these go to the structure that is named first.
+
+        Args:
+            masks: of any structures; those that are not among these are left out.
+            shape: of the case; None takes that of the masks, of which there is one then.
         """
-        shape = next(iter(masks.values())).shape
-        label = np.zeros((self.channels, *shape), dtype=np.uint8)
+        spatial = next(iter(masks.values())).shape if shape is None else tuple(shape)
+        label = np.zeros((self.channels, *spatial), dtype=np.uint8)
         for value, name in reversed(list(enumerate(self.structures, start=1))):
             if name in masks and self.regions:
-                label[value - 1] = masks[name]
+                label[value - 1] = np.asarray(masks[name], dtype=bool)
             elif name in masks:
                 np.copyto(label[0], np.uint8(value), where=np.asarray(masks[name], dtype=bool))
         return label

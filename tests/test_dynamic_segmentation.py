@@ -252,7 +252,7 @@ def model() -> Model:
 def test_a_sequence_is_predicted_frame_by_frame_on_its_own_grid(cohort: Cohort, model: Model, tmp_path: Path):
     file = case_of(cohort, "sub-C01", 0).images[0]
     whole = WholeVolume(window=model.window, mode="slices")
-    case = Case("sequence", "sub-C01", (file,), side="right")
+    case = Case("sequence", "sub-C01", {"dynamic": file}, side="right")
     (row,) = predict_cases([case], [model], tmp_path, whole_volume=whole)
     assert row["status"] == "ok"
     written = read_volume(tmp_path / row["labels"], dtype=None, dimensions=4)

@@ -18,6 +18,7 @@ from ankleseg.losses import (
     DiceCrossEntropy,
     DiceLoss,
     MeanSquaredError,
+    SharpSegmentation,
     WeightPenalty,
 )
 
@@ -184,8 +185,8 @@ def test_a_label_of_another_shape_is_named(kind):
         ValueError, match=r"a label of shape \(2, 1, 8, 4\) does not fit logits of shape \(2, 1, 8, 8\)"
     ):
         kind()(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"a label of shape \(2, 3, 8, 8\) does not fit"):
-        kind()(torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"a label of shape \(2, 2, 8, 8\) does not fit"):
+        kind()(torch.zeros(2, 3, 8, 8), torch.zeros(2, 2, 8, 8, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
@@ -324,3 +325,54 @@ def test_a_label_of_an_unknown_structure_is_refused():
         DiceCrossEntropy()(logits, label, torch.tensor([[True, False]]))
     with pytest.raises(ValueError, match="does not fit 1 samples of 2"):
         DiceCrossEntropy()(logits, label, torch.tensor([[True, True, True]]))
+
+
+def regions(seed: int, dtype: torch.dtype = torch.uint8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and overlapping masks (2, 3, 5, 6)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, 3, 5, 6, generator=generator)
+    return logits, (torch.rand(2, 3, 5, 6, generator=generator) < 0.5).to(dtype)
+
+
+@pytest.mark.parametrize("kind", ONE_OUTPUT)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_the_loss_of_regions_is_the_mean_of_those_of_each_alone(kind: type[nn.Module], dtype: torch.dtype):
+    logits, label = regions(0, dtype)
+    known = torch.tensor([[True, False, True], [True, True, False]])
+    masked = label * known[..., None, None]
+    for given, told in ((label, None), (masked, known)):
+        alone = [
+            kind()(logits[:, [k]], given[:, [k]], None if told is None else told[:, [k]])
+            for k in range(logits.shape[1])
+        ]
+        torch.testing.assert_close(kind()(logits, given, told), torch.stack(alone).mean())
+    torch.testing.assert_close(kind()(logits, label, torch.ones_like(known)), kind()(logits, label))
+
+
+@pytest.mark.parametrize("kind", ONE_OUTPUT)
+def test_an_unknown_region_is_not_taught_and_does_not_move_the_others(kind: type[nn.Module]):
+    logits, label = regions(1)
+    label[:, 1] = 0
+    known = torch.tensor([[True, False, True]] * 2)
+    moved = logits.clone()
+    moved[:, 1] += 3
+    assert kind()(logits, label, known) == kind()(moved, label, known)
+    logits.requires_grad_()
+    kind()(logits, label, known).backward()
+    assert logits.grad is not None and (logits.grad[:, 1] == 0).all() and (logits.grad[:, [0, 2]] != 0).all()
+    label[0, 1, 2, 2] = 1
+    with pytest.raises(ValueError, match="the label holds 2, which is said to be unknown in sample 0"):
+        kind()(logits, label, known)
+
+
+def test_a_softmax_is_not_for_regions():
+    logits, label = regions(2)
+    with pytest.raises(ValueError, match="takes structures that exclude each other: use BinaryCrossEntropy"):
+        CategoricalCrossEntropy()(logits, label)
+    values, target = torch.rand(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="exclude each other: use 'dice' for regions"):
+        SharpSegmentation("dice_cross_entropy")(values, target)
+    assert torch.isfinite(SharpSegmentation("dice")(values, target))
+    label[0, 0, 0, 0] = 2
+    with pytest.raises(ValueError, match=r"the label holds 2, but with 3 output\(s\) it is 0 to 1"):
+        DiceCrossEntropy()(logits, label)

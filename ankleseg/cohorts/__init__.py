@@ -1,6 +1,6 @@
 """Cohorts: who was scanned, where the files are, and how subjects are split. Paths, but for `read_reference`."""
 
-from ankleseg.cohorts.case import Case, Cohort, Reference, spare_inputs
+from ankleseg.cohorts.case import Case, Cohort, Reference, in_order, spare_inputs
 from ankleseg.cohorts.dynamic import is_dynamic, load_dynamic
 from ankleseg.cohorts.references import read_reference
 from ankleseg.cohorts.repeats import load_repeats
@@ -18,6 +18,7 @@ __all__ = [
     "Reference",
     "SequenceHeader",
     "Split",
+    "in_order",
     "is_dynamic",
     "load_cohort",
     "load_dynamic",

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ankleseg.cohorts.bids_images import Selection, choose_image
-from ankleseg.cohorts.bids_masks import Passed, misplaced, passed_remarks, segmentations
+from ankleseg.cohorts.bids_images import Selection, choose_images
+from ankleseg.cohorts.bids_masks import Passed, Segmentations, misplaced, passed_remarks, segmentations
 from ankleseg.cohorts.case import Case, Cohort, Reference
 from ankleseg.cohorts.entities import parse_name, same_value
 from ankleseg.cohorts.files import folders_in, images_in, named
@@ -44,7 +44,7 @@ def load_bids(root: Path, asked: Selection | None = None, *, strict: bool = True
     ``participants.tsv`` may give a ``group`` and a ``side``, with a row a subject or a row a session.
 
     Args:
-        asked: which images; None takes the only image of a session, or its only ``T1w``.
+        asked: which images, one a channel; None takes the only image of a session, or its only ``T1w``.
         strict: refuse the folder for what is wrong with one session; else the session keeps it as its problem, and
             so does a participant without a folder.
 
@@ -110,23 +110,32 @@ def _case(root: Path, subject: str, session: Path, people: People, asked: Select
         raise CohortError("holds no image", file=named(session, "anat"), mend=_no_image(session, bool(sequences)))
     if images[0].parent == session:
         findings.outside.append(session)
-    image = choose_image(images[0].parent, images, asked)
-    _refuse_misfiled(image, subject, session)
-    masks = segmentations(root, place, image, images)
+    channels = choose_images(images[0].parent, images, asked)
+    for image in channels.values():
+        _refuse_misfiled(image, subject, session)
+    masks = _segmentations(root, place, tuple(channels.values()), images)
     findings.passed += masks.passed
     for structure, file in masks.elsewhere.items():
-        setting = _setting_for(file, image, images, asked)
+        setting = _setting_for(file, tuple(channels.values()), images, asked)
         findings.elsewhere.setdefault((structure, setting), []).append(file.name)
-    group, side = people.about(subject, _session_of(session, (image,)))
+    group, side = people.about(subject, _session_of(session, tuple(channels.values())))
     return Case(
         name="_".join(place.parts),
         subject=subject,
-        images=(image,),
+        channels=channels,
         references=masks.references,
         group=group,
         side=side,
         sequences=sequences,
     )
+
+
+def _segmentations(root: Path, place: Path, channels: Sequence[Path], images: Sequence[Path]) -> Segmentations:
+    """What was segmented on any channel; where several name one structure, on the first of them."""
+    found = [segmentations(root, place, channel, images) for channel in channels]
+    references = {name: reference for one in reversed(found) for name, reference in one.references.items()}
+    elsewhere = {name: file for one in found for name, file in one.elsewhere.items() if name not in references}
+    return Segmentations(references, elsewhere, found[0].passed)
 
 
 def _refuse_misfiled(image: Path, subject: str, session: Path) -> None:
@@ -153,13 +162,13 @@ def _no_image(session: Path, moves: bool) -> str:
     return "add the scan, or remove the subject's folder"
 
 
-def _setting_for(mask: Path, image: Path, images: Sequence[Path], asked: Selection) -> str:
+def _setting_for(mask: Path, chosen: Sequence[Path], images: Sequence[Path], asked: Selection) -> str:
     """What chooses the image a mask belongs to; empty where it is not there."""
     name = parse_name(mask)
     for other in images:
         theirs = parse_name(other)
         fits = not name.contrasts or theirs.suffix in name.contrasts
-        if other != image and fits and all(theirs.entities.get(k, v) == v for k, v in name.entities.items()):
+        if other not in chosen and fits and all(theirs.entities.get(k, v) == v for k, v in name.entities.items()):
             return asked.mend(other, images)
     return ""
 
@@ -181,7 +190,7 @@ def _broken(root: Path, subject: str, session: Path, people: People, problem: Co
         group, _ = people.about(subject, _session_of(session, ()))
     except CohortError:
         pass  # its problem is told already
-    return Case("_".join(place.parts), subject, (), references=references, group=group, problem=problem)
+    return Case("_".join(place.parts), subject, {}, references=references, group=group, problem=problem)
 
 
 def _folder_name(name: str) -> str:
@@ -190,7 +199,7 @@ def _folder_name(name: str) -> str:
 
 def _absent(folder: Path, group: str | None) -> Case:
     problem = CohortError("does not exist", file=folder, mend=f"copy its scans, or remove its row from {TABLE}")
-    return Case(folder.name, folder.name, (), group=group, problem=problem)
+    return Case(folder.name, folder.name, {}, group=group, problem=problem)
 
 
 def _people_remarks(people: People, places: Sequence[tuple[str, str | None]], strict: bool) -> list[str]:

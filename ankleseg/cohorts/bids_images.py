@@ -1,11 +1,13 @@
-"""Which image of a BIDS session is taken: by suffix and by any entity, never by guessing between several."""
+"""Which images of a BIDS session are taken: by suffix and by any entity, never by guessing between several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from ankleseg.cohorts.case import ONLY
 from ankleseg.cohorts.entities import SHORT, BidsName, differing, parse_name, same_value
 from ankleseg.cohorts.names import listed
 from ankleseg.errors import CohortError
@@ -19,17 +21,31 @@ class Selection:
     """What was asked for.
 
     Attributes:
-        suffix: such as ``T2w``; None for none in particular.
+        suffixes: of the channels, such as ``T2w``, or ``ce-gad_T1w`` with entities of one channel alone; none takes
+            the only image, or the only ``T1w``.
         entities: by their short keys, ``none`` for an image without it; ``acq`` not given takes the image without one
             where there is such an image.
         prefix: of the names of these settings in the command, for messages.
         by_acquisition: ``acq`` was given as the acquisition, which has to be given anew then.
     """
 
-    suffix: str | None = None
+    suffixes: tuple[str, ...] = ()
     entities: Mapping[str, str] = field(default_factory=dict)
     prefix: str = "cohort."
     by_acquisition: bool = False
+
+    @property
+    def suffix(self) -> str | None:
+        """The one suffix that is asked for, None where there is none, or several."""
+        return self.suffixes[0] if len(self.suffixes) == 1 else None
+
+    def channels(self) -> dict[str, Selection]:
+        """What is asked of each channel, by its name."""
+        asked = {}
+        for channel in self.suffixes:
+            name = parse_name(Path(channel))
+            asked[channel] = replace(self, suffixes=(name.suffix,), entities={**self.entities, **name.entities})
+        return asked
 
     def mend(self, wanted: Path, images: Sequence[Path]) -> str:
         """Return what to add to a command so that one of several images is taken."""
@@ -51,7 +67,7 @@ class Selection:
         return " ".join(told) if told and not left else ""
 
 
-def selection(suffix: object, acquisition: object, select: object, prefix: str = "cohort.") -> Selection:
+def selection(suffix: Any, acquisition: object, select: object, prefix: str = "cohort.") -> Selection:
     """Bring what a user asks for into one form; numbers are names, None asks for nothing.
 
     Raises:
@@ -69,7 +85,26 @@ def selection(suffix: object, acquisition: object, select: object, prefix: str =
         raise CohortError(
             f"acquisition={acquisition} and select.acq={asked['acq']} contradict each other", mend="give one of them"
         )
-    return Selection(None if suffix is None else str(suffix), asked, prefix, acquisition is not None)
+    several = isinstance(suffix, Sequence) and not isinstance(suffix, str)
+    suffixes = tuple(map(str, suffix if several else [suffix])) if suffix is not None else ()
+    if len({name.casefold() for name in suffixes}) < len(suffixes):
+        raise CohortError(
+            f"invalid suffixes {', '.join(suffixes)}: expected each once",
+            mend=f"tell images of one suffix apart, e.g. {prefix}suffix=[T1w,ce-gad_T1w] {prefix}select.ce=none",
+        )
+    return Selection(suffixes, asked, prefix, acquisition is not None)
+
+
+def choose_images(folder: Path, images: Sequence[Path], asked: Selection) -> dict[str, Path]:
+    """Return the images of a session that were asked for, by the names of the channels.
+
+    Raises:
+        CohortError: one of them is not there, or not clear (see `choose_image`).
+    """
+    if not asked.suffixes:
+        image = choose_image(folder, images, asked)
+        return {parse_name(image).suffix or ONLY: image}
+    return {name: choose_image(folder, images, one) for name, one in asked.channels().items()}
 
 
 def choose_image(folder: Path, images: Sequence[Path], asked: Selection) -> Path:

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from ankleseg.cohorts.names import Side, counted, known_name
 from ankleseg.errors import CohortError, ConfigError
+from ankleseg.volumes import without_selection
 
 log = logging.getLogger(__name__)
+
+Value = int | str | tuple[int, ...]  # of a structure in a label map
+ONLY = "image"  # what a single channel is called where nothing names it
 
 
 @dataclass(frozen=True)
 class Reference:
     """Where the manual segmentation of a structure is: a mask, or a label map where there is a ``value``.
 
-    ``value`` is the number of the structure in the label map, or the name of its segment in a ``.seg.nrrd``.
+    ``value`` is the number of the structure in the label map, the numbers of a region that is made of several, or the
+    name of its segment in a ``.seg.nrrd``.
     """
 
     path: Path
-    value: int | str | None = None
+    value: Value | None = None
+
+    @property
+    def values(self) -> tuple[int | str, ...]:
+        """All values of the structure in its label map; none of a mask."""
+        if self.value is None:
+            return ()
+        return self.value if isinstance(self.value, tuple) else (self.value,)
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,8 @@ class Case:
     Attributes:
         name: different for every case of a cohort.
         subject: who was scanned; several cases may share a subject, and then stay together in every split.
-        images: one file a channel.
+        channels: the file of each channel by its name, such as ``t1ce``; ``image`` where nothing names it. All are on
+            one grid; the first one is what masks are drawn on. ``FILE#frame=1`` is a volume of a 4-D file.
         references: the manual segmentation of each structure that has one.
         group: such as ``control`` or ``equinus``; it may differ between the sessions of a subject.
         side: of the body that was scanned.
@@ -43,13 +57,13 @@ class Case:
         static: of a frame, the scan of the same foot lying still.
         registrations: of a frame, the file that says how the bones of `static` lie in it.
         clean: the same scan without noise, which only a phantom has.
-        problem: what keeps the case from being used, where a cohort was loaded without being strict; it has no images
+        problem: what keeps the case from being used, where a cohort was loaded without being strict; it has no channels
             then.
     """
 
     name: str
     subject: str
-    images: tuple[Path, ...]
+    channels: Mapping[str, Path]
     references: Mapping[str, Reference] = field(default_factory=dict)
     group: str | None = None
     side: Side | None = None
@@ -60,6 +74,11 @@ class Case:
     registrations: Path | None = None
     clean: Path | None = None
     problem: CohortError | None = field(default=None, compare=False)
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of the channels, in their order."""
+        return tuple(self.channels.values())
 
     @property
     def files(self) -> frozenset[Path]:
@@ -74,7 +93,8 @@ class Case:
         masks: dict[Path, tuple[int | str, ...] | None] = {}
         for reference in self.references.values():
             others = masks.get(reference.path) or ()
-            masks[reference.path] = None if reference.value is None else (*others, reference.value)
+            used = tuple(dict.fromkeys((*others, *reference.values)))
+            masks[reference.path] = None if reference.value is None else used
         return masks
 
 
@@ -84,7 +104,7 @@ def spare_inputs(cases: Iterable[Case], results: Iterable[Path]) -> None:
     Raises:
         ConfigError: one would; nothing has been written yet.
     """
-    inputs = {path.resolve() for case in cases for path in case.files}
+    inputs = {without_selection(path).resolve() for case in cases for path in case.files}
     for path in results:
         if path.resolve() in inputs:
             raise ConfigError("is an input and would be replaced by a result", file=path, mend="choose another out")
@@ -113,7 +133,8 @@ class Cohort:
             raise CohortError(
                 f"has {count} cases named {name}", file=self.root, mend="give each scan its own name in a column 'case'"
             )
-        for name in (*(case.name for case in self.cases), *self._sequence_names, *self.structures):
+        channels = dict.fromkeys(channel for case in self.cases for channel in case.channels)
+        for name in (*(case.name for case in self.cases), *self._sequence_names, *self.structures, *channels):
             if name in (".", "..") or set(name) & set("/\\\0"):  # they become names of folders and files
                 raise CohortError(f"uses the name {name!r}", file=self.root, mend="name it without slashes")
         subject_of: dict[Path, str] = {}
@@ -129,6 +150,31 @@ class Cohort:
     @property
     def _sequence_names(self) -> list[str]:
         return [name for case in self.cases for name in case.sequences]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels that all cases share, in the order of the first case.
+
+        Where every case has one channel, and not all name it alike, it is ``image``.
+
+        Raises:
+            CohortError: a case lacks a channel of the first one, or has another.
+        """
+        usable = [case for case in self.cases if case.channels]
+        if not usable:
+            return ()
+        first, *others = usable
+        if all(len(case.channels) == 1 for case in usable):
+            names = {name for case in usable for name in case.channels}
+            return tuple(names) if len(names) == 1 else (ONLY,)
+        for case in others:
+            in_order(case, tuple(first.channels))
+        return tuple(first.channels)
+
+    @property
+    def regions(self) -> bool:
+        """Whether structures share label values, so that a voxel may lie in several of them."""
+        return _share_values(self.cases)
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -184,6 +230,63 @@ class Cohort:
             parts.append(counted(len(self._sequence_names), "dynamic sequence"))
         parts.append("structures " + ", ".join(self.structures) if self.structures else "no structures")
         return "; ".join(parts)
+
+
+def larger_first(structures: Iterable[str], cases: Sequence[Case]) -> tuple[str, ...]:
+    """Return structures in their order, but where regions share label values those of more values first."""
+    names = tuple(structures)
+    if not _share_values(cases):
+        return names
+    most = {
+        name: max((len(case.references[name].values) for case in cases if name in case.references), default=0)
+        for name in names
+    }
+    return tuple(sorted(names, key=lambda name: -most[name]))
+
+
+def _share_values(cases: Iterable[Case]) -> bool:
+    return any(
+        one.path == other.path and not set(one.values).isdisjoint(other.values)
+        for case in cases
+        for one, other in combinations(case.references.values(), 2)
+    )
+
+
+def in_order(case: Case, channels: Sequence[str]) -> Case:
+    """Return a case with the channels that a network expects, in its order and by its names.
+
+    Capitals do not count. A single channel is that of a network of one, whatever they are called.
+
+    Raises:
+        CohortError: a channel is missing, or there is another one.
+    """
+    if len(channels) == len(case.channels) == 1:
+        return replace(case, channels=dict(zip(channels, case.images, strict=True)))
+    ours, wanted = ({name.casefold(): name for name in names} for names in (case.channels, channels))
+    if ours.keys() == wanted.keys():
+        return replace(case, channels={name: case.channels[ours[name.casefold()]] for name in channels})
+    raise CohortError(
+        f"case {case.name} has the channel{'' if len(ours) == 1 else 's'} {', '.join(case.channels) or 'none'}: "
+        f"expected {', '.join(channels)}{_compared(ours, wanted)}",
+        file=without_selection(case.images[0]) if case.images else None,
+        mend=_channels_mend(case, channels, ours, wanted),
+    )
+
+
+def _compared(ours: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    missing = [name for key, name in wanted.items() if key not in ours]
+    extra = [name for key, name in ours.items() if key not in wanted]
+    parts = [f"{what} {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", extra)) if names]
+    return f" ({'; '.join(parts)})"
+
+
+def _channels_mend(case: Case, channels: Sequence[str], ours: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    table = f"a table with the columns case,{','.join(f'image_{name}' for name in channels)}"
+    if len(ours) == len(wanted) and any(all(name.isdecimal() for name in names) for names in (ours, wanted)):
+        return f"numbers do not tell which channel is which: list the files in {table}"
+    if ours.keys() > wanted.keys():
+        return f"leave the others out, by {table}"
+    return f"add the files, and list them in {table}"
 
 
 def announced(cohort: Cohort) -> Cohort:

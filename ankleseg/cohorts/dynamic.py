@@ -90,7 +90,7 @@ def _frames(
             cases.append(
                 Case(
                     name=f"{name}_frame-{frame:02d}",
-                    images=(image,),
+                    channels={"dynamic": image},
                     references=references,
                     frame=frame,
                     unknown=tuple(bone for bone in structures if bone not in known),
@@ -111,7 +111,7 @@ def _static(folder: Path, about: dict, structures: Sequence[str]) -> list[Case]:
         references = {bone: Reference(mask) for bone, mask in masks.items() if mask.is_file()}
         unknown = tuple(bone for bone in structures if bone not in references)
         if references:
-            cases.append(Case(name=name, images=(image,), references=references, unknown=unknown, **about))
+            cases.append(Case(name=name, channels={"T1w": image}, references=references, unknown=unknown, **about))
     return cases
 
 

@@ -1,4 +1,4 @@
-"""Scans taken more than once of one anatomy, as a cohort: the repeats are the images of a case."""
+"""Scans taken more than once of one anatomy, as a cohort: the repeats are the channels of a case."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.dynamic import about_file, people_of
+from ankleseg.cohorts.entities import parse_name
 from ankleseg.cohorts.files import images_in, stem, visible
 from ankleseg.errors import CohortError, GeometryError
 
@@ -17,8 +18,9 @@ RUN = re.compile(r"_run-\w+(?=_)")
 def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, suffix: str | None = None) -> Cohort:
     """List the scans of a BIDS folder that were repeated, ``sub-*/[ses-*/]anat/*_run-<number>_<suffix>``.
 
-    The images of a case are the runs that differ in nothing else in their names; ``clean`` is the file of that name
-    without a run under ``derivatives/truth``, where there is one. A scan that was taken once is left out.
+    The channels of a case are the runs that differ in nothing else in their names, such as ``run-1``; ``clean`` is the
+    file of that name without a run under ``derivatives/truth``, where there is one. A scan that was taken once is left
+    out.
 
     Args:
         root: folder of the cohort; its ``participants.tsv`` may give a ``group`` and a ``side``.
@@ -42,7 +44,7 @@ def load_repeats(root: str | Path, *, structures: Sequence[str] | None = None, s
             cases.append(
                 Case(
                     name=name,
-                    images=tuple(images),
+                    channels={f"run-{parse_name(image).entities['run']}": image for image in images},
                     clean=clean if clean.is_file() else None,
                     **about_file(root, images[0], people),
                 )

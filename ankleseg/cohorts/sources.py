@@ -15,14 +15,14 @@ from ankleseg.cohorts.names import listed, require_known
 from ankleseg.cohorts.spreadsheets import TABLES, refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
-from ankleseg.volumes import missing_file, not_downloaded
+from ankleseg.volumes import missing_file, not_downloaded, without_selection
 
 
 def load_cohort(
     root: str | Path,
     *,
     structures: Sequence[str] | None = None,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     strict: bool = True,
@@ -35,7 +35,8 @@ def load_cohort(
             Decathlon or nnU-Net.
         structures: those of interest, in the order of their labels; every case must have them all. None takes what
             there is, which may be nothing.
-        suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``.
+        suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``; several are the channels of
+            a case, such as ``[T1w, ce-gad_T1w, FLAIR]``.
         acquisition: of the images in a BIDS folder that has several of one kind, such as ``thick`` for
             ``*_acq-thick_T2w``; None takes those without one.
         select: values of any entities of these images, such as ``{"run": 2}``; ``none`` takes an image without one.
@@ -96,7 +97,7 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
 def _require_files(cohort: Cohort) -> None:
     for case in cohort.cases:
         for image in case.images:
-            _require_file(image, f"image of case {case.name}")
+            _require_file(without_selection(image), f"image of case {case.name}")
         for structure, reference in case.references.items():
             _require_file(reference.path, f"{structure} of case {case.name}")
         for name, sequence in case.sequences.items():

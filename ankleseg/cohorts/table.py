@@ -2,7 +2,8 @@
 
 Columns: ``subject`` or ``case`` (or both); ``image``, or ``image_<channel>`` for each channel; optional ``group`` and
 ``side``; for the references either ``mask_<structure>`` for each structure, or ``labels`` with one label map and
-``value_<structure>`` with the value of each structure in it; ``dynamic_<name>`` for each dynamic sequence, a 4-D file
+``value_<structure>`` with the value of each structure in it, such as ``1``, or ``1+2+3`` for a region of several;
+``dynamic_<name>`` for each dynamic sequence, a 4-D file
 that is called ``<case>_<name>`` afterwards. Paths are relative to the table.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ankleseg.cohorts.case import Case, Cohort, Reference
+from ankleseg.cohorts.case import ONLY, Case, Cohort, Reference, Value, larger_first
 from ankleseg.cohorts.names import identifier, known_text, parse_side, suggestion, whole_number
 from ankleseg.cohorts.spreadsheets import Row, path_in, read_rows
 from ankleseg.errors import CohortError
@@ -34,7 +35,7 @@ def load_table(table: Path, *, strict: bool = True) -> Cohort:
     _check_columns(table, columns)
     cases = tuple(_case(table, row, strict) for row in rows)
     structures = [column.partition("_")[2] for column in columns if column.startswith(("mask_", "value_"))]
-    return Cohort(table, cases, tuple(dict.fromkeys(structures)))
+    return Cohort(table, cases, larger_first(dict.fromkeys(structures), cases))
 
 
 def _usual(column: str) -> str:
@@ -86,7 +87,7 @@ def _case(table: Path, row: Row, strict: bool) -> Case:
         return Case(
             name=name,
             subject=subject,
-            images=_images(table, row, name),
+            channels=_channels(table, row, name),
             references=_references(table, row, name),
             group=group,
             side=parse_side(row.get("side"), table, subject),
@@ -95,15 +96,15 @@ def _case(table: Path, row: Row, strict: bool) -> Case:
     except CohortError as problem:
         if strict:
             raise
-        return Case(name, subject, (), group=group, problem=problem)
+        return Case(name, subject, {}, group=group, problem=problem)
 
 
-def _images(table: Path, row: Row, case: str) -> tuple[Path, ...]:
+def _channels(table: Path, row: Row, case: str) -> dict[str, Path]:
     images = {column: text for column, text in row.items() if column == "image" or column.startswith("image_")}
     for column, text in images.items():
         if known_text(text) is None:
             raise CohortError(f"gives no {column} for case {case}", file=table, mend="fill it, or leave the case out")
-    return tuple(path_in(table, text) for text in images.values())
+    return {column.removeprefix("image_") or ONLY: path_in(table, text) for column, text in images.items()}
 
 
 def _sequences(table: Path, row: Row, case: str) -> dict[str, Path]:
@@ -122,14 +123,25 @@ def _references(table: Path, row: Row, case: str) -> dict[str, Reference]:
             path = path_in(table, text)
             references[structure] = Reference(path, structure if is_segmentation_name(path) else None)
         elif kind == "value" and labels is not None:
-            value = whole_number(text)
+            value = _value(text)
             if not value:
                 raise CohortError(
                     f"gives {case} the label value {text!r} for {structure} (row {row.number}, column {column})",
                     file=table,
-                    mend="write a whole number"
+                    mend="write a whole number, or several like 1+2"
                     if value is None
                     else "write that of the structure: 0 is the background",
                 )
             references[structure] = Reference(path_in(table, labels), value)
     return references
+
+
+def _value(text: str) -> Value | None:
+    """The label value in a cell, or the values of a region; None where it is neither, 0 where the background is in."""
+    values = [whole_number(part) for part in text.split("+")]
+    if None in values:
+        return None
+    if 0 in values:
+        return 0
+    several = tuple(sorted({value for value in values if value}))
+    return several if len(several) > 1 else several[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.cohorts import Case, Cohort
+from ankleseg.cohorts.case import Value
 from ankleseg.cohorts.decathlon import DATASET_FILE, label_values
 from ankleseg.cohorts.files import folders_in, images_in, is_given, read_json, stem, visible
 from ankleseg.errors import FileError
@@ -29,10 +30,10 @@ Box = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class MaskFile:
-    """Where a predicted mask is: a mask, or a label map and the value in it."""
+    """Where a predicted mask is: a mask, or a label map and the value in it, or the values of a region."""
 
     path: Path
-    value: int | None = None
+    value: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def read_predictions(folder: str | Path) -> Predictions:
     content = read_json(path, FileError, "run ankleseg.predict again")
     try:
         structures = tuple(content["structures"])
-        cases = tuple(_case(folder, row, structures) for row in content["cases"])
+        exclusive = () if content.get("regions") else structures  # a label map tells regions inside others in part
+        cases = tuple(_case(folder, row, exclusive) for row in content["cases"])
         checkpoint = content.get("checkpoint") or ()
         return Predictions(
             folder,
@@ -175,7 +177,7 @@ def _label_maps(folder: Path) -> dict[str, dict[str, MaskFile]]:
     """The cases of a folder that nnU-Net predicted, one a label map; none without its ``dataset.json``.
 
     Raises:
-        CohortError: the labels are regions, or cannot be understood.
+        CohortError: the labels cannot be understood.
     """
     file = folder / DATASET_FILE
     if not is_given(file):

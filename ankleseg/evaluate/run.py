@@ -190,9 +190,9 @@ def _other_images(main: Predictions, cohort: Cohort) -> list[str]:
     for predicted in main.cases:
         case = case_named(predicted.name, cohort)
         if case and case.images and predicted.image and predicted.image.name.startswith("sub-"):
-            image = case.images[0].name
-            if image.startswith("sub-") and image != predicted.image.name:
-                others.append(f"{predicted.image.name} with {image}")
+            images = [image.name for image in case.images]
+            if images[0].startswith("sub-") and predicted.image.name not in images:
+                others.append(f"{predicted.image.name} with {images[0]}")
     if not others:
         return []
     return [f"{main.folder}: compares {listed(others)}; choose by suffix and select if that is not meant"]

@@ -9,7 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
-from ankleseg.cohorts.decathlon import DATASET_FILE, by_case, is_prediction, refuse_channels, scans_to_predict
+from ankleseg.cohorts.decathlon import (
+    DATASET_FILE,
+    by_case,
+    channel_names,
+    channels_of,
+    is_prediction,
+    scans_to_predict,
+)
 from ankleseg.cohorts.files import folders_in, images_in, is_given, stem, visible
 from ankleseg.cohorts.names import SIDES, counted, known_name, listed
 from ankleseg.cohorts.spreadsheets import TABLES, WORKBOOKS, refuse_workbook
@@ -121,8 +128,7 @@ def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
                 file=path,
                 mend="give the scan, or rename the file if it is one",
             )
-        refuse_channels(path.parent.parent / DATASET_FILE, [path])
-        return (_single(path),)
+        return (_single(path, channel_names(path.parent.parent / DATASET_FILE)),)
     if is_prediction(path):
         raise FileError("is a folder of nnU-Net predictions, not of scans", file=path, mend="give the folder of scans")
     if is_given(path / DATASET_FILE):
@@ -175,9 +181,11 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
             f"({listed([file.name for file in passed])}); rename what is a scan"
         )
     numbered = by_case(scans)
-    refuse_channels(path.parent / DATASET_FILE, [] if numbered else scans)
+    told = channel_names(path.parent / DATASET_FILE)
     if numbered:
-        return tuple(Case(name=name, subject=name, images=files) for name, files in numbered.items())
+        return tuple(Case(name, name, channels_of(files, told)) for name, files in numbered.items())
+    if told:
+        return tuple(_single(image, told) for image in scans)
     for case, channels in channels_of_cases(scans).items():
         if not OF_CHALLENGE & channels.keys():
             log.warning(
@@ -216,7 +224,7 @@ def _refuse_empty(path: Path) -> None:
         )
 
 
-def _single(path: Path) -> Case:
+def _single(path: Path, names: Mapping[int, str] | None = None) -> Case:
     file = without_selection(path)
     name = file.name
     if name.lower().endswith((".zip", ".dcm")):
@@ -225,4 +233,4 @@ def _single(path: Path) -> Case:
         name = stem(file)
     name += selection_suffix(path)
     subject = SUBJECT.match(name)
-    return Case(name=name, subject=subject[0] if subject else name, images=(path,), references={})
+    return Case(name=name, subject=subject[0] if subject else name, channels=channels_of([path], names or {}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-STRUCTURE_COLOURS = ("#E69F00", "#56B4E9", "#00C08B", "#F0E442", "#CC79A7", "#D55E00", "#4C8DFF", "#BBBBBB")
+from ankleseg.labels import STRUCTURE_COLOURS as STRUCTURE_COLOURS
+
 GROUP_COLOURS = ("#2F4B7C", "#D1495B", "#7A9E3B", "#8A5FA8", "#B97A2B", "#4D8E8E", "#6B6B6B")
 
 

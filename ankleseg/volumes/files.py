@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ankleseg.volumes.formats import recognised, require_file
 from ankleseg.volumes.memory import check_memory
 from ankleseg.volumes.mgh import is_mgh_name, read_mgh_header, read_mgh_voxels
 from ankleseg.volumes.nifti import is_nifti_name, is_pair_name, read_nifti_header, read_nifti_voxels
+from ankleseg.volumes.selection import split_frame
 from ankleseg.volumes.volume import Header, Volume
 
 NRRD_AND_META = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -23,13 +25,17 @@ def read_header(path: str | Path) -> Header:
 
     Args:
         path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
-            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``); of a 4-D
+            file one volume can be chosen (``FILE#frame=0``).
 
     Raises:
         FileError: missing, empty, of another format, truncated within the header, declaring more voxels than it can
             hold, or without a usable voxel size and affine.
     """
-    path = require_file(path)
+    chosen = require_file(path)
+    path, frame = split_frame(chosen)
+    if frame is not None:
+        return replace(header_of_frame(read_header(path), frame), path=chosen)
     if is_nifti_name(path) or is_pair_name(path):
         return read_nifti_header(path)
     if is_mgh_name(path):
@@ -54,7 +60,8 @@ def read_volume(
 
     Args:
         path: .nii, .nii.gz, .hdr with .img, .mgz, .nrrd, .nhdr, .mha, .mhd, or a DICOM series as a folder, a .zip or an
-            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``).
+            enhanced file, one of several being chosen at the end of the path (``FOLDER#series=301&echo=80``); of a 4-D
+            file one volume can be chosen (``FILE#frame=0``).
         dtype: of the voxels; None keeps the stored one (float64 where a slope applies).
         dimensions: number of axes expected, 3 for a scan and 4 for a dynamic sequence; None: any.
         finite: refuse NaN and infinite voxels; without it the caller has to look for them.
@@ -63,7 +70,13 @@ def read_volume(
         FileError: what `read_header` refuses, another number of axes, truncated or damaged data, more voxels than fit
             in memory, NaN or infinite voxels, or values that ``dtype`` cannot hold.
     """
-    path = require_file(path)
+    chosen = require_file(path)
+    path, frame = split_frame(chosen)
+    if frame is not None:
+        from ankleseg.volumes.frames import read_frame
+
+        volume = read_frame(path, frame, dtype=dtype, finite=finite)
+        return replace(volume, header=replace(read_header(path), shape=volume.data.shape, path=chosen))
     header = read_header(path)
     if dimensions is not None and len(header.shape) != dimensions:
         raise FileError(
@@ -79,6 +92,24 @@ def read_volume(
         if broken:
             raise FileError(f"holds {broken} NaN or infinite voxels", file=path, mend="replace them, e.g. by 0")
     return Volume(data if dtype is None else _converted(path, data, np.dtype(dtype)), header.affine, header)
+
+
+def header_of_frame(header: Header, frame: int) -> Header:
+    """Return the header that one frame of a 4-D file has.
+
+    Raises:
+        FileError: the file is not 4-D, or has no such frame.
+    """
+    if len(header.shape) != 4:
+        raise FileError(
+            f"has {len(header.shape)} dimensions ({'×'.join(map(str, header.shape))}), 4 are needed to choose a frame",
+            file=header.path,
+            mend="leave the frame out",
+        )
+    if not 0 <= frame < header.shape[3]:
+        problem = f"has no frame {frame}, but {header.shape[3]} counted from 0"
+        raise FileError(problem, file=header.path, mend="give its other frames")
+    return replace(header, shape=header.shape[:3])
 
 
 def _read_voxels(path: Path, header: Header) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.files import read_header, read_volume
+from ankleseg.volumes.files import header_of_frame, read_header, read_volume
 from ankleseg.volumes.formats import require_file
 from ankleseg.volumes.selection import without_selection
 from ankleseg.volumes.volume import Header, Volume
@@ -40,14 +40,12 @@ def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.flo
     """
     path = Path(path)
     sequence = _sequence(path, without_selection(require_file(path)).stat().st_mtime_ns)
-    count = sequence.data.shape[3]
-    if not 0 <= frame < count:
-        raise FileError(f"has no frame {frame}, but {count} counted from 0", file=path, mend="give its other frames")
+    assert sequence.header is not None
+    header = header_of_frame(sequence.header, frame)
     data = np.array(sequence.data[..., frame], dtype=dtype, order="F")
     if finite and np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
         raise FileError(f"holds NaN or infinite voxels in frame {frame}", file=path, mend="leave this frame out")
-    assert sequence.header is not None
-    return Volume(data, sequence.affine, replace(sequence.header, shape=data.shape))
+    return Volume(data, sequence.affine, header)
 
 
 @lru_cache(maxsize=KEPT)

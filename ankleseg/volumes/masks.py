@@ -31,7 +31,7 @@ Mask = Bool[np.ndarray, "x y z"]
 def read_mask(
     path: str | Path,
     *,
-    value: int | str | None = None,
+    value: int | str | Sequence[int] | None = None,
     frame: int | None = None,
     used: Sequence[int | str] | None = None,
 ) -> Volume:
@@ -39,7 +39,8 @@ def read_mask(
 
     Args:
         path: of a mask, a label map, or a ``.seg.nrrd`` of Slicer.
-        value: of the structure in a label map, or the name of its segment; None: the file is a mask.
+        value: of the structure in a label map, several values of a region, or the name of its segment; None: the file
+            is a mask.
         frame: of a 4-D file, from 0; None: the file is 3-D.
         used: all the values of the label map that are used; a map that holds others and none of these is refused.
 
@@ -50,7 +51,7 @@ def read_mask(
     if is_segmentation_name(path):
         return _read_segment(path, value)
     volume = _read_values(path, frame)
-    mask, remarks = structure_of(path, volume.data, None if value is None else int(value), used)
+    mask, remarks = structure_of(path, volume.data, None if value is None else _numbers(value), used)
     return _remarked(volume, mask, remarks)
 
 
@@ -92,7 +93,7 @@ def check_values(path: str | Path, values: Sequence[int | str] | None) -> Header
 
 
 def structure_of(
-    path: Path, data: Values, value: int | None, used: Sequence[int | str] | None = None
+    path: Path, data: Values, value: int | Sequence[int] | None, used: Sequence[int | str] | None = None
 ) -> tuple[Mask, list[Remark]]:
     """Return the voxels of a structure, and what to say of the values of its file.
 
@@ -102,7 +103,7 @@ def structure_of(
 
     Args:
         path: of the file, for messages.
-        value: of the structure in a label map; None: the file is a mask.
+        value: of the structure in a label map, or several of a region; None: the file is a mask.
         used: all the values of the label map that are used.
 
     Raises:
@@ -120,11 +121,19 @@ def structure_of(
         wanted = ", ".join(str(one) for one in used)
         problem = f"holds the labels {_listed(labels)} and none of those asked for ({wanted})"
         raise FileError(problem, file=path, mend="give the values that the structures have in it")
-    mask = _equal(data, value)
+    several = [value] if isinstance(value, int) else list(value)
+    mask = _equal(data, several[0])
+    for other in several[1:]:
+        mask |= _equal(data, other)
     if not mask.any():
         holds = f"; it holds {_listed(labels)}" if len(labels) else ": it is empty"
-        remarks.append(Remark(f"has no voxel of the value {value}{holds}", ABSENT_MEND))
+        wanted = f"value {several[0]}" if len(several) == 1 else f"values {', '.join(map(str, several))}"
+        remarks.append(Remark(f"has no voxel of the {wanted}{holds}", ABSENT_MEND))
     return mask, remarks
+
+
+def _numbers(value: int | str | Sequence[int]) -> int | tuple[int, ...]:
+    return int(value) if isinstance(value, int | str) else tuple(map(int, value))
 
 
 def _mask(path: Path, data: Values, values: np.ndarray, remarks: list[Remark]) -> tuple[Mask, list[Remark]]:
@@ -204,7 +213,9 @@ def _read_values(path: Path, frame: int | None) -> Volume:
     return read_frame(path, frame, dtype=None, finite=False)
 
 
-def _read_segment(path: Path, wanted: int | str | None) -> Volume:
+def _read_segment(path: Path, wanted: int | str | Sequence[int] | None) -> Volume:
+    if not isinstance(wanted, int | str | None):
+        raise FileError("is read by segments, not by several values", file=path, mend="name one segment a structure")
     segment = segment_of(path, wanted)
     volume = read_volume(path, dtype=None, dimensions=None)
     layered = volume.data[..., None] if volume.data.ndim == 3 else volume.data

@@ -1,4 +1,4 @@
-"""What of a DICOM folder or file is wanted, said at the end of its path: ``FOLDER#series=301&echo=80``."""
+"""What of a file or DICOM folder is wanted, said at its end: ``FOLDER#series=301&echo=80``, ``FILE#frame=1``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ankleseg.errors import FileError
 
-CHOICES = ("series", "part", "echo")
+FRAME = "frame"  # a volume of any 4-D file, from 0; the others are of DICOM alone
+CHOICES = ("series", "part", "echo", FRAME)
 FRAGMENT = re.compile(r"(?P<path>.*)#(?P<wanted>[A-Za-z]+=.*)", re.DOTALL)
 
 
@@ -18,7 +19,7 @@ def without_selection(path: str | Path) -> Path:
 
 
 def split_selection(path: str | Path) -> tuple[Path, dict[str, str]]:
-    """Split a path into the file or folder and what is wanted of it: ``series``, ``part``, ``echo``, or nothing.
+    """Split a path into the file or folder and what is wanted of it: any of `CHOICES`, or nothing.
 
     A path that exists as it is written has no selection, whatever its name.
 
@@ -37,6 +38,24 @@ def split_selection(path: str | Path) -> tuple[Path, dict[str, str]]:
             )
         wanted[name.lower()] = value
     return bare, wanted
+
+
+def split_frame(path: str | Path) -> tuple[Path, int | None]:
+    """Split the frame off a path that chooses one of a 4-D file; None where it does not.
+
+    Raises:
+        FileError: as `split_selection`, or the frame is no number.
+    """
+    path = Path(path)
+    if f"{FRAME}=" not in path.name:
+        return path, None
+    bare, wanted = split_selection(path)
+    frame = wanted.pop(FRAME, None)
+    if frame is None:
+        return path, None
+    if not frame.isdecimal():
+        raise FileError(f"invalid frame {frame!r}: expected a whole number", file=bare, mend="count frames from 0")
+    return Path(with_selection(bare, wanted)), int(frame)
 
 
 def selection_suffix(path: str | Path) -> str:

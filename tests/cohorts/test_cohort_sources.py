@@ -235,7 +235,12 @@ class TestDecathlon:
             cohort = load_cohort(root)
             assert cohort.structures == ("talus", "tibia")
             assert cohort.cases == (
-                Case("ankle_001", "ankle_001", (image,), {"tibia": Reference(label, 2), "talus": Reference(label, 1)}),
+                Case(
+                    "ankle_001",
+                    "ankle_001",
+                    {"image": image},
+                    {"tibia": Reference(label, 2), "talus": Reference(label, 1)},
+                ),
             )
 
     def test_the_channels_of_nnunet_1_are_found(self, touch, tmp_path):
@@ -268,7 +273,10 @@ class TestDecathlon:
         [
             ("{", "cannot be read as JSON"),
             ("[]", "has no 'labels'"),
-            ('{"labels": {"foot": [1, 2]}}', "gives the label 'foot' as .*; give every structure one whole number"),
+            ('{"labels": {"foot": "a"}}', "gives the label 'foot' as 'a'; give every structure one whole number, or a"),
+            ('{"labels": {"foot": [1, -2]}}', r"gives the label 'foot' as \[1, -2\]; give every structure one whole"),
+            ('{"labels": {"foot": []}}', r"gives the label 'foot' as \[\]; give every structure one whole number"),
+            ('{"labels": {"foot": [0, 1]}}', "'foot' as .*, with the background in it; leave out the 0"),
             ('{"labels": {"talus": 1}}', r"lists no training scans, and there are no labelsTr/\*\.nii\.gz"),
             (
                 '{"labels": {"1": "talus"}, "training": [{"image": "a.nii"}]}',

@@ -37,23 +37,6 @@ def test_training_scans_may_be_plain_names(touch, tmp_path) -> None:
     assert (case.name, case.images, case.masks) == ("a", (image,), {label: (1,)})
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            {"labels": {"1": "edema"}, "modality": {"0": "FLAIR", "1": "T1w"}, "training": ["imagesTr/b.nii.gz"]},
-            r"has 2 channels \(FLAIR, T1w\) in one file a case, such as b\.nii\.gz, .*image_FLAIR, image_T1w",
-        ),
-        ({"labels": {"whole": [1, 2]}}, "a region of several values, which is not read yet; give every structure one"),
-    ],
-)
-def test_what_is_not_read_yet_is_told(content, message, touch, tmp_path) -> None:
-    touch("imagesTr/b.nii.gz")
-    touch("labelsTr/b.nii.gz")
-    with pytest.raises(CohortError, match=message):
-        load_cohort(described(tmp_path, content))
-
-
 def test_a_folder_of_predictions_is_no_cohort(touch, tmp_path) -> None:
     touch("a.nii.gz")
     touch("plans.json")

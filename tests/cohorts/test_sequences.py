@@ -133,6 +133,6 @@ class TestNotStrict:
 
 
 def test_a_sequence_is_named_without_slashes() -> None:
-    case = Case("a", "a", (Path("a.nii"),), sequences={"a/b": Path("b.nii")})
+    case = Case("a", "a", {"image": Path("a.nii")}, sequences={"a/b": Path("b.nii")})
     with pytest.raises(CohortError, match="uses the name 'a/b'"):
         Cohort(Path("cohort"), (case,))

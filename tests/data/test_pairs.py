@@ -240,7 +240,7 @@ def test_the_clean_scan_can_be_the_target(repeats: Path) -> None:
 def test_without_a_repeat_or_a_clean_scan_there_is_no_target(repeats: Path) -> None:
     case = load_repeats(repeats).cases[0]
     with pytest.raises(CohortError, match="case sub-1_T1w was not repeated; give cases of two scans or more"):
-        RepeatPairs().training(replace(case, images=case.images[:1]), RAW)
+        RepeatPairs().training(replace(case, channels=dict([*case.channels.items()][:1])), RAW)
     with pytest.raises(CohortError, match="has no scan without noise; set patches.pairs.target=noisy"):
         RepeatPairs(target="clean").training(replace(case, clean=None), RAW)
 

@@ -67,7 +67,7 @@ def test_training_draws_patches_and_validation_reads_volumes(cohort: Cohort) -> 
 
 
 def test_validation_alone_prepares_no_training_subject(cohort: Cohort, tiny_table: Path, tmp_path: Path) -> None:
-    broken = replace(cohort.cases[0], images=(tmp_path / "gone.nii.gz",))
+    broken = replace(cohort.cases[0], channels={"image": tmp_path / "gone.nii.gz"})
     data = data_of(replace(cohort, cases=(broken, *cohort.cases[1:])))
     data.setup("validate")
     assert len(list(data.val_dataloader())) == 1
@@ -172,7 +172,7 @@ def test_a_changed_file_or_recipe_makes_a_new_entry(cohort: Cohort, tmp_path: Pa
 
     case = cohort.cases[0]
     volume = read_volume(case.images[0])
-    own = replace(case, images=(write_volume(tmp_path / "own.nii.gz", volume.data, volume.affine),))
+    own = replace(case, channels={"image": write_volume(tmp_path / "own.nii.gz", volume.data, volume.affine)})
     cache()(own)
     cache()(own)
     assert entries() == 1

@@ -198,7 +198,7 @@ def test_both_ends_of_a_range_are_checked_before_training(prepared_case, finest,
 def test_a_case_without_a_mask_is_not_taught_as_background(prepared_case, tmp_path):
     data = SuperResolutionData(
         thick=SCANS,
-        cohort=Cohort(tmp_path, (Case("s1", "s1", ()),), ("left", "right")),
+        cohort=Cohort(tmp_path, (Case("s1", "s1", {}),), ("left", "right")),
         split=Split(("s1",), (), ()),
         preparation=Preparation(orientation="RAS", spacing=FINE, foreground=Otsu(), scaling=ZScore()),
         sampler=PatchSampler(size=(16, 16, 16), min_foreground=0),

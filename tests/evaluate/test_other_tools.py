@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ankleseg.errors import AnklesegError, FileError
+from ankleseg.errors import FileError
 from ankleseg.evaluate import evaluate
 from ankleseg.evaluate.predictions import MaskFile, read_predictions
 from ankleseg.volumes import write_volume
@@ -39,9 +39,10 @@ def test_a_label_map_of_nnunet_is_a_case(tmp_path: Path) -> None:
     assert found.cases[0].masks == {"talus": MaskFile(file, 1), "tibia": MaskFile(file, 2)}
 
 
-def test_regions_of_nnunet_are_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(AnklesegError, match="a region of several values, which is not read yet"):
-        read_predictions(nnunet(tmp_path, "a", {"labels": {"whole": [1, 2]}}))
+def test_regions_of_nnunet_are_read_by_their_values(tmp_path: Path) -> None:
+    found = read_predictions(nnunet(tmp_path, "a", {"labels": {"background": 0, "whole": [2, 1], "core": 2}}))
+    file = tmp_path / "a.nii.gz"
+    assert found.cases[0].masks == {"whole": MaskFile(file, (1, 2)), "core": MaskFile(file, 2)}
 
 
 @pytest.mark.parametrize("inside", ["", "segmentations"])

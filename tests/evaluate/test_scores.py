@@ -235,7 +235,7 @@ def test_a_label_map_serves_where_a_mask_is_not_listed(folder: Folder, reference
 def test_references_may_be_a_label_map_and_a_cohort_in_memory(folder: Folder, tmp_path: Path):
     save(tmp_path / "seg.nii.gz", bone("talus") + np.uint8(2) * bone("tibia"))
     sources = {name: Reference(tmp_path / "seg.nii.gz", value) for value, name in enumerate(STRUCTURES, start=1)}
-    cohort = Cohort(tmp_path, tuple(Case(name, name, (), sources) for name in CASES), STRUCTURES)
+    cohort = Cohort(tmp_path, tuple(Case(name, name, {}, sources) for name in CASES), STRUCTURES)
     result = evaluate(folder.done(), cohort, tmp_path / "out")
     assert [row.dice for row in result.scores] == [1.0] * 8
 

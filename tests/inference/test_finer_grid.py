@@ -66,7 +66,7 @@ def thick(path: Path, codes: str = "RAS") -> Case:
     affine[:3, 3] = -12, 20, -7
     data, turned = reorient(wave(world((24, 20, 9), affine)).astype(np.float32), affine, codes)
     write_volume(path, data, turned)
-    return Case("a", "a", (path,))
+    return Case("a", "a", {"image": path})
 
 
 @pytest.mark.parametrize("codes", ORIENTATIONS)
@@ -115,7 +115,7 @@ def test_no_intensity_lies_below_the_input(tmp_path: Path):
     data = np.zeros((16, 16, 8), np.int16)
     data[4:12, 4:12, 3:5] = 1000  # a spline undershoots beside this edge
     write_volume(tmp_path / "a.nii.gz", data, np.diag([1, 1, 3, 1.0]))
-    found = predict_case(Case("a", "a", (tmp_path / "a.nii.gz",)), [model()], WholeVolume(window=(16, 16, 16)))
+    found = predict_case(Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model()], WholeVolume(window=(16, 16, 16)))
     assert found.images.min() == 0 and found.images.max() > 1000
 
 
@@ -125,7 +125,7 @@ def test_air_keeps_the_interpolated_intensities(tmp_path: Path):
     noise = np.random.default_rng(0).random(body.shape) * 20
     write_volume(tmp_path / "a.nii.gz", (noise + 900 * body).astype(np.float32), np.diag([1, 1, 3, 1.0]))
     found = predict_case(
-        Case("a", "a", (tmp_path / "a.nii.gz",)), [model(foreground=Otsu())], WholeVolume(window=(16, 16, 16))
+        Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model(foreground=Otsu())], WholeVolume(window=(16, 16, 16))
     )
     assert found.images[0, 36:].std() > 2 and (found.probabilities[0, 36:] == 0).all()
 

@@ -92,14 +92,17 @@ def test_the_channels_of_nnunet_are_one_case(touch, tmp_path) -> None:
     assert [(case.name, [image.name for image in case.images]) for case in cases] == [
         (name, [f"{name}_0000.nii.gz", f"{name}_0001.nii.gz"]) for name in "ab"
     ]
+    assert list(cases[0].channels) == ["0000", "0001"]
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1", "1": "FLAIR"}, "labels": {}}))
+    assert [list(case.channels) for case in cases_of(tmp_path / "imagesTs")] == [["T1", "FLAIR"]] * 2
 
 
 def test_a_file_of_several_channels_is_not_taken_for_a_sequence(touch, tmp_path) -> None:
     image = touch("imagesTs/b.nii.gz")
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "FLAIR", "1": "T1w"}, "labels": {}}))
     for path in (image, image.parent):
-        with pytest.raises(CohortError, match=r"has 2 channels \(FLAIR, T1w\) in one file a case, such as b\.nii\.gz"):
-            cases_of(path)
+        (case,) = cases_of(path)
+        assert case.channels == {"FLAIR": Path(f"{image}#frame=0"), "T1w": Path(f"{image}#frame=1")}
 
 
 def test_the_scans_for_prediction_of_a_dataset_are_listed(touch, tmp_path) -> None:

@@ -55,7 +55,7 @@ def scan(path: Path) -> np.ndarray:
 
 
 def case(path: Path, side: str | None = "left") -> Case:
-    return Case(name=path.name.split(".")[0], subject="s", images=(path,), references={}, side=side)
+    return Case(name=path.name.split(".")[0], subject="s", channels={"image": path}, side=side)
 
 
 @pytest.mark.parametrize("mode", ["tiles", "slices", "patches"])
@@ -118,14 +118,14 @@ def test_no_input_is_removed_for_a_result(tmp_path: Path):
     scan(tmp_path / "a/a_T1w.nii.gz")
     settings = {"whole_volume": WholeVolume(window=(16, 16))}
     with pytest.raises(ConfigError, match=r"a_labels.nii.gz: is an input and would be replaced by a result"):
-        predict_cases([Case("a", "s", (tmp_path / "a/a_labels.nii.gz",))], [model()], tmp_path, **settings)
-    (row,) = predict_cases([Case("b", "s", (tmp_path / "a/a_labels.nii.gz",))], [model()], tmp_path, **settings)
+        predict_cases([Case("a", "s", {"image": tmp_path / "a/a_labels.nii.gz"})], [model()], tmp_path, **settings)
+    (row,) = predict_cases([Case("b", "s", {"image": tmp_path / "a/a_labels.nii.gz"})], [model()], tmp_path, **settings)
     assert row["status"] == "ok" and (tmp_path / "a/a_labels.nii.gz").exists()
 
 
 def test_old_masks_go_where_a_name_looks_like_a_pattern(tmp_path: Path):
     scan(tmp_path / "T1 [ax].nii.gz")
-    odd = Case("T1 [ax]", "s", (tmp_path / "T1 [ax].nii.gz",))
+    odd = Case("T1 [ax]", "s", {"image": tmp_path / "T1 [ax].nii.gz"})
     settings = {"whole_volume": WholeVolume(window=(16, 16))}
     predict_cases([odd], [model()], tmp_path / "out", **settings)
     (tmp_path / "T1 [ax].nii.gz").unlink()

@@ -44,6 +44,6 @@ def write_case(tmp_path: Path, foot: dict[str, np.ndarray], affine: np.ndarray) 
             path = tmp_path / f"{name}_{key}.nii.gz"
             paths[key] = write_volume(path, stored, (affines or {}).get(key, affine))
         references = {key: Reference(paths[key]) for key in ("heel", "shin")}
-        return Case(name=name, subject=name, images=(paths["image"],), references=references, side=side)
+        return Case(name=name, subject=name, channels={"image": paths["image"]}, references=references, side=side)
 
     return write

@@ -16,7 +16,7 @@ def cohort_of(folder: Path, spacings: list[tuple[float, float, float]]) -> Cohor
     for number, spacing in enumerate(spacings):
         path = folder / f"{number}.nii.gz"
         write_volume(path, np.zeros((4, 5, 6), np.int16), np.diag([*spacing, 1.0]))
-        cases.append(Case(name=str(number), subject=str(number), images=(path,), references={}))
+        cases.append(Case(name=str(number), subject=str(number), channels={"image": path}))
     return Cohort(root=folder, cases=tuple(cases), structures=())
 
 

@@ -43,5 +43,7 @@ def test_frames_of_several_slices_pass(tmp_path: Path) -> None:
 
 def test_it_is_the_first_thing_said_of_a_case_even_without_any_mask(tmp_path: Path) -> None:
     scan = cine(tmp_path / "scan.nii.gz", (12, 10, 8))
-    case = Case("sub-1", "sub-1", images=(scan,), sequences={"flexion": cine(tmp_path / "cine.nii", (12, 10, 1, 20))})
+    case = Case(
+        "sub-1", "sub-1", channels={"T1w": scan}, sequences={"flexion": cine(tmp_path / "cine.nii", (12, 10, 1, 20))}
+    )
     assert TOLD in clean_case(case).reasons[0]

@@ -99,7 +99,7 @@ def test_what_is_told_of_a_file_is_told_once_however_many_frames_it_has(foot, af
     image.set_qform(moved, 1)
     nib.save(image, path)
     for frame in (0, 1):
-        plain(bring_to_side="right")(Case(name="a", subject="a", images=(path,), frame=frame))
+        plain(bring_to_side="right")(Case(name="a", subject="a", channels={"image": path}, frame=frame))
     assert caplog.text.count("its side is unknown") == 1
     assert caplog.text.count("its qform and sform put voxels up to 9.0 mm apart") == 1
 
@@ -177,7 +177,7 @@ def test_a_channel_on_another_grid_is_refused_by_name(write_case, affine, foot) 
     moved[0, 3] += 2
     first, second = write_case("a").images[0], write_case("b", affines={"image": moved}).images[0]
     case = write_case("c")
-    channels = type(case)(name="c", subject="c", images=(first, second), references={})
+    channels = type(case)(name="c", subject="c", channels={"one": first, "two": second})
     with pytest.raises(
         GeometryError, match=r"b_image.nii.gz: is not on the grid of .*a_image.nii.gz; resample the chan"
     ):

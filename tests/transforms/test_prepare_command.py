@@ -197,6 +197,6 @@ def test_nothing_but_results_is_removed_where_the_scans_are(write_case, preparat
     for _ in range(2):
         prepare_cohort(Cohort(tmp_path, (case,), BONES), preparation, BONES, tmp_path)
         assert beside.is_file() and case.images[0].is_file()
-    taken = replace(case, images=(tmp_path / "foot" / "foot_prepared.nii.gz",))
+    taken = replace(case, channels={"image": tmp_path / "foot" / "foot_prepared.nii.gz"})
     with pytest.raises(ConfigError, match="is an input and would be replaced by a result; choose another out"):
         prepare_cohort(Cohort(tmp_path, (taken,), BONES), preparation, BONES, tmp_path)

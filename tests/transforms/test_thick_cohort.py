@@ -25,7 +25,7 @@ LOW = LowResolution(spacing=(None, None, 3.0), profile="box")
 def sharp(tmp_path: Path) -> Case:
     data = np.random.default_rng(0).integers(0, 900, (10, 12, 48)).astype(np.int16)
     turned, affine = reorient(data, AFFINE, "PSR")
-    return Case("s1", "s1", (write_volume(tmp_path / "s1.nii.gz", turned, affine),), group="g", side="left")
+    return Case("s1", "s1", {"image": write_volume(tmp_path / "s1.nii.gz", turned, affine)}, group="g", side="left")
 
 
 def test_slices_lie_across_the_body_axis_whatever_the_file_says(sharp: Case, tmp_path: Path):
@@ -56,7 +56,7 @@ def test_noise_repeats_and_has_the_size_asked_for(sharp: Case, tmp_path: Path):
 
 
 def test_a_broken_case_does_not_stop_the_others(sharp: Case, tmp_path: Path, caplog):
-    broken = Case("s0", "s0", (tmp_path / "absent.nii.gz",))
+    broken = Case("s0", "s0", {"image": tmp_path / "absent.nii.gz"})
     rows = write_thick_cohort([broken, sharp], tmp_path / "thick", LOW)
     assert [row["case"] for row in rows] == ["s1"] and "absent.nii.gz: does not exist" in caplog.text
     caplog.clear()
@@ -81,7 +81,7 @@ def test_no_input_is_replaced(sharp: Case, tmp_path: Path):
 
 
 def test_every_channel_becomes_thick(sharp: Case, tmp_path: Path):
-    both = Case("s1", "s1", (sharp.images[0], sharp.images[0]))
+    both = Case("s1", "s1", {"1": sharp.images[0], "2": sharp.images[0]})
     write_thick_cohort([both], tmp_path / "thick", LOW)
     (case,) = load_cohort(tmp_path / "thick" / TABLE).cases
     first, second = (read_volume(path).data for path in case.images)

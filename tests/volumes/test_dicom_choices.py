@@ -108,7 +108,9 @@ def test_a_choice_works_in_an_archive(tmp_path):
 
 @pytest.mark.parametrize("choice", ["eco=1", "echo=", "echo=1&echo=2", "echo=1&slice=3"])
 def test_a_choice_that_is_none_is_told(choice, tmp_path):
-    with pytest.raises(FileError, match=r"invalid selection '.*': expected each of series, part, echo at most once"):
+    with pytest.raises(
+        FileError, match=r"invalid selection '.*': expected each of series, part, echo, frame at most once"
+    ):
         read_header(f"{tmp_path}#{choice}")
     (tmp_path / "a.nii").write_text("text")
     with pytest.raises(

@@ -1,0 +1,19 @@
+"""Losses: of segmentations by logits, of restored and sharp images, of a critic, and a penalty on weights."""
+
+from ankleseg.losses.penalties import WeightPenalty
+from ankleseg.losses.restoration import CorrelationWeighted, MeanSquaredError
+from ankleseg.losses.segmentation import BinaryCrossEntropy, CategoricalCrossEntropy, DiceCrossEntropy, DiceLoss
+from ankleseg.losses.super_resolution import SharpSegmentation, gradient_penalty, slope_of
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "CategoricalCrossEntropy",
+    "CorrelationWeighted",
+    "DiceCrossEntropy",
+    "DiceLoss",
+    "MeanSquaredError",
+    "SharpSegmentation",
+    "WeightPenalty",
+    "gradient_penalty",
+    "slope_of",
+]
