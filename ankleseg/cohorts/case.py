@@ -57,6 +57,7 @@ class Case:
         static: of a frame, the scan of the same foot lying still.
         registrations: of a frame, the file that says how the bones of `static` lie in it.
         clean: the same scan without noise, which only a phantom has.
+        foreground: mask of the body, which a prepared cohort has.
         problem: what keeps the case from being used, where a cohort was loaded without being strict; it has no channels
             then.
     """
@@ -73,6 +74,7 @@ class Case:
     static: Path | None = None
     registrations: Path | None = None
     clean: Path | None = None
+    foreground: Path | None = None
     problem: CohortError | None = field(default=None, compare=False)
 
     @property
@@ -83,7 +85,7 @@ class Case:
     @property
     def files(self) -> frozenset[Path]:
         """All files of the case."""
-        others = [path for path in (self.static, self.registrations, self.clean) if path]
+        others = [path for path in (self.static, self.registrations, self.clean, self.foreground) if path]
         references = [reference.path for reference in self.references.values()]
         return frozenset([*self.images, *references, *self.sequences.values(), *others])
 

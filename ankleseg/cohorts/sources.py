@@ -12,6 +12,7 @@ from ankleseg.cohorts.case import Case, Cohort, announced
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
 from ankleseg.cohorts.files import folders_in, images_in, is_given
 from ankleseg.cohorts.names import listed, require_known
+from ankleseg.cohorts.prepared import is_prepared, load_prepared
 from ankleseg.cohorts.spreadsheets import TABLES, refuse_workbook
 from ankleseg.cohorts.table import load_table
 from ankleseg.errors import CohortError
@@ -31,8 +32,8 @@ def load_cohort(
     """List the cases of a cohort, and log its remarks.
 
     Args:
-        root: a BIDS folder with derivatives, a .csv or .tsv table, or a folder with the ``dataset.json`` of the
-            Decathlon or nnU-Net.
+        root: a BIDS folder with derivatives, a .csv or .tsv table, a folder with the ``dataset.json`` of the Decathlon
+            or nnU-Net, or what ``python -m ankleseg.prepare`` wrote.
         structures: those of interest, in the order of their labels; every case must have them all. None takes what
             there is, which may be nothing.
         suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``; several are the channels of
@@ -81,6 +82,8 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
         return load_table(root, strict=strict)
     if root.suffix.lower() == ".json":
         return load_decathlon(root)
+    if is_prepared(root):
+        return load_prepared(root)
     if is_given(root / DATASET_FILE):
         return load_decathlon(root / DATASET_FILE)
     if folders_in(root, "sub-"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,9 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 from ankleseg.errors import AnklesegError, GeometryError
 from ankleseg.volumes.checks import tell
 from ankleseg.volumes.files import read_volume
-from ankleseg.volumes.frames import read_frame
 from ankleseg.volumes.geometry import same_grid
 from ankleseg.volumes.volume import Volume
 
-FRAME = re.compile(r"(.*)#frame=(\d+)", re.DOTALL)
 FILES = "files"  # of each channel, in the metadata
 
 
@@ -41,7 +38,7 @@ class Reader(ImageReader):
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[Volume] | AnklesegError:
         try:
-            volumes = [read_channel(path) for path in ensure_tuple(data)]
+            volumes = [read_volume(str(path)) for path in ensure_tuple(data)]
             require_one_grid(volumes)
         except AnklesegError as error:
             return error
@@ -62,16 +59,6 @@ class Reader(ImageReader):
             FILES: [str(volume.path) for volume in img],
         }
         return np.stack([volume.data for volume in img]), meta
-
-
-def read_channel(path: PathLike) -> Volume:
-    """Read a scan, or the frame of a sequence that its path ends with (``FILE#frame=3``).
-
-    Raises:
-        FileError: what `read_volume` and `read_frame` refuse.
-    """
-    found = FRAME.fullmatch(str(path))
-    return read_volume(str(path)) if found is None else read_frame(found[1], int(found[2]))
 
 
 def require_one_grid(volumes: Sequence[Volume]) -> None:

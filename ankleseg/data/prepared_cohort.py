@@ -11,24 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from ankleseg import __version__
+from ankleseg import __version__, keys
 from ankleseg.cohorts import Case, Cohort, spare_inputs
+from ankleseg.cohorts.prepared import MANIFEST
 from ankleseg.config import require_folder
+from ankleseg.data.reading import prepared
 from ankleseg.data.tables import write_csv
 from ankleseg.errors import AnklesegError, told
-from ankleseg.transforms.preparation import Preparation
-from ankleseg.transforms.scan import PreparedCase, prepare_case
-from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, write_volume
+from ankleseg.labels import Labels
+from ankleseg.transforms import Preparation
+from ankleseg.transforms.mirror_to_side import is_mirrored
+from ankleseg.transforms.sources import affine_of
+from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, without_selection, write_volume
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
 USABLE, REFUSED = "prepared", "failed"
-RESULTS = ("prepared", "channel-*_prepared", "foreground", "labels")
+RESULTS = ("prepared", "channel-*_prepared", "foreground", "labels", "label-*_mask")
 
 
 def prepare_cohort(
     cohort: Cohort,
     preparation: Preparation,
-    structures: Sequence[str],
+    labels: Labels,
     out: str | Path,
     *,
     copy_headers: bool = False,
@@ -43,9 +47,9 @@ def prepare_cohort(
     Args:
         cohort: what to prepare.
         preparation: what is done to the scans.
-        structures: names of the masks, in the order of the labels.
+        labels: the structures.
         out: folder for the results.
-        copy_headers, resample_masks: mends of masks (see `prepare_case`).
+        copy_headers, resample_masks: mends of masks (see `LoadReferencesd`).
 
     Returns:
         The rows of ``preflight.csv``.
@@ -65,12 +69,12 @@ def prepare_cohort(
     with told_in_a_table(), tqdm(cohort.cases, unit="case") as bar:
         for case in bar:
             bar.set_description(f"preparing {case.name}")
-            findings, files = _prepared(out / case.name, case, earlier[case.name], preparation, structures, mends)
+            findings, files = _prepared(out / case.name, case, earlier[case.name], preparation, labels, mends)
             if files is not None:
                 written[case.name] = files
             status = REFUSED if files is None else USABLE
             rows += [{"case": case.name, **finding, "status": status} for finding in findings]
-    _write_tables(out, rows, cohort, preparation, structures, written)
+    _write_tables(out, rows, cohort, preparation, labels, written)
     return rows
 
 
@@ -79,20 +83,20 @@ def _prepared(
     case: Case,
     earlier: Sequence[Path],
     preparation: Preparation,
-    structures: Sequence[str],
+    labels: Labels,
     mends: Mapping[str, bool],
 ) -> tuple[list[dict[str, str]], dict[str, Any] | None]:
     """Check and prepare one case: its findings, at least one, and what was written; None where it cannot be used."""
     findings: list[dict[str, str]] = []
     written = None
-    wanted = {name: case.references[name] for name in structures if name in case.references}
+    wanted = {name: case.references[name] for name in labels.structures if name in case.references}
     try:
         for old in earlier:
             old.unlink(missing_ok=True)
         findings = _findings(replace(case, references=wanted), mends)
         if case.problem is not None:
             raise case.problem
-        written = _write(folder, case, prepare_case(case, preparation, structures, **mends))
+        written = _write(folder, case, prepared(case, preparation, labels, **mends), labels)
     except AnklesegError as error:
         if not any(finding["problem"] and finding["problem"] in error.problem for finding in findings):
             findings.append(_row(error.file or _main_file(case), "cannot be prepared", error.problem, error.mend))
@@ -136,19 +140,31 @@ def _row(file: str | Path, verdict: str, problem: str = "", mend: str | None = N
     return {"file": str(file), "verdict": str(verdict), "problem": problem, "mend": mend or ""}
 
 
-def _write(folder: Path, case: Case, prepared: PreparedCase) -> dict[str, Any]:
-    def save(what: str, data: np.ndarray) -> str:
-        return f"{case.name}/{write_volume(folder / f'{case.name}_{what}.nii.gz', data, prepared.affine).name}"
+def _write(folder: Path, case: Case, sample: Mapping[Any, Any], labels: Labels) -> dict[str, Any]:
+    image = sample[keys.IMAGE]
 
-    channels = range(len(prepared.image))
+    def save(what: str, data: np.ndarray) -> str:
+        return f"{case.name}/{write_volume(folder / f'{case.name}_{what}.nii.gz', data, affine_of(image)).name}"
+
+    channels = list(case.channels)
     names = ["prepared"] if len(channels) == 1 else [f"channel-{channel}_prepared" for channel in channels]
+    label = np.asarray(sample[keys.LABEL])
+    known = sample.get(keys.KNOWN)
+    references = {"labels": save("labels", label[0])} if not labels.regions else {
+        "masks": {name: save(f"label-{name}_mask", mask) for name, mask in labels.named(label)}
+    }
     return {
-        "inputs": [str(path.resolve()) for path in case.images],
+        "subject": case.subject,
+        "group": case.group,
+        "inputs": [str(without_selection(path).resolve()) for path in case.images],
         "side": case.side,
-        "mirrored": prepared.placement.mirrored,  # the image then shows the other side of the body in its own place
-        "images": [save(name, prepared.image[channel]) for channel, name in zip(channels, names, strict=True)],
-        "foreground": save("foreground", prepared.foreground),
-        "labels": save("labels", prepared.label),
+        "mirrored": is_mirrored(image),  # the image then shows the other side of the body in its own place
+        "images": {
+            channel: save(name, np.asarray(voxels)) for channel, name, voxels in zip(channels, names, image, strict=True)
+        },
+        "foreground": save("foreground", np.asarray(sample[keys.FOREGROUND][0])),
+        "unknown": [] if known is None else [name for name, is_known in labels.named(known) if not is_known],
+        **references,
     }
 
 
@@ -157,16 +173,17 @@ def _write_tables(
     rows: Sequence[dict[str, str]],
     cohort: Cohort,
     preparation: Preparation,
-    structures: Sequence[str],
+    labels: Labels,
     written: dict[str, Any],
 ) -> None:
     write_csv(out / "preflight.csv", rows, COLUMNS)
     manifest = {
         "ankleseg": __version__,
         "cohort": str(cohort.root.resolve()),
-        "structures": {name: value for value, name in enumerate(structures, start=1)},
-        "preparation": preparation.to_node(),
+        "structures": {name: value for value, name in enumerate(labels.structures, start=1)},
+        "regions": labels.regions,
+        "preparation": preparation.nodes,
         "cases": written,
     }
-    with replace_file(out / "manifest.json") as part:
+    with replace_file(out / MANIFEST) as part:
         part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A checkpoint as prediction needs it: network, preparation, structures and window, from tensors and plain types."""
+"""The model file: a network and all that its use needs, from tensors and plain types."""
 
 from __future__ import annotations
 
@@ -15,69 +15,84 @@ from torch import nn
 from ankleseg.cohorts.files import is_given
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
+from ankleseg.inference.format_1 import in_format_2
 from ankleseg.inference.postprocessing import Postprocessing
+from ankleseg.labels import Labels
 from ankleseg.networks import for_inference
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import not_downloaded
 
-RECIPE = "ankleseg"  # key of the recipe in a checkpoint
-FORMAT = 1
+DESCRIPTION = "ankleseg"  # key of the description in a checkpoint
+FORMAT = 2
+PUBLIC = ("inference", "networks", "transforms")  # rooms whose classes a description names
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and all that its use needs; its first outputs are ``images``, the others are of structures.
+    """A trained network and all that its use needs.
 
-    ``slice_axis`` is the prepared axis across the slices of the scans it was trained on, ``slice_spacing`` the range of
-    their distances in mm where they were made thick.
+    Attributes:
+        network: ready for inference.
+        node: its configuration.
+        preparation: of the scans it was trained on.
+        labels: what its outputs are.
+        channels: names of the channels that it expects, in its order.
+        window: sides of its training patches.
+        path: the file.
+        postprocessing: what is done to its masks, None for nothing.
+        slice_axis: the prepared axis across the slices of the scans it was trained on.
+        slice_spacing: range of their distances in mm, where they were made thick.
     """
 
     network: nn.Module
+    node: Mapping[str, Any]
     preparation: Preparation
-    structures: tuple[str, ...]
+    labels: Labels
+    channels: tuple[str, ...]
     window: tuple[int, ...]
-    channels: int
     path: Path
-    images: tuple[str, ...] = ()
     postprocessing: Postprocessing | None = None
     slice_axis: int = 2
     slice_spacing: tuple[float, float] | None = None
 
 
-def recipe(
+def description(
     *,
     network: Mapping[str, Any],
     preparation: Preparation,
-    structures: Sequence[str],
+    labels: Labels,
+    channels: Sequence[str],
     window: Sequence[int],
-    images: Sequence[str] = (),
     postprocessing: Mapping[str, Any] | None = None,
     slice_axis: int = 2,
     slice_spacing: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint.
-
-    Args:
-        network: its configuration node.
-        preparation: of the scans it was trained on.
-        structures: that its outputs are probabilities of.
-        window: sides of its training patches.
-        images: names of its leading outputs that are intensities, such as ``sharp``.
-        postprocessing: node of what is done to its masks, None for nothing.
-        slice_axis: the prepared axis across the slices.
-        slice_spacing: mm, finest and coarsest of the slices that were made thick.
-    """
+    """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint. Arguments are as in `Model`."""
     return {
         "format": FORMAT,
-        "network": dict(network),
-        "preparation": preparation.to_node(),
-        "structures": list(structures),
+        "network": with_public_names(dict(network)),
+        "preparation": with_public_names(preparation.nodes),
+        "labels": labels.to_plain(),
+        "channels": list(channels),
         "window": list(window),
-        "images": list(images),
-        "postprocessing": None if postprocessing is None else dict(postprocessing),
+        "postprocessing": None if postprocessing is None else with_public_names(dict(postprocessing)),
         "slice_axis": slice_axis,
         "slice_spacing": None if slice_spacing is None else list(slice_spacing),
     }
+
+
+def with_public_names(node: Any) -> Any:
+    """A node whose classes of ankleseg are named as users import them, not by the file that they are written in."""
+    if isinstance(node, Mapping):
+        named = {key: with_public_names(value) for key, value in node.items()}
+        return named | {"_target_": _public_name(str(node["_target_"]))} if "_target_" in node else named
+    return [with_public_names(value) for value in node] if isinstance(node, (list, tuple)) else node
+
+
+def _public_name(target: str) -> str:
+    package, _, rest = target.partition(".")
+    room, name = rest.split(".")[0], target.rsplit(".", 1)[-1]
+    return f"{package}.{room}.{name}" if package == "ankleseg" and room in PUBLIC else target
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -124,7 +139,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError("is not a checkpoint, or is damaged", file=path, mend="train it again") from error
-    if not isinstance(content, dict) or RECIPE not in content or "state_dict" not in content:
+    if not isinstance(content, dict) or DESCRIPTION not in content or "state_dict" not in content:
         raise CheckpointError("was not made by ankleseg", file=path, mend="give a checkpoint of ankleseg.train")
     return content
 
@@ -141,50 +156,62 @@ def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model
     """
     path = find_checkpoint(path)
     content = read_checkpoint(path)
-    described = content[RECIPE]
-    if described.get("format") != FORMAT:
-        raise CheckpointError(
-            f"has format {described.get('format')}, this version reads {FORMAT}",
-            file=path,
-            mend="use the version of ankleseg that wrote it",
-        )
-    try:
-        network = build_network(described["network"])
-        preparation = Preparation.from_node(described["preparation"])
-        postprocessing = _postprocessing(described)
-    except AnklesegError as error:
-        raise CheckpointError(error.problem, file=path, mend=error.mend) from error
     weights = {
         name.removeprefix("network."): value
         for name, value in content["state_dict"].items()
         if name.startswith("network.")
     }
+    return model_of(content[DESCRIPTION], weights, path, device=device)
+
+
+def model_of(
+    described: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: Path, *, device: str | torch.device = "cpu"
+) -> Model:
+    """Rebuild a model.
+
+    Args:
+        described: see `description`; that of an earlier version too.
+        weights: of the network.
+        path: the file, for messages.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: it cannot be trusted or rebuilt.
+    """
+    if described.get("format") == 1:
+        described = in_format_2(described)
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"has format {described.get('format')}, this version reads 1 and {FORMAT}",
+            file=path,
+            mend="use the version of ankleseg that wrote it",
+        )
+    try:
+        network = build_network(described["network"])
+        preparation = Preparation(described["preparation"])
+        labels = Labels(**described["labels"])
+        postprocessing = build(described["postprocessing"])
+    except AnklesegError as error:
+        raise CheckpointError(error.problem, file=path, mend=error.mend) from error
+    if postprocessing is not None and not isinstance(postprocessing, Postprocessing):
+        raise CheckpointError("its postprocessing is none", file=path, mend="train it again")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError("its weights do not fit its network", file=path, mend="train it again") from error
+    mm = described["slice_spacing"]
     return Model(
         network=for_inference(network).to(device),
+        node=described["network"],
         preparation=preparation,
-        structures=tuple(described["structures"]),
+        labels=labels,
+        channels=tuple(described["channels"]),
         window=tuple(described["window"]),
-        channels=int(described["network"]["in_channels"]),
         path=path,
-        images=tuple(described.get("images", ())),
         postprocessing=postprocessing,
-        slice_axis=int(described.get("slice_axis", 2)),
-        slice_spacing=None if (mm := described.get("slice_spacing")) is None else (float(mm[0]), float(mm[1])),
+        slice_axis=int(described["slice_axis"]),
+        slice_spacing=None if mm is None else (float(mm[0]), float(mm[1])),
     )
-
-
-def _postprocessing(described: Mapping[str, Any]) -> Postprocessing | None:
-    """That of the recipe; checkpoints from before it was kept there were made for the default one."""
-    if "postprocessing" not in described:
-        return Postprocessing()
-    found = build(described["postprocessing"])
-    if found is not None and not isinstance(found, Postprocessing):
-        raise CheckpointError("its postprocessing is none", mend="train it again")
-    return found
 
 
 def build_network(node: Mapping[str, Any]) -> nn.Module:
