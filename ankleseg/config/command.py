@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from ankleseg.config.building import trusting
 from ankleseg.config.composing import conf_dir, register_resolvers
 from ankleseg.config.overrides import PATH, as_typed
 from ankleseg.config.usage import help_text, usage
@@ -121,7 +122,8 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
                 _name_paths(config)
                 check_kinds(OmegaConf.load(conf_dir() / f"{config_name}.yaml"), config)
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
-                return main(config)
+                with trusting(config.get("trust")):
+                    return main(config)
         except (Exception, SystemExit) as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
                 raise KeyboardInterrupt from None

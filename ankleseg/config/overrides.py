@@ -21,7 +21,7 @@ PATH = "input out references root resume run_dir dir subdir folder dirpath defau
 PATHS = "checkpoint predictions".split()
 # keys of one name; of one name or several
 NAME = "name suffix acquisition cohort.suffix cohort.acquisition cohort.split.group evaluate.intracranial".split()
-NAMES = "group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
+NAMES = "trust group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
 NAMES_OR_NUMBER = "cohort.split.validation"
 COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
 
