@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from ankleseg.config.building import trusting
 from ankleseg.config.composing import conf_dir, register_resolvers
 from ankleseg.config.overrides import PATH, as_typed
-from ankleseg.config.usage import help_text, usage
+from ankleseg.config.usage import help_text, recipe_settings, usage
 from ankleseg.errors import AnklesegError, ConfigError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1 by a user who wants tracebacks
@@ -120,7 +120,9 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
         try:
             with _as_before(wants_tracebacks), _above_bars():
                 _name_paths(config)
+                recipe = HydraConfig.get().runtime.choices.get(f"recipe/{config_name}")
                 check_kinds(OmegaConf.load(conf_dir() / f"{config_name}.yaml"), config)
+                check_kinds(recipe_settings(config_name, recipe), config)
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
                 with trusting(config.get("trust")):
                     return main(config)
