@@ -1,6 +1,6 @@
 """Configurations: what was typed, composing, building a node safely, running a command."""
 
-from ankleseg.config.building import build, names_in, resolve_target, to_literals, to_plain
+from ankleseg.config.building import build, names_in, resolve_target, to_literals, to_plain, trusting
 from ankleseg.config.command import require_folder, run_command
 from ankleseg.config.composing import compose, conf_dir, register_resolvers, require_run
 
@@ -16,4 +16,5 @@ __all__ = [
     "run_command",
     "to_literals",
     "to_plain",
+    "trusting",
 ]

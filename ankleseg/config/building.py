@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -15,28 +19,73 @@ from ankleseg.errors import AnklesegError, ConfigError
 
 ALLOWED_PACKAGES = ("ankleseg", "monai", "torch", "pytorch_lightning")
 
+_trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
+
+
+@contextmanager
+def trusting(packages: Any) -> Iterator[None]:
+    """Let a ``_target_`` name classes and functions of further packages, as long as the context lasts.
+
+    A command enters it with what its user wrote into ``trust``. Nothing that is read from a file, such as a checkpoint,
+    a bundle or the configuration of a run that is resumed, may enter it.
+
+    Args:
+        packages: names such as ``mypackage`` or ``mylab.networks``, one or a list; None for none.
+
+    Raises:
+        ConfigError: a name is not one of a package, or of one that is not the user's own: Python's or an allowed one.
+    """
+    names = tuple(names_in(packages) or ())
+    for name in names:
+        is_name = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name)
+        if not is_name or _is_of_python(name) or _is_in(name, ALLOWED_PACKAGES):
+            raise ConfigError(
+                f"invalid trust {name!r}: expected the name of a package of your own", mend="e.g. trust=[mypackage]"
+            )
+    token = _trusted.set(names)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
 
 def resolve_target(target: str) -> Any:
     """Return the class or function that a ``_target_`` names, if it may be built from a configuration.
 
     The check is on the *resolved* object, so that an alias (``torch.os.system``) does not get through: it must be
-    a class defined under one of `ALLOWED_PACKAGES`, or a function of ankleseg.
+    a class defined under one of `ALLOWED_PACKAGES`, a function of ankleseg, or either of a package that the user trusts
+    (`trusting`).
 
     Raises:
         ConfigError: the name does not exist or is not allowed.
     """
-    if target.split(".")[0] not in ALLOWED_PACKAGES:
-        raise ConfigError(f"_target_ {target!r} is refused", mend=f"name a class of {', '.join(ALLOWED_PACKAGES)}")
+    trusted = _trusted.get()
+    allowed = ALLOWED_PACKAGES + trusted
+    if not _is_in(target, allowed):
+        raise ConfigError(f"_target_ {target!r} is refused", mend=_how_to_allow(target))
     found = _locate(target)
-    home = (getattr(found, "__module__", None) or "").split(".")[0]
-    is_class = inspect.isclass(found) and home in ALLOWED_PACKAGES
-    is_own_function = inspect.isfunction(found) and home == "ankleseg"
-    if not (is_class or is_own_function):
-        raise ConfigError(
-            f"_target_ {target!r} is refused: it is {found!r}",
-            mend=f"name a class of {', '.join(ALLOWED_PACKAGES)}",
-        )
+    home = getattr(found, "__module__", None) or ""
+    is_class = inspect.isclass(found) and _is_in(home, allowed)
+    is_function = inspect.isfunction(found) and _is_in(home, ("ankleseg", *trusted))
+    if not (is_class or is_function):
+        mend = f"name a class of {', '.join(allowed)}"
+        raise ConfigError(f"_target_ {target!r} is refused: it is {found!r}", mend=mend)
     return found
+
+
+def _is_in(name: str, packages: tuple[str, ...]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
+
+
+def _is_of_python(name: str) -> bool:
+    return name.split(".")[0] in sys.stdlib_module_names
+
+
+def _how_to_allow(target: str) -> str:
+    package = target.split(".")[0]
+    mend = f"name a class of {', '.join(ALLOWED_PACKAGES + _trusted.get())}"
+    own = package.isidentifier() and "." in target and not _is_of_python(target)
+    return f"{mend}, or add trust=[{package}] if you trust that package" if own else mend
 
 
 def _locate(target: str) -> Any:
@@ -53,7 +102,10 @@ def _locate(target: str) -> Any:
             return functools.reduce(getattr, parts[length:], found)
         except AttributeError:
             break
-    raise ConfigError(f"_target_ {target!r} does not exist", mend="check its spelling")
+    mend = "check its spelling"
+    if not _is_in(target, ALLOWED_PACKAGES):
+        mend += f", and that Python finds {target.split('.')[0]} from the current folder"
+    raise ConfigError(f"_target_ {target!r} does not exist", mend=mend)
 
 
 def build(node: Any, *args: Any, **kwargs: Any) -> Any:

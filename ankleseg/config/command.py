@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from ankleseg.config.building import trusting
 from ankleseg.config.composing import conf_dir, register_resolvers
 from ankleseg.config.overrides import PATH, as_typed
-from ankleseg.config.usage import help_text, usage
+from ankleseg.config.usage import help_text, recipe_settings, usage
 from ankleseg.errors import AnklesegError, ConfigError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"  # set to 1 by a user who wants tracebacks
@@ -119,9 +120,12 @@ def _run(config_name: str, main: Callable[[DictConfig], Any], wants_tracebacks: 
         try:
             with _as_before(wants_tracebacks), _above_bars():
                 _name_paths(config)
+                recipe = HydraConfig.get().runtime.choices.get(f"recipe/{config_name}")
                 check_kinds(OmegaConf.load(conf_dir() / f"{config_name}.yaml"), config)
+                check_kinds(recipe_settings(config_name, recipe), config)
                 require_folder(_written(config), "hydra.run.dir" if config_name == "train" else "out")
-                return main(config)
+                with trusting(config.get("trust")):
+                    return main(config)
         except (Exception, SystemExit) as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes an exit of it
                 raise KeyboardInterrupt from None

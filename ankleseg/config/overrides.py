@@ -21,9 +21,10 @@ PATH = "input out references root resume run_dir dir subdir folder dirpath defau
 PATHS = "checkpoint predictions".split()
 # keys of one name; of one name or several
 NAME = "name suffix acquisition cohort.suffix cohort.acquisition cohort.split.group evaluate.intracranial".split()
-NAMES = "group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
+NAMES = "trust group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
 NAMES_OR_NUMBER = "cohort.split.validation"
 COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
+RECIPES = ("prepare", "evaluate")  # commands that choose what they do by recipe=NAME, from conf/recipe/COMMAND
 
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}(?P<name>[A-Za-z_$][\w.$-]*))=(?P<value>.*)", re.DOTALL)
 FUNCTION = re.compile(r"\s*(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool)\(.*\)\s*", re.DOTALL)
@@ -33,6 +34,8 @@ BRACKETS = {"[": "]", "{": "}"}
 
 def as_typed(overrides: Sequence[str], command: str, *, multirun: bool = False) -> list[str]:
     """Quote the paths and names in overrides, so that Hydra and OmegaConf leave them as they were typed.
+
+    ``recipe=NAME`` becomes the choice of a recipe of the command.
 
     Args:
         overrides: as typed, e.g. ``input=/data/Mes scans (2)/ankle.nii.gz``.
@@ -87,6 +90,8 @@ def holds_name(key: str, command: str) -> bool:
 
 def _as_typed(override: str, command: str, multirun: bool) -> str:
     match = OVERRIDE.fullmatch(override)
+    if match and match["key"] == "recipe" and command in RECIPES:
+        return f"recipe/{command}={match['value']}"
     if match and holds_path(match["name"]) and match["value"].strip() in ("", "''", '""'):
         raise ConfigError(f"{match['name']} is empty", mend=f"give a path: {match['name']}=PATH")
     if not match or not match["value"] or match["value"].strip().lower() == "null":

@@ -12,7 +12,7 @@ from typing import Any
 
 from ankleseg.config.composing import compose, conf_dir
 from ankleseg.config.overrides import OVERRIDE, holds_name, holds_path, parsed, quoted
-from ankleseg.config.usage import ADDED, names_of
+from ankleseg.config.usage import ADDED, named, names_of, recipe_settings, recipe_with, recipes_of
 from ankleseg.errors import ConfigError
 
 
@@ -91,7 +91,8 @@ def _unknown_choice(missing: str, options: Sequence[str]) -> ConfigError:
         return ConfigError(f"there is no configuration {missing}", mend="check its spelling")
     close = difflib.get_close_matches(name, options, n=1)
     meant = f"did you mean {close[0]}? Or one of " if close else "choose "
-    return ConfigError(f"{group} {name!r} is unknown", mend=meant + ", ".join(o for o in options if o not in close))
+    others = ", ".join(option for option in options if option not in close)
+    return ConfigError(f"unknown {named(group)} {name!r}", mend=meant + others)
 
 
 def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigError:
@@ -101,7 +102,10 @@ def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigErro
         if given in names:
             return ConfigError(f"{key} needs a +", mend=f"write +{key}={given}")
         return ConfigError(f"{key} needs a +", mend=f"write +{key}=NAME, where NAME is one of {', '.join(names)}")
-    if meant := _meant(key, _keys_of(compose(command)), command):
+    if recipe := recipe_with(key, command):
+        return ConfigError(f"{key} is a setting of recipe={recipe}", mend=f"add recipe={recipe}, or leave it out")
+    of_recipes = [name for recipe in recipes_of(command) for name in _keys_of(recipe_settings(command, recipe))]
+    if meant := _meant(key, [*_keys_of(compose(command)), *of_recipes], command):
         return ConfigError(f"{key} is unknown", mend=f"did you mean {' or '.join(meant)}?")
     return ConfigError(f"{key} is unknown", mend=f"python -m ankleseg.{command} --cfg job lists all keys")
 

@@ -51,12 +51,32 @@ TOLD = {
     "no plus": ("train", ["experiment=cord_static"], "experiment needs a +; write +experiment=cord_static"),
     "too much plus": ("train", ["+seed=1"], "seed is already set; write seed=… without +"),
     "group with plus": ("train", ["+network=fcn"], "network is given twice; write network=… once, and without +"),
-    "no such choice": ("train", ["optimizer=adamm"], "optimizer 'adamm' is unknown; did you mean adam? Or one of "),
+    "no such choice": ("train", ["optimizer=adamm"], "unknown optimizer 'adamm'; did you mean adam? Or one of "),
     "in a mapping": ("predict", ["select={rnu: 2}"], "select.rnu is unknown; did you mean select.run?"),
     "list for settings": (
         "prepare",
         ["cohort.select=[run: 2]"],
         "cohort.select: expected settings, got [run: 2]; set one of them: cohort.select.KEY=VALUE",
+    ),
+    "no such recipe": (
+        "prepare",
+        ["recipe=ankle"],
+        "unknown recipe 'ankle'; choose ankle_dynamic, low_resolution, static",
+    ),
+    "recipe of another command": (
+        "evaluate",
+        ["recipe=static"],
+        "unknown recipe 'static'; choose motion, quality, segmentation, volumetry",
+    ),
+    "setting of another recipe": (
+        "prepare",
+        ["workers=2"],
+        "workers is a setting of recipe=ankle_dynamic; add recipe=ankle_dynamic, or leave it out",
+    ),
+    "group of another recipe": (
+        "prepare",
+        ["recipe=low_resolution", "prepare=sharp"],
+        "prepare is a setting of recipe=static; add recipe=static, or leave it out",
     ),
     "of another command": ("prepare", ["subjects=1"], "subjects is unknown; did you mean subject?"),
     "empty path": ("train", ["cohort.root="], "cohort.root is empty; give a path: cohort.root=PATH"),
@@ -95,6 +115,11 @@ TOLD = {
         r"out: ${x} names no setting; correct it, or write \${ where it is text",
     ),
     "missing": ("predict", ["input=x"], "out is missing; add out=…"),
+    "kind in a recipe": (
+        "prepare",
+        ["copy_headers=maybe", "out=x"],
+        "copy_headers: expected true or false, got 'maybe'",
+    ),
     "kind": ("predict", ["predict=fast"], "predict: expected settings, got 'fast'; set one of them: predict.KEY=VALUE"),
 }
 

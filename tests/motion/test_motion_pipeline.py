@@ -266,14 +266,6 @@ def test_a_cohort_without_any_sequence_is_told(study: Path, tmp_path: Path, caps
     assert "0 bones on frames" in capsys.readouterr().out
 
 
-def test_an_unknown_recipe_is_told_in_one_line(tmp_path: Path) -> None:
-    words = ["recipe=ankle", f"cohort.root={tmp_path}", f"out={tmp_path / 'out'}"]
-    done = subprocess.run([sys.executable, "-m", "ankleseg.prepare", *words], capture_output=True, text=True)
-    assert done.returncode == 1 and done.stdout == ""
-    known = "recipe=static or recipe=ankle_dynamic or recipe=low_resolution"
-    assert done.stderr == f"ankleseg: recipe 'ankle' is unknown; use {known}\n"
-
-
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(study: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
