@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ankleseg.cohorts import Cohort
     from ankleseg.motion import MotionRecipe
-    from ankleseg.transforms import LowResolution, Preparation
+    from ankleseg.transforms import LowResolution
 
 
 def main(config: DictConfig) -> None:
@@ -40,18 +41,25 @@ def prepare_static(
     cohort: Cohort,
     out: str,
     *,
-    preparation: Preparation,
+    transforms: Sequence[Mapping[str, Any]],
     structures: Any = None,
     copy_headers: bool = False,
     resample_masks: bool = False,
 ) -> None:
-    """Write images, foregrounds and labels as networks see them; arguments and errors as in `prepare_cohort`."""
-    from ankleseg.data.preflight import USABLE, describe, prepare_cohort
+    """Write images, foregrounds and labels as networks see them.
+
+    Args:
+        transforms: nodes of a `Preparation`.
+        others: as in `prepare_cohort`, which says too what is raised.
+    """
+    from ankleseg.data.prepared_cohort import USABLE, describe, prepare_cohort
+    from ankleseg.labels import Labels
+    from ankleseg.transforms import Preparation
 
     rows = prepare_cohort(
         cohort,
-        preparation,
-        names_in(structures) or cohort.structures,
+        Preparation(transforms),
+        Labels(structures=names_in(structures) or cohort.structures, regions=cohort.regions),
         out,
         copy_headers=copy_headers,
         resample_masks=resample_masks,
