@@ -12,6 +12,8 @@ import platform
 import shlex
 import time
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,11 @@ from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
 from ankleseg.cohorts.files import files_at
 from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
-from ankleseg.data import ThickScans
+from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
-from ankleseg.transforms import Preparation
+from ankleseg.labels import Labels
+from ankleseg.transforms import Preparation, ThickScans
 from ankleseg.volumes import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
@@ -109,16 +112,43 @@ def epochs_of(config: DictConfig) -> float:
     return epochs if epochs > 0 else math.inf
 
 
-def recipe_of(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
-    """What a checkpoint says of how its network is to be used (see `ankleseg.inference.recipe`)."""
-    from ankleseg.inference import recipe
-
-    return recipe(
-        network=to_plain(config.network),
-        preparation=preparation,
+def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
+    """What the network of a run is asked for; structures are regions where the cohort says so, or the configuration."""
+    return Labels(
         structures=config.structures,
-        window=config.window,
+        regions=bool(config.structures) and (cohort.regions if config.regions is None else config.regions),
         images=config.images,
+        pairs=to_plain(config.left_right_pairs),
+    )
+
+
+def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> DictConfig:
+    """The configuration with the input and output channels of its networks, where these take them."""
+    sizes = {
+        "network": {"in_channels": len(channels), "out_channels": labels.outputs},
+        "discriminator": {"in_channels": labels.values},
+    }
+    for name, counts in sizes.items():
+        for key, count in counts.items():
+            if name in config and key in config[name]:
+                config[name][key] = count
+    return config
+
+
+def described(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
+    """What a checkpoint says of how its network is to be used (see `ankleseg.inference.description`).
+
+    A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.
+    """
+    from ankleseg.inference import description
+
+    nodes = None if preparation.nodes else preparation_of(data.cohort.root)
+    return description(
+        network=to_plain(config.network),
+        preparation=preparation if nodes is None else Preparation(nodes),
+        labels=data.labels,
+        channels=data.channels,
+        window=config.window,
         postprocessing=to_plain(config.postprocessing),
         slice_axis=data.slice_axis,
         slice_spacing=data.slice_spacing,
@@ -228,20 +258,23 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
     """
     from ankleseg.evaluate import evaluate
     from ankleseg.evaluate.quality import evaluate_quality
-    from ankleseg.inference import WholeVolume, load_model, predict_cases
+    from ankleseg.inference import VolumeInferer, load_model, predict_cases
 
     out = run / "test"
     model = load_model(run, device=device)
+    if preparation_of(cohort.root) is not None:
+        model = replace(model, preparation=Preparation(to_plain(config.prepare.transforms)))
     thick = build(config.patches.thick) if "thick" in config.patches else None
+    cases = cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, config.prepare.orientation)
     predict_cases(
-        cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, model.preparation.orientation),
+        cases,
         [model],
         out / "predictions",
-        whole_volume=WholeVolume(window=model.window),
+        inferer=VolumeInferer(roi_size=model.window),
         postprocessing=model.postprocessing,
         spacing=None if thick is None else model.preparation.spacing,
     )
-    if model.images:
+    if model.labels.images:
         print(evaluate_quality(out / "predictions", cohort, out).describe())
     else:
         resampled = thick is not None or config.resample_masks  # references on other grids, as in training

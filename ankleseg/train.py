@@ -17,9 +17,11 @@ def main(config: DictConfig) -> float:
     """Train, test on whole volumes, and return the best value of the monitored metric (for sweeps)."""
     from pytorch_lightning import seed_everything
 
+    from ankleseg.data import at_common_spacing
     from ankleseg.inference import build_network
-    from ankleseg.runs import Manifest, cohort_root, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
-    from ankleseg.transforms import at_common_spacing
+    from ankleseg.runs import Manifest, cohort_root, described, epochs_of, labels_of, quiet_libraries, resumed, test
+    from ankleseg.runs import trainer_of, with_sizes
+    from ankleseg.transforms import Preparation
 
     began = time.time()
     quiet_libraries()
@@ -29,14 +31,18 @@ def main(config: DictConfig) -> float:
     seed_everything(config.seed, verbose=False)
     cohort = build(config.cohort.load, cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
-    preparation = build(config.prepare)
+    labels = labels_of(config, cohort)
+    preparation = Preparation(to_plain(config.prepare.transforms))
     if config.common_spacing:
         preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
-    data = build(config.patches, cohort=cohort, split=split, preparation=preparation, seed=config.seed)
+    made = {"cohort": cohort, "split": split, "preparation": preparation, "labels": labels, "seed": config.seed}
+    data = build(config.patches, **made)
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
+    config = with_sizes(config, data.channels, labels)
     network = build_network(to_plain(config.network))
-    task = build(config.task, network=network, recipe=recipe_of(config, preparation, data), seed=config.seed)
+    about = described(config, preparation, data)
+    task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)
     trainer = trainer_of(config, split)
     manifest = Manifest(run, config, cohort, split, began) if trainer.is_global_zero else None

@@ -10,7 +10,9 @@ from monai.data import DataLoader
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import Dataset
 
+from ankleseg.cohorts import Cohort
 from ankleseg.data.dataset import EpochSampler, batch_of_one
+from ankleseg.labels import Labels
 
 
 class PatchData(LightningDataModule, ABC):
@@ -24,6 +26,9 @@ class PatchData(LightningDataModule, ABC):
             processes that train together share what one of them prepares: without a folder, in that of the run.
     """
 
+    channels: tuple[str, ...] = ("image",)  # names of what the network is given
+    labels: Labels
+    cohort: Cohort
     slice_axis = 2  # the prepared axis across the slices
     slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
     testable = True  # whether test subjects can be predicted and scored as they are

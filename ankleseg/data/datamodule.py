@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from monai.transforms import Compose, Transform
 
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
+from ankleseg.cohorts.case import in_order
 from ankleseg.data.base import PatchData
 from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, finest_spacing
 from ankleseg.data.reading import WithoutMetadata, preparing
@@ -33,6 +35,7 @@ class SegmentationData(PatchData):
         split: subjects of training and validation.
         preparation: from raw scan to prepared scan.
         labels: what is segmented.
+        channels: names of the channels in the order of the network; None: those of the cohort.
         sampler: size of the patches and where they may lie.
         augment: random MONAI dictionary transforms of the patches, on the keys ``image`` and ``label``.
         schedule: steps of the patch size (see `PatchSchedule`).
@@ -41,6 +44,7 @@ class SegmentationData(PatchData):
         batch_size, steps_per_epoch, workers, cache: see `PatchData`.
 
     Raises:
+        CohortError: a case has other channels.
         ConfigError: a transform reverses left and right, and the labels have no pairs for it.
     """
 
@@ -54,6 +58,7 @@ class SegmentationData(PatchData):
         preparation: Preparation,
         labels: Labels,
         sampler: PatchSampler,
+        channels: Sequence[str] | None = None,
         augment: Sequence[Transform] = (),
         schedule: Sequence[Mapping[str, Any]] = (),
         batch_size: int = 8,
@@ -65,7 +70,8 @@ class SegmentationData(PatchData):
         resample_masks: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers, cache=cache)
-        self.cohort = cohort
+        self.channels = tuple(channels or cohort.channels)
+        self.cohort = replace(cohort, cases=tuple(in_order(case, self.channels) for case in cohort.cases))
         self.split = split
         self.preparation = preparation
         self.labels = labels
