@@ -2,29 +2,57 @@
 
 from ankleseg.transforms.clip_spikes import ClipSpikesd
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
+from ankleseg.transforms.foreground_windows import ForegroundWindowsd
+from ankleseg.transforms.intensity_range import IntensityRanged
 from ankleseg.transforms.intensity_scale import Scale, scales_of
+from ankleseg.transforms.left_right import refuse_left_right, reverses_left_right
 from ankleseg.transforms.load_references import LoadReferencesd
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis, thick_scan
 from ankleseg.transforms.mirror_to_side import MirrorToSided
 from ankleseg.transforms.normalize_in_foreground import NormalizeInForegroundd
 from ankleseg.transforms.preparation import Preparation
+from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
+from ankleseg.transforms.rand_coil_field import RandCoilFieldd
+from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
+from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
+from ankleseg.transforms.rand_noise_in_range import RandNoiseInRanged
+from ankleseg.transforms.rand_scale_in_range import RandScaleInRanged
+from ankleseg.transforms.rand_shift_in_range import RandShiftInRanged
+from ankleseg.transforms.rand_world_affine import RandWorldAffined
+from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
 from ankleseg.transforms.slices_last import SlicesLastd
+from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
     "ClipSpikesd",
     "ForegroundMaskd",
+    "ForegroundWindowsd",
+    "IntensityRanged",
     "LoadReferencesd",
     "LowResolution",
     "MirrorToSided",
     "NormalizeInForegroundd",
+    "PatchWindows",
     "Preparation",
+    "RandAnatomicalFlipd",
+    "RandCoilFieldd",
+    "RandForegroundCropd",
+    "RandGammaInRanged",
+    "RandNoiseInRanged",
+    "RandScaleInRanged",
+    "RandShiftInRanged",
+    "RandWorldAffined",
+    "RandWorldBlurd",
     "ResampleToSpacingd",
     "Scale",
     "ScaleInForegroundd",
     "SlicesLastd",
     "ThickAxis",
+    "Window",
+    "refuse_left_right",
+    "reverses_left_right",
     "scales_of",
     "thick_scan",
 ]

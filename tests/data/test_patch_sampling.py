@@ -134,7 +134,7 @@ def test_too_little_foreground_is_told_with_what_can_be_reached(prepared_case) -
     best = max(fraction(case, Window((x, y, z), (40, 36, 1))) for x in range(9) for y in range(5) for z in range(5))
     message = (
         f"sub-C03: no patch of 40×36 voxels holds 95 % foreground, the best holds {100 * best:.0f} %; "
-        r"set min_foreground=0\.\d+ or a smaller size in patches.sampler, or in that step of its schedule"
+        r"set min_foreground=0\.\d+ or a smaller size"
     )
     with pytest.raises(CohortError, match=message):
         PatchWindows(case, PatchSampler(size=(40, 36), min_foreground=0.95))
