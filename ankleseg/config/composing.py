@@ -61,14 +61,11 @@ def require_run(folder: Path) -> None:
         )
 
 
-def outputs(structures: Sequence[str], images: Sequence[str] = ()) -> int:
-    """Output channels of a network: its images, then a sigmoid for one structure or a softmax with background."""
-    return len(images) + (len(structures) if len(structures) < 2 else len(structures) + 1)
-
-
-def count(*groups: Sequence[str]) -> int:
-    """How many names there are in some lists."""
-    return sum(map(len, groups))
+def label_pairs(structures: Sequence[str], pairs: Sequence[Sequence[str]] | None) -> list[list[int]] | None:
+    """Pairs of structures as pairs of labels, counted from 1; a structure that is not there is told later."""
+    if pairs is None:
+        return None
+    return [[structures.index(name) + 1 if name in structures else 0 for name in pair] for pair in pairs]
 
 
 def last_size(size: Sequence[int], schedule: Sequence[Mapping[str, Any]] | None) -> Sequence[int]:
@@ -77,6 +74,6 @@ def last_size(size: Sequence[int], schedule: Sequence[Mapping[str, Any]] | None)
 
 
 def register_resolvers() -> None:
-    """Make ``${run_folder:…}``, ``${outputs:…}``, ``${count:…}`` and ``${last_size:…}`` known to OmegaConf."""
-    for resolver in (run_folder, outputs, count, last_size):
+    """Make ``${run_folder:…}``, ``${label_pairs:…}`` and ``${last_size:…}`` known to OmegaConf."""
+    for resolver in (run_folder, label_pairs, last_size):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
