@@ -18,11 +18,13 @@ from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
 from ankleseg.transforms.rand_noise_in_range import RandNoiseInRanged
 from ankleseg.transforms.rand_scale_in_range import RandScaleInRanged
 from ankleseg.transforms.rand_shift_in_range import RandShiftInRanged
+from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
 from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
 from ankleseg.transforms.slices_last import SlicesLastd
+from ankleseg.transforms.thick_slices import RandThickSlicesd, ThickDraw, ThickScans, ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "RandNoiseInRanged",
     "RandScaleInRanged",
     "RandShiftInRanged",
+    "RandThickSlicesd",
     "RandWorldAffined",
     "RandWorldBlurd",
     "ResampleToSpacingd",
@@ -50,6 +53,9 @@ __all__ = [
     "ScaleInForegroundd",
     "SlicesLastd",
     "ThickAxis",
+    "ThickDraw",
+    "ThickScans",
+    "ThickSlicesd",
     "Window",
     "refuse_left_right",
     "reverses_left_right",
