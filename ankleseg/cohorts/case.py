@@ -220,7 +220,7 @@ class Cohort:
         return replace(self, cases=tuple(case for case in self.cases if case.subject in wanted))
 
     def describe(self) -> str:
-        """Return one line to print: how many cases, of which groups and sides, with which structures."""
+        """Return one line to print: how many cases, of which groups and sides, with which channels and structures."""
         parts = [f"{counted(len(self.cases), 'case')} of {counted(len(self.subjects), 'subject')}"]
         groups = Counter(group for subject in self.subjects for group in self.groups_of(subject))
         sides = Counter(case.side for case in self.cases)
@@ -230,7 +230,11 @@ class Cohort:
                 parts.append(", ".join(known))
         if self._sequence_names:
             parts.append(counted(len(self._sequence_names), "dynamic sequence"))
-        parts.append("structures " + ", ".join(self.structures) if self.structures else "no structures")
+        channels = {frozenset(case.channels) for case in self.cases if case.channels}
+        if len(channels) == 1 and len(next(iter(channels))) > 1:
+            parts.append("channels " + ", ".join(self.channels))
+        kind = "regions" if self.regions else "structures"
+        parts.append(f"{kind} {', '.join(self.structures)}" if self.structures else "no structures")
         return "; ".join(parts)
 
 

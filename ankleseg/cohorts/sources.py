@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 from ankleseg.cohorts.bids import load_bids
@@ -58,7 +59,7 @@ def load_cohort(
     if asked.entities and not folders_in(root, "sub-"):
         remark = f"{root}: select and acquisition choose images of BIDS folders only; leave them out"
         cohort = replace(cohort, remarks=(*cohort.remarks, remark))
-    cohort = replace(cohort, remarks=(*cohort.remarks, *_groups_alike(cohort)))
+    cohort = replace(cohort, remarks=(*cohort.remarks, *_groups_alike(cohort), *_hidden(cohort, structures or ())))
     announced(cohort)
     if strict:
         _require_files(cohort)
@@ -73,6 +74,22 @@ def _groups_alike(cohort: Cohort) -> list[str]:
         f"{cohort.root}: the groups {' and '.join(names)} differ in capitals only; write them alike"
         for names in alike.values()
         if len(names) > 1
+    ]
+
+
+def _hidden(cohort: Cohort, structures: Sequence[str]) -> list[str]:
+    """Say which regions are named after a region inside them, and would hide it in label maps."""
+    remarks = {}
+    for case in cohort.cases:
+        told = [(name, set(case.references[name].values)) for name in structures if name in case.references]
+        for (inner, few), (outer, many) in combinations(told, 2):
+            remarks[inner, outer] = (
+                bool(few) and few < many and case.references[inner].path == case.references[outer].path
+            )
+    return [
+        f"{cohort.root}: {outer} holds all of {inner} and hides it in label maps; name {outer} first in structures"
+        for (inner, outer), inside in remarks.items()
+        if inside
     ]
 
 

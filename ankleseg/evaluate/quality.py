@@ -55,7 +55,7 @@ def evaluate_quality(
     references: str | Path | Cohort,
     out: str | Path,
     *,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     date: str | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ankleseg.cohorts import Cohort, load_cohort
@@ -10,7 +10,7 @@ from ankleseg.cohorts import Cohort, load_cohort
 
 def load_references(
     references: str | Path | Cohort,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
 ) -> Cohort:

@@ -56,7 +56,7 @@ def evaluate(
     *,
     structures: Sequence[str] | None = None,
     resampled: bool = False,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     date: str | None = None,

@@ -42,7 +42,7 @@ def evaluate_volumetry(
     references: str | Path | Cohort | None = None,
     intracranial: str = "intracranial",
     structures: Sequence[str] | None = None,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     date: str | None = None,

@@ -36,7 +36,7 @@ def cases_of(
     *,
     group: str | int | Sequence[str | int] | None = None,
     subjects: str | int | Sequence[str | int] | None = None,
-    suffix: str | None = None,
+    suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     side: str | None = None,

@@ -75,8 +75,8 @@ def read_volume(
     if frame is not None:
         from ankleseg.volumes.frames import read_frame
 
-        volume = read_frame(path, frame, dtype=dtype, finite=finite)
-        return replace(volume, header=replace(read_header(path), shape=volume.data.shape, path=chosen))
+        header = read_header(chosen)
+        return replace(read_frame(path, frame, dtype=dtype, finite=finite), header=header)
     header = read_header(path)
     if dimensions is not None and len(header.shape) != dimensions:
         raise FileError(
@@ -104,7 +104,7 @@ def header_of_frame(header: Header, frame: int) -> Header:
         raise FileError(
             f"has {len(header.shape)} dimensions ({'×'.join(map(str, header.shape))}), 4 are needed to choose a frame",
             file=header.path,
-            mend="leave the frame out",
+            mend="leave out the frame, or give a file of several volumes",
         )
     if not 0 <= frame < header.shape[3]:
         problem = f"has no frame {frame}, but {header.shape[3]} counted from 0"

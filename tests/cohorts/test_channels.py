@@ -81,7 +81,8 @@ def test_the_table_that_the_mend_names_fits_the_network(touch: Touch, tmp_path: 
 def test_a_cohort_has_the_channels_that_all_its_cases_share() -> None:
     first = case_of("t1", "flair")
     cases = (Case("none", "none", {}), first, case_of("flair", "t1", name="p2"))
-    assert Cohort(Path(), cases).channels == ("t1", "flair")
+    cohort = Cohort(Path(), cases)
+    assert cohort.channels == ("t1", "flair") and "channels t1, flair" in cohort.describe()
     mixed = Cohort(Path(), (*cases, case_of("t1", "t2", name="p3")))
     with pytest.raises(CohortError, match=r"case p3 has .*expected t1, flair \(missing flair; unexpected t2\)"):
         _ = mixed.channels

@@ -43,10 +43,16 @@ def test_regions_are_read_as_their_values_and_the_larger_one_comes_first(cohort:
     assert check_case(case.name, case.images, case.masks).verdict == "ok"
 
 
-def test_the_order_asked_for_is_kept_and_a_single_region_excludes_nothing(cohort: Cohort) -> None:
-    for structures, regions in ((("core", "whole"), True), (("whole",), False)):
+def test_the_order_asked_for_is_kept_and_one_that_hides_a_region_is_said(
+    cohort: Cohort, caplog: pytest.LogCaptureFixture
+) -> None:
+    hides = "whole holds all of core and hides it in label maps; name whole first in structures"
+    for structures, regions in ((("whole", "core"), True), (("whole",), False), (("core", "whole"), True)):
+        assert hides not in caplog.text
         chosen = load_cohort(cohort.root, structures=structures)
         assert (chosen.structures, chosen.regions) == (structures, regions)
+        assert f"{'regions' if regions else 'structures'} {', '.join(structures)}" in chosen.describe()
+    assert hides in caplog.text
 
 
 def test_sets_that_share_no_value_are_structures_that_exclude_each_other(tmp_path: Path) -> None:
