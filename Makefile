@@ -23,7 +23,8 @@ $(VENV)/dev.done: $(VENV)/core.done
 demo: $(VENV)/core.done
 	rm -rf $(DEMO)/run $(DEMO)/predictions $(DEMO)/evaluation
 	$(RUN) ankleseg.phantoms cohort=ankle size=demo subjects=14 seed=0 out=$(DEMO)/cohort
-	$(RUN) ankleseg.train +experiment=ankle_static_unet +budget=demo cohort.root=$(DEMO)/cohort hydra.run.dir=$(DEMO)/run
+	$(RUN) ankleseg.train +experiment=ankle_static_unet +budget=demo scheduler=polynomial optimizer.lr=4e-3 \
+		cohort.root=$(DEMO)/cohort hydra.run.dir=$(DEMO)/run
 	$(RUN) ankleseg.predict checkpoint=$(DEMO)/run input=$(DEMO)/cohort group=equinus out=$(DEMO)/predictions
 	$(RUN) ankleseg.evaluate predictions=$(DEMO)/predictions references=$(DEMO)/cohort out=$(DEMO)/evaluation
 	@echo "The report: $(CURDIR)/$(DEMO)/evaluation/report.html"

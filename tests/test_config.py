@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
-from ankleseg.config import build, compose, resolve_target
+from ankleseg.config import build, compose, conf_dir, resolve_target
 from ankleseg.errors import ConfigError
 
 REFUSED = [
@@ -81,6 +82,35 @@ def test_bone_chooses_the_target(bone: str, outputs: int):
     config = compose("train", ["+experiment=ankle_static_unet", f"bone={bone}", "run_dir=x"])
     assert config.network.out_channels == outputs
     assert list(config.structures) == (["calcaneus", "talus", "tibia"] if bone == "all" else [bone])
+
+
+HOW_LONG = (  # and how large: all that a budget may change
+    "patches.sampler patches.batch_size patches.steps_per_epoch task.validation.overlap test trainer.max_epochs "
+    "trainer.check_val_every_n_epoch"
+).split()
+
+
+def test_a_budget_changes_how_long_and_how_large_and_never_what():
+    budgets = sorted((conf_dir() / "budget").rglob("*.yaml"))
+    assert budgets
+    for file in budgets:
+        node = OmegaConf.load(file)
+        assert "defaults" not in node, f"{file.name} chooses another part"
+        other = [key for key in keys_of(node) if not f"{key}.".startswith(tuple(f"{part}." for part in HOW_LONG))]
+        assert not other, f"{file.name} changes the method"
+
+
+def keys_of(node: DictConfig, above: str = "") -> list[str]:
+    nested = [(f"{above}{key}", value) for key, value in node.items()]
+    return [k for key, v in nested for k in (keys_of(v, f"{key}.") if isinstance(v, DictConfig) else [key])]
+
+
+def test_a_budget_leaves_the_published_method_what_it_is():
+    words = ["+experiment=brain_segsrgan", "discriminator.patch=64", "run_dir=x"]
+    published, short = compose("train", words), compose("train", [*words, "+budget=two_cores"])
+    for part in ("network", "discriminator", "optimizer", "scheduler", "callbacks"):
+        assert short[part] == published[part], part
+    assert short.task.reconstruction == published.task.reconstruction and short.task.adversarial_from == 0
 
 
 def test_prediction_takes_the_patches_that_end_training():

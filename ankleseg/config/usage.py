@@ -55,7 +55,7 @@ def recipes_of(command: str) -> list[str]:
 def recipe_with(key: str, command: str) -> str | None:
     """Return the recipe of a command that has a setting, such as ``motion.decay``; None where none has it."""
     for recipe in recipes_of(command):
-        node = OmegaConf.load(_recipe_file(command, recipe))
+        node = recipe_settings(command, recipe)
         groups = [str(group).strip("/") for default in node.get("defaults", ()) for group in default]
         if key.split(".")[0] in groups or OmegaConf.select(node, key, default=node) is not node:
             return recipe
