@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-for room in ("volumes", "measures", "rigid", "prepare", "patches", "networks", "losses", "predict"):
+for room in ("volumes", "measures", "rigid", "transforms", "motion", "networks", "losses", "data", "inference"):
     install_import_hook(f"ankleseg.{room}", "shape_checks.checked")
 
 import numpy as np  # noqa: E402
@@ -19,6 +19,17 @@ import pytest  # noqa: E402
 from ankleseg.volumes import write_volume  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give one worker all tests of a file whose fixtures are made once for the file, and begin with the slow files."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
+            fixtures = (found[-1] for found in item._fixtureinfo.name2fixturedefs.values())
+            if any(fixture.scope in ("module", "class") for fixture in fixtures):
+                item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -16,18 +17,25 @@ def test_notebooks_were_found():
     assert NOTEBOOKS
 
 
-@each_notebook
-def test_outputs_are_stripped(path: Path):
-    for cell in nbformat.read(path, as_version=4).cells:
-        assert not cell.get("outputs") and cell.get("execution_count") is None
+def test_outputs_are_stripped():
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not cell.get("outputs") and cell.get("execution_count") is None, path
 
 
 @pytest.mark.slow
 @each_notebook
 def test_it_runs(path: Path, tmp_path: Path):
+    """Every cell as it is written, but for the steps of a training, of which one an epoch tells whether it works."""
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
+    trains = False
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source, shortened = re.subn(r"\bsteps_per_epoch=\d+", "steps_per_epoch=1", cell.source)
+            trains |= shortened > 0
+    assert trains == any("ankleseg.train" in cell.source for cell in notebook.cells if cell.cell_type == "code")
     NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()

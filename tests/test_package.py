@@ -22,50 +22,66 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_carries_the_configuration_and_no_tests(wheel: Path):
-    names = zipfile.ZipFile(wheel).namelist()
-    shipped = {n.removeprefix("ankleseg/conf/") for n in names if n.startswith("ankleseg/conf/")}
-    assert shipped == {str(p.relative_to(ROOT / "conf")) for p in (ROOT / "conf").rglob("*.yaml")}
-    assert "ankleseg/report/page.html" in names
-    assert not [n for n in names if n.startswith(("tests/", "conf/", "docs/"))]
+def test_the_wheel_carries_the_package_with_its_configuration_and_no_tests(wheel: Path):
+    archive = zipfile.ZipFile(wheel)
+    shipped = {name for name in archive.namelist() if name.startswith("ankleseg/")}
+    files = [path for path in (ROOT / "ankleseg").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    package = {path.relative_to(ROOT): path for path in files}
+    package |= {"ankleseg" / path.relative_to(ROOT): path for path in (ROOT / "conf").rglob("*.yaml")}
+    assert shipped == {path.as_posix() for path in package}
+    assert all(archive.read(name.as_posix()) == path.read_bytes() for name, path in package.items())
+    assert "ankleseg/report/page.html" in shipped
+    assert not [name for name in archive.namelist() if name.startswith(("tests/", "conf/", "docs/"))]
 
 
-@pytest.fixture(scope="module", params=["source", "wheel"])
-def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    if request.param == "source":
-        return {**os.environ, "PYTHONPATH": str(ROOT)}
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("installed")
-    zipfile.ZipFile(request.getfixturevalue("wheel")).extractall(target)
-    return {**os.environ, "PYTHONPATH": str(target)}
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
 
 
-def test_configuration_is_found_from_any_directory(environment: dict[str, str], tmp_path: Path):
-    code = "from ankleseg.config import conf_dir; print(conf_dir())"
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.startswith(environment["PYTHONPATH"])
+def python(package: Path, *words: str, cwd: Path) -> str:
+    """Run Python with a package in a folder; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    result = subprocess.run([sys.executable, *words], env=environment, cwd=cwd, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_configuration_is_found_from_any_directory(installed: Path, tmp_path: Path):
+    for package in (ROOT, installed):
+        found = python(package, "-c", "from ankleseg.config import conf_dir; print(conf_dir())", cwd=tmp_path)
+        assert found.startswith(str(package))
+
+
+COMMANDS = """
+import runpy, sys
+for command in {commands}:
+    sys.argv = command
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.mark.slow
-def test_from_table_to_report(environment: dict[str, str], tiny_table: Path, tmp_path: Path):
-    def run(*words: str) -> str:
-        result = subprocess.run(
-            [sys.executable, "-m", *words], env=environment, cwd=tmp_path, capture_output=True, text=True
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+def test_from_table_to_report(installed: Path, tiny_table: Path, tmp_path: Path):
+    """From the wheel, whose files are those of the source tree; one process runs the commands, and loads MONAI once."""
 
-    run("ankleseg.prepare", f"cohort.root={tiny_table}", "out=prepared")
+    def run(*commands: list[str]) -> None:
+        python(installed, "-c", COMMANDS.format(commands=commands), cwd=tmp_path)
+
     run(
-        *("ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={tiny_table}", "structures=[ball]"),
-        *("network.widths=[4,8,8,8]", "cohort/split=explicit", "cohort.split.train=[s0,s1]"),
-        *("cohort.split.validation=[s2]", "cohort.split.test=[s3]", "patches.sampler.size=[16,16]"),
-        *("patches.steps_per_epoch=4", "patches.batch_size=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+        ["ankleseg.prepare", f"cohort.root={tiny_table}", "out=prepared"],
+        [
+            *("ankleseg.train", "+experiment=ankle_static_unet", f"cohort.root={tiny_table}", "structures=[ball]"),
+            *("network.widths=[4,8,8,8]", "cohort/split=explicit", "cohort.split.train=[s0,s1]"),
+            *("cohort.split.validation=[s2]", "cohort.split.test=[s3]", "patches.sampler.size=[16,16]"),
+            *("patches.steps_per_epoch=4", "patches.batch_size=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+        ],
+        ["ankleseg.predict", "checkpoint=runs/ankle_static_unet", f"input={tiny_table}", "out=predictions"],
+        ["ankleseg.evaluate", "predictions=predictions", f"references={tiny_table}", "out=evaluation"],
     )
     (folder,) = (tmp_path / "runs" / "ankle_static_unet").iterdir()
     expected = "config.yaml manifest.json metrics.csv progress.png checkpoints tensorboard test".split()
     assert all((folder / name).exists() for name in expected)
-    run("ankleseg.predict", "checkpoint=runs/ankle_static_unet", f"input={tiny_table}", "out=predictions")
-    run("ankleseg.evaluate", "predictions=predictions", f"references={tiny_table}", "out=evaluation")
     assert (tmp_path / "evaluation" / "report.html").is_file()

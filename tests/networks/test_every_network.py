@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import re
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from configured import CONF, NAMES, build, has_batch_norms, is_volumetric, node_of, settings_of
 from torch import nn
 
+import ankleseg.networks
 from ankleseg.networks import required_divisor
 
-CONF = Path(__file__).parents[2] / "conf" / "network"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-OURS = {"fcn", "unet", "resnet", "resnet_bottleneck", "reconstruction_resnet", "reconstruction_resnet_small"}
-MONAI = {"monai_unet", "segresnet", "basicunet"}
-AROUND_ANOTHER = {"unet_skip"}  # their settings are those of the network inside
-THREE_DIMENSIONAL = {"segsrgan", "segsrgan_unet"}  # with settings of their own: see test_segsrgan.py
+OF_MONAI = [name for name in NAMES if node_of(name)._target_.startswith("monai.")]
+OURS = [name for name in NAMES if name not in OF_MONAI and {"widths", "norm", "dropout"} <= settings_of(name)]
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 every_network = pytest.mark.parametrize("name", NAMES)
-SMALL = [8, 8, 16]  # widths for laws that do not need the published ones
 
-every_network_of_ours = pytest.mark.parametrize("name", sorted(OURS))
-
-
-def build(name: str, seed: int = 0, **settings) -> nn.Module:
-    torch.manual_seed(seed)
-    return instantiate(OmegaConf.load(CONF / f"{name}.yaml"), **{"out_channels": 1} | settings)
+every_network_of_ours = pytest.mark.parametrize("name", OURS)
 
 
 def batch(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -56,8 +46,19 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def test_the_suite_sees_every_network():
-    assert set(NAMES) == OURS | MONAI | AROUND_ANOTHER | THREE_DIMENSIONAL
+def test_networks_were_found_and_ours_have_public_names():
+    assert OURS and OF_MONAI
+    for name in set(NAMES) - set(OF_MONAI):
+        assert node_of(name)._target_.removeprefix("ankleseg.networks.") in ankleseg.networks.__all__
+
+
+@every_network
+def test_a_network_has_the_parameters_that_its_file_says(name):
+    said = re.search(r"([\d.,]+)( million)? parameters|of ([\d,]+) parameters", (CONF / f"{name}.yaml").read_text())
+    assert said, "its first line says how many"
+    number, about = float((said[1] or said[3]).replace(",", "")), said[2] is not None
+    count = parameter_count(build(name, whole=True, out_channels=node_of(name).out_channels))
+    assert round(count / 1e6, 1) == number if about else count == number
 
 
 @pytest.mark.parametrize(
@@ -71,23 +72,25 @@ def test_the_suite_sees_every_network():
     ],
 )
 def test_published_parameter_counts(name, parameters, running_statistics):
-    network = build(name)
+    network = build(name, whole=True)
     running = sum(b.numel() for key, b in network.named_buffers() if key.endswith(("running_mean", "running_var")))
     assert (parameter_count(network), running) == (parameters, running_statistics)
 
 
-@pytest.mark.parametrize("name", sorted(MONAI))
+@pytest.mark.parametrize("name", OF_MONAI)
 def test_networks_of_monai_are_about_as_large_as_the_published_unet(name):
-    assert 1_000_000 < parameter_count(build(name)) < 2_000_000
+    assert 1_000_000 < parameter_count(build(name, whole=True)) < 2_000_000
 
 
-@pytest.mark.parametrize("sides", [(32, 32), (48, 80), (96, 32)])
-def test_logits_have_the_sides_of_the_image(network, sides):
-    with torch.inference_mode():
-        logits = network(image_for(network, 2, 1, *sides))
-    assert logits.shape == (2, 1, *sides_for(network, *sides))
-    assert logits.dtype == torch.float32
-    assert torch.isfinite(logits).all()
+@every_network
+def test_logits_have_the_sides_of_the_image(name):
+    network = build(name, whole=True).eval()
+    for sides in ((32, 32), (48, 80), (96, 32)):
+        with torch.inference_mode():
+            logits = network(image_for(network, 2, 1, *sides))
+        assert logits.shape == (2, 1, *sides_for(network, *sides))
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()
 
 
 @every_network
@@ -118,7 +121,7 @@ def test_outputs_are_logits_on_both_sides_of_zero(network):
     assert centred.min() < 0 < centred.max()
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - THREE_DIMENSIONAL))
+@pytest.mark.parametrize("name", [name for name in NAMES if not is_volumetric(name)])
 def test_gradients_reach_every_parameter(name):
     # In eval mode: in training the norm layers cancel the biases of the convolutions before them.
     network = build(name).eval()
@@ -163,7 +166,7 @@ def test_a_sample_does_not_depend_on_its_batch_in_evaluation(network):
 def test_batch_norm_learns_in_training_and_rests_in_evaluation(name):
     network = build(name)
     norms = [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
-    assert bool(norms) == (name not in {"segresnet", *THREE_DIMENSIONAL})
+    assert bool(norms) == has_batch_norms(name)
 
     def statistics() -> list[torch.Tensor]:
         return [value.clone() for norm in norms for value in (norm.running_mean, norm.running_var)]
@@ -202,8 +205,8 @@ def test_same_seed_same_weights(name):
 
 @every_network
 def test_three_dimensions(name):
-    dimensions = {} if name in THREE_DIMENSIONAL else {"spatial_dims": 3}
-    settings = {"network": dimensions} if name in AROUND_ANOTHER else dimensions
+    dimensions = {} if is_volumetric(name) else {"spatial_dims": 3}
+    settings = {"network": dimensions} if "network" in node_of(name) else dimensions
     network = build(name, out_channels=2, **settings).eval()
     with torch.inference_mode():
         logits = network(batch(1, 1, 16, 32, 16))
@@ -211,7 +214,7 @@ def test_three_dimensions(name):
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - MONAI))
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_MONAI])
 def test_a_wrong_side_is_named_with_its_divisor(name):
     network = build(name)
     if network.divisor == 1:
@@ -224,13 +227,13 @@ def test_a_wrong_side_is_named_with_its_divisor(name):
 @every_network_of_ours
 @pytest.mark.parametrize("norm", ["instance", "none"])
 def test_norm_is_a_setting(name, norm):
-    network = build(name, norm=norm, widths=SMALL).eval()
+    network = build(name, norm=norm).eval()
     kinds = {type(module) for module in network.modules()}
     assert not kinds & set(BATCH_NORMS)
     assert (nn.InstanceNorm2d in kinds) == (norm == "instance")
     # Instance norm has the affine parameters of batch norm, but no running statistics.
     if norm == "instance":
-        assert parameter_count(network) == parameter_count(build(name, widths=SMALL))
+        assert parameter_count(network) == parameter_count(build(name))
         assert not list(network.buffers())
     with torch.inference_mode():
         assert network(batch(1, 1, 32, 32)).shape == (1, 1, 32, 32)
@@ -238,17 +241,17 @@ def test_norm_is_a_setting(name, norm):
 
 @every_network_of_ours
 def test_dropout_is_random_in_training_and_absent_in_evaluation(name):
-    network = build(name, dropout=0.3, widths=SMALL)
+    network = build(name, dropout=0.3)
     image = batch(2, 1, 32, 32)
     with torch.no_grad():
         assert not torch.equal(network(image), network(image))
         torch.testing.assert_close(network.eval()(image), without_dropout(name, network)(image))
-    assert parameter_count(network) == parameter_count(build(name, widths=SMALL))
+    assert parameter_count(network) == parameter_count(build(name))
 
 
 def without_dropout(name: str, network: nn.Module) -> nn.Module:
     """The network of that name with dropout 0 and the weights of ``network``."""
-    plain = build(name, dropout=0.0, widths=SMALL)
+    plain = build(name, dropout=0.0)
     plain.load_state_dict(network.state_dict())
     return plain.eval()
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from configured import NAMES, build
 from torch import nn
 
 from ankleseg.networks import UNet, for_inference, required_divisor
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "network").glob("*.yaml"))
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -48,9 +45,7 @@ def assert_same_outputs(network: nn.Module, ready: nn.Module, *shapes: tuple[int
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_keeps_its_outputs_and_loses_its_batch_norms(name):
-    torch.manual_seed(0)
-    node = OmegaConf.load(Path(__file__).parents[2] / "conf" / "network" / f"{name}.yaml")
-    network = with_statistics(instantiate(node, out_channels=3))
+    network = with_statistics(build(name, out_channels=3))
     ready = for_inference(network)
     assert not ready.training
     assert batch_norms(ready) == 0
