@@ -206,7 +206,7 @@ class Labels:
             order[a], order[b] = b, a
         return order
 
-    def named(self, values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    def named(self, values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         """Each structure with its value."""
         return zip(self.structures, values, strict=True)
 

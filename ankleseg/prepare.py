@@ -59,7 +59,7 @@ def prepare_static(
     rows = prepare_cohort(
         cohort,
         Preparation(transforms),
-        Labels(structures=names_in(structures) or cohort.structures, regions=cohort.regions),
+        Labels(structures=tuple(names_in(structures) or cohort.structures), regions=cohort.regions),
         out,
         copy_headers=copy_headers,
         resample_masks=resample_masks,

@@ -26,12 +26,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Split, load_cohort
 from ankleseg.cohorts.files import files_at
-from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.cohorts.prepared import preparation_of
+from ankleseg.config import build, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
-from ankleseg.transforms import Preparation, ThickScans
+from ankleseg.transforms import Preparation, RandThickSlicesd
 from ankleseg.volumes import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
@@ -281,7 +281,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
         print(evaluate(out / "predictions", cohort, out, resampled=resampled).describe())
 
 
-def _thick_cases(cohort: Cohort, out: Path, thick: ThickScans, orientation: str) -> tuple[Case, ...]:
+def _thick_cases(cohort: Cohort, out: Path, thick: RandThickSlicesd, orientation: str) -> tuple[Case, ...]:
     """Make the typical thick scan of each case."""
     from ankleseg.data.thick_cohort import TABLE, write_thick_cohort
 

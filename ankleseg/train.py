@@ -19,8 +19,18 @@ def main(config: DictConfig) -> float:
 
     from ankleseg.data import at_common_spacing
     from ankleseg.inference import build_network
-    from ankleseg.runs import Manifest, cohort_root, described, epochs_of, labels_of, quiet_libraries, resumed, test
-    from ankleseg.runs import trainer_of, with_sizes
+    from ankleseg.runs import (
+        Manifest,
+        cohort_root,
+        described,
+        epochs_of,
+        labels_of,
+        quiet_libraries,
+        resumed,
+        test,
+        trainer_of,
+        with_sizes,
+    )
     from ankleseg.transforms import Preparation
 
     began = time.time()

@@ -1,42 +1,33 @@
-"""Patches for training and whole volumes for validation."""
+"""Lightning data modules over MONAI's datasets: patches for training and whole volumes for validation."""
 
-from ankleseg.data.augmentation import Augmentation, AugmentationDraw
 from ankleseg.data.base import PatchData
+from ankleseg.data.common_spacing import at_common_spacing
 from ankleseg.data.datamodule import SegmentationData
-from ankleseg.data.dataset import EpochSampler, PatchDataset, VolumeDataset
-from ankleseg.data.pairs import PairData, PairDataset, PairVolumes
-from ankleseg.data.prepared_pairs import FramePairs, PreparedPair, RepeatPairs
-from ankleseg.data.sampling import PatchSampler, PatchWindows, Window
+from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, VolumeDataset
+from ankleseg.data.pairs import PairData, PairDataset
+from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
+from ankleseg.data.reading import item_of, prepared, preparing, reading
+from ankleseg.data.sampler import PatchSampler
 from ankleseg.data.schedule import PatchSchedule
-from ankleseg.data.source import PatchSource
-from ankleseg.data.super_resolution import SeenThick, SuperResolutionData, ThickPatches, ThickVolumes
-from ankleseg.data.thick import ThickDraw, ThickScans, thick_pair, thick_volume
+from ankleseg.data.super_resolution import SuperResolutionData
 
 __all__ = [
-    "Augmentation",
-    "AugmentationDraw",
     "EpochSampler",
     "FramePairs",
     "PairData",
     "PairDataset",
-    "PairVolumes",
     "PatchData",
     "PatchDataset",
     "PatchSampler",
     "PatchSchedule",
-    "PatchSource",
-    "PatchWindows",
-    "PreparedPair",
+    "PatchTransforms",
     "RepeatPairs",
-    "SeenThick",
     "SegmentationData",
     "SuperResolutionData",
-    "ThickDraw",
-    "ThickPatches",
-    "ThickScans",
-    "ThickVolumes",
     "VolumeDataset",
-    "Window",
-    "thick_pair",
-    "thick_volume",
+    "at_common_spacing",
+    "item_of",
+    "prepared",
+    "preparing",
+    "reading",
 ]

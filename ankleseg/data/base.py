@@ -33,9 +33,7 @@ class PatchData(LightningDataModule, ABC):
     slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
     testable = True  # whether test subjects can be predicted and scored as they are
 
-    def __init__(
-        self, *, batch_size: int, steps_per_epoch: int, workers: int, cache: str | Path | None = None
-    ) -> None:
+    def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int, cache: str | Path | None = None) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.patches_per_epoch = batch_size * steps_per_epoch

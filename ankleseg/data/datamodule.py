@@ -88,8 +88,7 @@ class SegmentationData(PatchData):
         """Patches of the training subjects, see `PatchDataset`."""
         samples = self.samples("training", self.split.train)
         for sample in samples[:1]:
-            for transform in self._augment:
-                refuse_left_right(transform, sample[keys.AFFINE].numpy(), len(self.patch_sizes[0][1]), self.labels)
+            refuse_left_right(self._augment, self.labels, sample[keys.AFFINE].numpy(), len(self.patch_sizes[0][1]))
         mm = finest_spacing(samples)
         steps = [
             (epoch, PatchTransforms(sampler, self.augmentation(), mm[: len(sampler.size)], self.padding))

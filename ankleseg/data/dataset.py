@@ -28,8 +28,8 @@ CUT = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.FOREGROUND)
 class PatchTransforms:
     """Crop and augmentation of patches of one size.
 
-    Transforms that look beyond the patch, to turn it without empty corners or to take slices that reach over its border,
-    say by ``reach(size, spacing)`` how much they need; the crop leaves that much around.
+    Transforms that look beyond the patch, to turn it without empty corners or to take slices that reach over its
+    border, say by ``reach(size, spacing)`` how much they need; the crop leaves that much around.
 
     Args:
         sampler: size of the patches and where they may lie.
@@ -52,8 +52,9 @@ class PatchTransforms:
         for number, transform in reversed(list(enumerate(transforms))):
             reach: Callable | None = getattr(transform, "reach", None)
             if reach is not None:
-                transforms[number] = sized = copy.deepcopy(transform)
+                sized: Any = copy.deepcopy(transform)
                 sized.size = needed
+                transforms[number] = sized
                 needed = tuple(reach(needed, spacing))
         margin = [math.ceil((more - side) / 2) for more, side in zip(needed, sampler.size, strict=True)]
         crop = RandForegroundCropd(
@@ -120,12 +121,12 @@ class PatchDataset(Dataset):
         chosen = frames[state.randint(len(frames))]
         transforms = self._transforms[step][chosen].random
         transforms.set_random_state(state=state)
-        return transforms(dict(self._samples[step][chosen]))  # type: ignore[return-value]
+        return transforms(dict(self._samples[step][chosen]))
 
 
 def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:
     """What of a sample goes into a batch."""
-    found = {name: sample[name] for name in BATCHED if name in sample}
+    found: dict[Hashable, torch.Tensor] = {name: sample[name] for name in BATCHED if name in sample}
     if keys.LABEL in found:
         found[keys.LABEL] = found[keys.LABEL].long()
     return found

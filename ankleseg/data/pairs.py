@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.data.base import PatchData
-from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, finest_spacing
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, finest_spacing
 from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.errors import CohortError
@@ -63,9 +63,7 @@ class PairDataset(Dataset):
     ) -> None:
         mm = finest_spacing(pairs)[: len(sampler.size)] if pairs else ()
         leasts = {pair.get(MIN_FOREGROUND, sampler.min_foreground) for pair in pairs}
-        crops = {
-            least: PatchTransforms(replace(sampler, min_foreground=least), augment, mm) for least in leasts
-        }
+        crops = {least: PatchTransforms(replace(sampler, min_foreground=least), augment, mm) for least in leasts}
         own = [crops[pair.get(MIN_FOREGROUND, sampler.min_foreground)] for pair in pairs]
         usable = [(pair, crop) for pair, crop in zip(pairs, own, strict=True) if _has_windows(pair, crop)]
         if not usable:
@@ -184,8 +182,7 @@ class PairData(PatchData):
         cases = self.cohort.select(self.split.train).cases
         pairs = self._prepared("training", cases, self.pairs.training)
         for pair in pairs[:1]:
-            for transform in self._augment:
-                refuse_left_right(transform, pair[keys.AFFINE].numpy(), len(self._sampler.size), self.labels)
+            refuse_left_right(self._augment, self.labels, pair[keys.AFFINE].numpy(), len(self._sampler.size))
         patches = PairDataset(pairs, self._sampler, self._augment, length=self.patches_per_epoch, **self._drawing)
         log.info("%.0f %% of the patches correlate enough", 100 * patches.share_kept())
         return patches

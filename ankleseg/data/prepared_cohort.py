@@ -150,9 +150,11 @@ def _write(folder: Path, case: Case, sample: Mapping[Any, Any], labels: Labels) 
     names = ["prepared"] if len(channels) == 1 else [f"channel-{channel}_prepared" for channel in channels]
     label = np.asarray(sample[keys.LABEL])
     known = sample.get(keys.KNOWN)
-    references = {"labels": save("labels", label[0])} if not labels.regions else {
-        "masks": {name: save(f"label-{name}_mask", mask) for name, mask in labels.named(label)}
-    }
+    references = (
+        {"labels": save("labels", label[0])}
+        if not labels.regions
+        else {"masks": {name: save(f"label-{name}_mask", mask) for name, mask in labels.named(label)}}
+    )
     return {
         "subject": case.subject,
         "group": case.group,
@@ -160,7 +162,8 @@ def _write(folder: Path, case: Case, sample: Mapping[Any, Any], labels: Labels) 
         "side": case.side,
         "mirrored": is_mirrored(image),  # the image then shows the other side of the body in its own place
         "images": {
-            channel: save(name, np.asarray(voxels)) for channel, name, voxels in zip(channels, names, image, strict=True)
+            channel: save(name, np.asarray(voxels))
+            for channel, name, voxels in zip(channels, names, image, strict=True)
         },
         "foreground": save("foreground", np.asarray(sample[keys.FOREGROUND][0])),
         "unknown": [] if known is None else [name for name, is_known in labels.named(known) if not is_known],

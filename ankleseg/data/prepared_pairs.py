@@ -44,8 +44,8 @@ class Pairs(Protocol):
         """Return the pairs that patches are drawn from.
 
         A pair is a sample of plain tensors: image (C, X, Y, Z) and target (1, X, Y, Z) on its grid, scaled; foreground
-        (1, X, Y, Z), where patches are drawn; label (1, X, Y, Z), scored where it is not 0; and where a patch is to hold
-        another least fraction of foreground than the sampler says, that fraction under ``min_foreground``.
+        (1, X, Y, Z), where patches are drawn; label (1, X, Y, Z), scored where it is not 0; and where a patch is to
+        hold another least fraction of foreground than the sampler says, that fraction under ``min_foreground``.
         """
 
     def validation(self, case: Case, preparation: Preparation) -> list[Sample]:
@@ -246,7 +246,9 @@ class PreparedFrame:
         )
         return np.ascontiguousarray(np.flip(moved, axis) if self.mirrored else moved, dtype=np.float32)[None]
 
-    def pair(self, image: np.ndarray, target: np.ndarray, foreground: np.ndarray, label: np.ndarray, box: Box) -> Sample:
+    def pair(
+        self, image: np.ndarray, target: np.ndarray, foreground: np.ndarray, label: np.ndarray, box: Box
+    ) -> Sample:
         """A box of the frame as a sample of plain tensors."""
         arrays = {
             keys.IMAGE: image,
@@ -280,5 +282,8 @@ def moved_to(affine: Affine, box: Sequence[slice]) -> Affine:
 
 def z_scored(image: Float[np.ndarray, "c x y z"], mask: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "c x y z"]:
     """An image z-scored inside a mask."""
-    sample = {keys.IMAGE: torch.from_numpy(np.ascontiguousarray(image)), keys.FOREGROUND: torch.from_numpy(mask)[None]}
+    sample: Sample = {
+        keys.IMAGE: torch.from_numpy(np.ascontiguousarray(image)),
+        keys.FOREGROUND: torch.from_numpy(mask)[None],
+    }
     return NormalizeInForegroundd(keys.IMAGE)(sample)[keys.IMAGE].numpy()

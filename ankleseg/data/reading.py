@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Transform
 
 from ankleseg import keys
 from ankleseg.cohorts import Case
+from ankleseg.errors import own_errors
 from ankleseg.labels import Labels
 from ankleseg.transforms import LoadReferencesd, Preparation
 from ankleseg.transforms.sources import affine_of
@@ -38,7 +38,7 @@ def item_of(case: Case) -> dict[Hashable, Any]:
     return item
 
 
-def reading(labels: Labels | None = None, **mends: bool) -> list[Transform]:
+def reading(labels: Labels | None = None, **mends: Any) -> list[Transform]:
     """Transforms that read the files of an item; without labels its references are left out.
 
     Args:
@@ -62,12 +62,12 @@ class ForegroundAsMaskd(Transform):
         return data if keys.FOREGROUND not in data else data | {keys.FOREGROUND: data[keys.FOREGROUND] > 0.5}
 
 
-def preparing(preparation: Preparation, labels: Labels | None = None, **mends: bool) -> Compose:
+def preparing(preparation: Preparation, labels: Labels | None = None, **mends: Any) -> Compose:
     """Read and prepare an item, see `reading`."""
     return Compose([*reading(labels, **mends), preparation])
 
 
-def prepared(case: Case, preparation: Preparation, labels: Labels | None = None, **mends: bool) -> dict[Hashable, Any]:
+def prepared(case: Case, preparation: Preparation, labels: Labels | None = None, **mends: Any) -> dict[Hashable, Any]:
     """Read and prepare one case.
 
     Returns:
@@ -76,8 +76,6 @@ def prepared(case: Case, preparation: Preparation, labels: Labels | None = None,
     Raises:
         AnklesegError: a file cannot be read, or a transform refuses it.
     """
-    from ankleseg.errors import own_errors
-
     item = item_of(case)
     if labels is None:
         del item[keys.LABEL]
@@ -115,13 +113,3 @@ def _plain(value: Any) -> Any:
 def slices_together(volume: torch.Tensor) -> torch.Tensor:
     """The same volume (C, X, Y, Z) with the voxels of each slice side by side in memory."""
     return volume.movedim(-1, 1).contiguous().movedim(1, -1)
-
-
-def affine_in(sample: dict[Hashable, Any]) -> np.ndarray:
-    """Affine of a sample without metadata."""
-    return np.asarray(sample[keys.AFFINE])
-
-
-def names_of(cases: Sequence[Case]) -> str:
-    """How many cases there are, to be said."""
-    return f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}"

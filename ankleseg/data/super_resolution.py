@@ -2,109 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Hashable, Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from monai.transforms import Compose, Transform
 
 from ankleseg import keys
 from ankleseg.data.datamodule import SegmentationData
-from ankleseg.data.dataset import PatchDataset, VolumeDataset
-from ankleseg.data.source import PatchSource
-from ankleseg.data.thick import ThickScans, thick_pair, thick_volume
+from ankleseg.data.dataset import Sample, VolumeDataset
+from ankleseg.data.reading import WithoutMetadata, reading
 from ankleseg.errors import CohortError, ConfigError
-from ankleseg.transforms import NonZero, Preparation, PreparedCase
-from ankleseg.transforms.preparation import SLICES_LAST
-from ankleseg.transforms.scaling import Scale
-
-
-@dataclass(frozen=True, eq=False)
-class SeenThick:
-    """A sharp case with what prediction will find in its thick scan, where there is no sharp one.
-
-    Attributes:
-        case: the sharp scan, with the foreground of the thick one.
-        scales: of each channel, from the intensities of ``case`` to the scale of the thick scan.
-    """
-
-    case: PreparedCase
-    scales: tuple[Scale, ...]
-
-    @classmethod
-    def of(cls, case: PreparedCase, thick: ThickScans, preparation: Preparation) -> SeenThick:
-        """Find foreground and scales in the typical thick scan of a case.
-
-        Raises:
-            ConfigError: not every thick scan that may be drawn can be taken of it.
-            FileError: the thick scan has no foreground or no contrast.
-        """
-        thick.check(case.name, case.foreground.shape, case.affine)
-        image = thick_volume(PatchSource(case), thick.typical()).numpy()
-        before = case.scales or (Scale(0.0, 1.0),) * len(image)
-        raw = [scale.undone(channel) for scale, channel in zip(before, image, strict=True)]
-        foreground = preparation.foreground(raw[0])
-        after = [preparation.scaling.scale(channel, foreground) for channel in raw]
-        scales = tuple(old.then(new) for old, new in zip(before, after, strict=True))
-        return cls(replace(case, foreground=foreground), scales)
-
-    def scaled(self, image: Float[Tensor, "c *sides"]) -> Float[Tensor, "c *sides"]:
-        """Bring an image to the scale of the thick scan."""
-        return torch.stack([_scaled(channel, scale) for channel, scale in zip(image, self.scales, strict=True)])
-
-
-def _scaled(channel: Tensor, scale: Scale) -> Tensor:
-    scaled = (channel - scale.offset) / scale.factor
-    return scaled.clamp(0, 1) if scale.clipped else scaled
-
-
-class ThickPatches(PatchDataset):
-    """Random pairs of a thick and a sharp patch, in the scale that prediction finds in the thick scan.
-
-    A sample holds the interpolated thick patch as image (C, *patch), the sharp one as target (1, *patch), label
-    (1, *patch) and the slice thickness in mm.
-
-    Args:
-        cases: sharp scans.
-        thick: how thick scans are taken of them.
-        others: see `PatchDataset`.
-    """
-
-    def __init__(self, cases: Sequence[SeenThick], thick: ThickScans, *others: Any, **more: Any) -> None:
-        super().__init__([seen.case for seen in cases], *others, **more)
-        self._seen = list(cases)
-        self._thick = thick
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        rng, chosen, window, draw = self._drawn(index)
-        thick = self._thick.draw(rng)
-        image, target, label = thick_pair(self._sources[chosen], window, draw, thick)
-        scaled = self._seen[chosen].scaled
-        return {
-            keys.IMAGE: scaled(image),
-            keys.TARGET: scaled(target)[:1],
-            keys.LABEL: label,
-            keys.SLICE_THICKNESS: torch.tensor(thick.slice_thickness, dtype=torch.float32),
-        }
-
-
-class ThickVolumes(VolumeDataset):
-    """Whole scans, sharp as the target and thick as the image: the typical thick scan, the same in every epoch."""
-
-    def __init__(self, cases: Sequence[SeenThick], thick: ThickScans) -> None:
-        super().__init__([seen.case for seen in cases])
-        self._seen = list(cases)
-        self._typical = thick
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = super().__getitem__(index)
-        thick, seen = self._typical.typical(seed=index), self._seen[index]
-        image = seen.scaled(thick_volume(PatchSource(seen.case), thick))
-        thickness = torch.tensor(thick.slice_thickness, dtype=torch.float32)
-        target = seen.scaled(sample[keys.IMAGE])[:1]
-        return sample | {keys.IMAGE: image, keys.TARGET: target, keys.SLICE_THICKNESS: thickness}
+from ankleseg.transforms import (
+    ForegroundMaskd,
+    IntensityRanged,
+    Preparation,
+    RandThickSlicesd,
+    SlicesLastd,
+    ThickSlicesd,
+    scales_of,
+)
 
 
 class SuperResolutionData(SegmentationData):
@@ -122,12 +39,14 @@ class SuperResolutionData(SegmentationData):
             not zero as foreground, has no spacing across the slices, or its orientation depends on the scan.
     """
 
-    def __init__(self, *, thick: ThickScans, critic_steps: int = 0, batch_size: int = 16, **others: Any) -> None:
+    padding = "edge"
+
+    def __init__(self, *, thick: RandThickSlicesd, critic_steps: int = 0, batch_size: int = 16, **others: Any) -> None:
         super().__init__(batch_size=batch_size * (critic_steps + 1), **others)
         for _, size in self.patch_sizes:
             if len(size) != 3:
                 raise ConfigError(
-                    f"patches of {len(size)} sides cannot be sharpened across slices",
+                    f"invalid patches of {len(size)} sides: expected 3, to be sharpened across slices",
                     mend="give patches.sampler.size and patches.schedule three sides",
                 )
         _check_preparation(self.preparation, thick)
@@ -135,26 +54,72 @@ class SuperResolutionData(SegmentationData):
         self.slice_axis = thick.slice_axis
         self.slice_spacing = thick.slice_spacing
 
-    def patches_of(self, cases: Sequence[PreparedCase], **drawing: Any) -> PatchDataset:
-        return ThickPatches(self._seen(cases), self.thick, **drawing)
+    def augmentation(self) -> Sequence[Transform]:
+        return [*super().augmentation(), self.thick]
 
-    def volumes_of(self, cases: Sequence[PreparedCase]) -> VolumeDataset:
-        return ThickVolumes(self._seen(cases), self.thick)
+    def volumes(self) -> VolumeDataset:
+        """Whole scans, sharp as the target and thick as the image: the typical thick scan, the same in every epoch."""
+        samples = self.samples("validation", self.split.validation)
+        return VolumeDataset([typical(self.thick, seed)(sample) for seed, sample in enumerate(samples)])
 
-    def _seen(self, cases: Sequence[PreparedCase]) -> list[SeenThick]:
-        for case in cases:
-            if case.known is not None and not all(case.known):
-                unknown = [name for name, known in zip(self.structures, case.known, strict=True) if not known]
+    def transform(self) -> Compose:
+        before, after = self.preparation.parts()
+        read = reading(self.labels, **self._mends)
+        return Compose([*read, before, AsSeenThick(self.thick, after), WithoutMetadata(), *self.kept()])
+
+    def described(self) -> dict[str, Any]:
+        thick = {name: getattr(self.thick, name) for name in ("finest", "coarsest", *SHARED)}
+        return super().described() | {"thick": thick}
+
+    def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
+        samples = super().samples(purpose, subjects)
+        for sample in samples:
+            if keys.KNOWN in sample and not sample[keys.KNOWN].all():
+                unknown = [name for name, known in self.labels.named(sample[keys.KNOWN].tolist()) if not known]
                 raise CohortError(
-                    f"{case.name} has no mask of {', '.join(unknown)}",
+                    f"{sample[keys.CASE]} has no mask of {', '.join(unknown)}",
                     mend="leave it out of the split, or choose structures that all cases have",
                 )
-        return [SeenThick.of(case, self.thick, self.preparation) for case in cases]
+        return samples
 
 
-def _check_preparation(preparation: Preparation, thick: ThickScans) -> None:
+class AsSeenThick(Transform):
+    """Give a sharp scan the foreground and the scale that prediction will find in its thick scan, where there is no
+    sharp one.
+
+    Args:
+        thick: the typical thick scan is taken of the ranges.
+        after: the transforms of the preparation from the foreground on.
+    """
+
+    def __init__(self, thick: RandThickSlicesd, after: Compose) -> None:
+        self.thick = typical(thick, seed=0)
+        self.after = after
+
+    def __call__(self, data: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        sharp: Sample = {name: data[name] for name in (keys.IMAGE, keys.CASE)}
+        own = IntensityRanged(keys.IMAGE)(self.after.transforms[0](dict(sharp)))
+        thick = self.thick({**sharp, keys.RANGE: own[keys.RANGE]})
+        seen = self.after({keys.IMAGE: thick[keys.IMAGE]})
+        image = copy.copy(data[keys.IMAGE])
+        for channel, scale in enumerate(scales_of(seen)):
+            image[channel] = scale.applied(image[channel])
+        return data | {keys.IMAGE: image, keys.FOREGROUND: seen[keys.FOREGROUND]}
+
+
+SHARED = ("thickness", "profile", "noise", "order", "published")
+
+
+def typical(thick: RandThickSlicesd, seed: int) -> ThickSlicesd:
+    """The thick scan in the middle of the ranges, whole."""
+    shared = {name: getattr(thick, name) for name in SHARED}
+    return ThickSlicesd(thick.keys, thick.target_key, thick.finest, thick.coarsest, seed=seed, **shared)
+
+
+def _check_preparation(preparation: Preparation, thick: RandThickSlicesd) -> None:
     """Refuse what would give training other scans than prediction sees; raises ConfigError."""
-    if isinstance(preparation.foreground, NonZero):
+    masks = [transform for transform in preparation.transforms if isinstance(transform, ForegroundMaskd)]
+    if not masks or (masks[0].rule == "nonzero" and masks[0].threshold is None):
         raise ConfigError(
             "foreground=nonzero does not suit thick scans: interpolated, they are nowhere exactly 0",
             mend="choose prepare/foreground=otsu",
@@ -164,7 +129,8 @@ def _check_preparation(preparation: Preparation, thick: ThickScans) -> None:
             "without a spacing across the slices, prediction would leave them as thick as they are",
             mend="give prepare.spacing three numbers, or leave it null with common_spacing=true",
         )
-    if preparation.orientation == SLICES_LAST:
+    if any(isinstance(transform, SlicesLastd) for transform in preparation.transforms):
         raise ConfigError(
-            f"prepare.orientation={SLICES_LAST!r} depends on the scan", mend="name one, e.g. prepare.orientation=RAS"
+            "an orientation that depends on the scan does not suit thick scans",
+            mend="name one, e.g. prepare.orientation=RAS",
         )

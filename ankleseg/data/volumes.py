@@ -21,7 +21,6 @@ from monai.transforms import Compose
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ankleseg import keys
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import files_at
 from ankleseg.data.reading import item_of
@@ -44,8 +43,8 @@ class FolderCache(PersistentDataset):
     """Samples kept in a folder, memory-mapped, so that they are prepared once and need not fit in memory.
 
     MONAI's `PersistentDataset` keys an entry by the names of files, loads all of it whenever a sample is asked for, and
-    does not see that it is damaged. Here the name of an entry hashes the bytes of the files and the configuration of the
-    transforms: what changes one of them makes a new entry. Files are written beside and renamed; an entry whose
+    does not see that it is damaged. Here the name of an entry hashes the bytes of the files and the configuration of
+    the transforms: what changes one of them makes a new entry. Files are written beside and renamed; an entry whose
     checksums do not fit is made again. Entries are never removed; the folder may be deleted between runs.
 
     Args:

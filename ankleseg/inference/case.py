@@ -17,10 +17,10 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.case import in_order
 from ankleseg.data.reading import item_of, reading, with_foreground
 from ankleseg.errors import AnklesegError, CheckpointError, own_errors
-from ankleseg.inference.inferer import VolumeInferer
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
+from ankleseg.inference.volume import VolumeInferer
 from ankleseg.transforms import Preparation, scales_of
 from ankleseg.transforms.sources import affine_of
 from ankleseg.volumes import read_header
@@ -56,6 +56,7 @@ def predict_case(
     postprocessing: Postprocessing | None = None,
     *,
     spacing: Spacing | None = None,
+    patch_foreground: float = 0.75,
     progress: Callable[[float], object] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
@@ -71,6 +72,7 @@ def predict_case(
         inferer: how patches make a volume.
         postprocessing: what is done to masks.
         spacing: mm along the prepared axes, instead of that of training.
+        patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
@@ -114,10 +116,10 @@ def predict_case(
     images, probabilities = np.split(averaged, [len(labels.images)])
     masks = labels.decode(probabilities)
     if postprocessing is not None:
-        masks = postprocessing(masks, labels)
+        masks = postprocessing(masks, regions=labels.regions)
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
-        boxes = patch_boxes(sample, preparation, inferer.roi_size, inferer.patch_foreground, finer)
+        boxes = patch_boxes(sample, preparation, list(inferer.roi_size), patch_foreground, finer)
     return CasePrediction(masks, probabilities, images, affine_of(mean), boxes)
 
 
@@ -142,7 +144,9 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
 LOWEST = "image_lowest"
 
 
-def _values(model: Model, sample: Sample, inferer: VolumeInferer, *, slice_thickness: float, **told: Any) -> torch.Tensor:
+def _values(
+    model: Model, sample: Sample, inferer: VolumeInferer, *, slice_thickness: float, **told: Any
+) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
     images = len(model.labels.images)
     image: MetaTensor = sample[keys.IMAGE]
@@ -178,8 +182,8 @@ def patch_boxes(
     number = np.zeros(inside.shape, dtype=np.float32)
     count = 0
     for corner in tile_corners(inside.shape, sides, 0.0):
-        room = tuple(slice(c, c + w) for c, w in zip(corner, sides, strict=True))
-        whole = all(c % w == 0 for c, w in zip(corner, sides, strict=True))
+        room = tuple(slice(max(c, 0), c + w) for c, w in zip(corner, sides, strict=True))
+        whole = all(c < 0 or c % w == 0 for c, w in zip(corner, sides, strict=True))
         if whole and inside[room].mean() >= foreground:
             count += 1
             number[room] = count

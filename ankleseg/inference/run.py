@@ -18,9 +18,9 @@ from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.inference.case import CasePrediction, predict_case
-from ankleseg.inference.checkpoint import Model
+from ankleseg.inference.inferer import VolumeInferer
+from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
-from ankleseg.inference.volume import WholeVolume
 from ankleseg.volumes import Header, read_header, replace_file, slice_axis, write_volume
 from ankleseg.volumes import spacing as voxel_sides
 
@@ -33,7 +33,7 @@ def predict_cases(
     models: Sequence[Model],
     out: str | Path,
     *,
-    whole_volume: WholeVolume,
+    inferer: VolumeInferer,
     postprocessing: Postprocessing | None = None,
     save_probabilities: bool = False,
     spacing: Sequence[float | None] | None = None,
@@ -44,7 +44,7 @@ def predict_cases(
         cases: what to predict.
         models: one, or several to be averaged.
         out: folder that receives ``predictions.json`` and a folder for each case.
-        whole_volume: how patches make a volume.
+        inferer: how patches make a volume.
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
@@ -57,11 +57,11 @@ def predict_cases(
     """
     require_folder(out)
     out = Path(out)
-    images = {*models[0].images, *_images_before(out)}
+    images = {*models[0].labels.images, *_images_before(out)}
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
     spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
-    content = _settings(models, whole_volume, spacing) | {"cases": []}
+    content = _settings(models, inferer, spacing) | {"cases": []}
     (out / MANIFEST).unlink(missing_ok=True)
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
@@ -74,7 +74,7 @@ def predict_cases(
                     path.unlink(missing_ok=True)
                 if case.problem is not None:
                     raise case.problem
-                prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **shown)
+                prediction = _with_less_memory(case, models, inferer, postprocessing, spacing, **shown)
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
             except Exception as error:  # of one case; the others go on
                 row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
@@ -89,7 +89,7 @@ def predict_cases(
 
 
 def _settings(
-    models: Sequence[Model], whole_volume: WholeVolume, spacing: Sequence[float | None] | None
+    models: Sequence[Model], inferer: VolumeInferer, spacing: Sequence[float | None] | None
 ) -> dict[str, Any]:
     """What ``predictions.json`` says of all cases."""
     return {
@@ -98,8 +98,8 @@ def _settings(
         "overlap": whole_volume.overlap,
         "blend": whole_volume.blend,
         "spacing": None if spacing is None else list(spacing),
-        "structures": list(models[0].structures),
-        "images": list(models[0].images),
+        "structures": list(models[0].labels.structures),
+        "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }
 
@@ -116,14 +116,14 @@ def _announce(case: str, line: str) -> None:
 def _with_less_memory(
     case: Case,
     models: Sequence[Model],
-    whole_volume: WholeVolume,
+    inferer: VolumeInferer,
     postprocessing: Postprocessing | None,
     spacing: Sequence[float | None] | None,
     **shown: Any,
 ) -> CasePrediction:
     """Predict; when memory runs out, try once more tile by tile, one at a time."""
     try:
-        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **shown)
+        return predict_case(case, models, inferer, postprocessing, spacing=spacing, **shown)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
@@ -140,11 +140,11 @@ def _with_less_memory(
 
 def _unlike_training(header: Header, model: Model) -> str:
     """Say when slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
-    placement = replace(model.preparation, spacing=None).place(header.shape[:3], header.affine)
-    mm = voxel_sides(placement.affine)
+    turned = model.preparation.oriented(header.affine)
+    mm = voxel_sides(turned)
     across = float(mm[model.slice_axis])
     finest, coarsest = model.slice_spacing or (across, across)
-    if slice_axis(placement.affine) != model.slice_axis and mm.max() >= 1.5 * mm.min():
+    if slice_axis(turned) != model.slice_axis and mm.max() >= 1.5 * mm.min():
         message = "its slices lie in another plane than those of the training scans: do not trust the result"
     elif not finest / FAR <= across <= coarsest * FAR:
         trained = f"{finest:.2g}" if finest == coarsest else f"{finest:.2g} to {coarsest:.2g}"
@@ -198,14 +198,14 @@ def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save
 
     row: dict[str, Any] = {"message": _unlike_training(header, model), "patches": prediction.patches}
     row |= {"images": {}, "masks": {}, "probabilities": {}}
-    for name, image in zip(model.images, prediction.images, strict=True):
+    for name, image in zip(model.labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
-    for k, structure in enumerate(model.structures):
-        mask = (prediction.labels == k + 1).astype(np.uint8)
+    for k, structure in enumerate(model.labels.structures):
+        mask = prediction.masks[k].astype(np.uint8)
         row["masks"][structure] = save(f"{case.name}_label-{structure}_mask.nii.gz", mask)
         if save_probabilities:
             name = f"{case.name}_label-{structure}_probability.nii.gz"
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
-    if model.structures:
-        row["labels"] = save(f"{case.name}_labels.nii.gz", prediction.labels)
+    if len(model.labels):
+        row["labels"] = save(f"{case.name}_labels.nii.gz", model.labels.label_map(prediction.masks))
     return row

@@ -24,7 +24,7 @@ from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
 from ankleseg.transforms.slices_last import SlicesLastd
-from ankleseg.transforms.thick_slices import RandThickSlicesd, ThickDraw, ThickScans, ThickSlicesd
+from ankleseg.transforms.thick_slices import ThickDraw, ThickScans, ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [

@@ -40,7 +40,6 @@ class Preparation(Compose):
 
     Args:
         nodes: for each transform its configuration node, a mapping with ``_target_`` and arguments.
-        trust: packages that may be named besides those of `ankleseg.config.ALLOWED_PACKAGES`.
 
     Raises:
         ConfigError: a node is refused, is no deterministic transform, or an orientation is none.
@@ -66,7 +65,7 @@ class Preparation(Compose):
             AnklesegError: a transform refuses it.
         """
         with own_errors():
-            return super().__call__(dict(input_), **others)  # type: ignore[return-value]
+            return super().__call__(dict(input_), **others)
 
     @property
     def spacing(self) -> tuple[float | None, ...] | None:
@@ -97,7 +96,7 @@ class Preparation(Compose):
         return Preparation([node for node, keep in zip(self.nodes, kept, strict=True) if keep])
 
     def parts(self) -> tuple[Compose, Compose]:
-        """The transforms before the foreground is looked for, whose voxels are raw intensities, and those from there."""
+        """The transforms before the foreground is looked for, which leave raw intensities, and those from there."""
         first = next((n for n, t in enumerate(self.transforms) if isinstance(t, ForegroundMaskd)), len(self.transforms))
         return Compose(self.transforms[:first]), Compose(self.transforms[first:])
 
