@@ -15,10 +15,13 @@ from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
 from ankleseg.transforms.rand_noise_in_range import RandNoiseInRanged
 from ankleseg.transforms.rand_scale_in_range import RandScaleInRanged
 from ankleseg.transforms.rand_shift_in_range import RandShiftInRanged
+from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
 from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.scaling import BrightEnd, MinMax, Percentile, Scale, ZScore
 from ankleseg.transforms.scan import PreparedCase, prepare_case
+from ankleseg.transforms.thick_scans import ThickDraw
+from ankleseg.transforms.thick_slices import ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
@@ -42,10 +45,13 @@ __all__ = [
     "RandNoiseInRanged",
     "RandScaleInRanged",
     "RandShiftInRanged",
+    "RandThickSlicesd",
     "RandWorldAffined",
     "RandWorldBlurd",
     "Scale",
     "ThickAxis",
+    "ThickDraw",
+    "ThickSlicesd",
     "Threshold",
     "WholeImage",
     "Window",

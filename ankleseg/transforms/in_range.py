@@ -46,6 +46,7 @@ class InRanged(RandomizableTransform, MapTransform):
         sample = dict(data)
         self.randomize()
         if not self._do_transform:
+            list(self.key_iterator(sample))  # a missing key is told, drawn or not
             return sample
         for key in self.key_iterator(sample):
             source = sample[key]

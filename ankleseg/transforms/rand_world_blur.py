@@ -52,6 +52,7 @@ class RandWorldBlurd(RandomizableTransform, MapTransform):
         sample = dict(data)
         self.randomize()
         if not self._do_transform or not self._sigma:
+            list(self.key_iterator(sample))  # a missing key is told, drawn or not
             return sample
         for key in self.key_iterator(sample):
             source = sample[key]
