@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import Shape
+from ankleseg.transforms.boxes import intensity_range
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis
 from ankleseg.volumes.geometry import Affine, spacing
 
