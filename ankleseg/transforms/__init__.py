@@ -24,7 +24,8 @@ from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
 from ankleseg.transforms.slices_last import SlicesLastd
-from ankleseg.transforms.thick_slices import ThickDraw, ThickScans, ThickSlicesd
+from ankleseg.transforms.thick_scans import ThickDraw, ThickScans
+from ankleseg.transforms.thick_slices import ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import Shape
+from ankleseg.transforms.boxes import intensity_range
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis
 from ankleseg.volumes.geometry import Affine, spacing
 
@@ -131,7 +132,7 @@ class ThickScans(MapTransform):
 
 def range_of(sample: Mapping, key: str, array: Tensor) -> Float[Tensor, "c 2"]:
     """Darkest intensity and bright end of each channel: as the sample tells them, else the extremes of the array."""
-    known = intensityrange_of(sample, key, len(array))
+    known = intensity_range(sample, key, len(array))
     if known is not None:
         return known
     flat = array.flatten(1)
