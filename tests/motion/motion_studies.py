@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from broken_studies import LEFT, RIGHT, rewrite, sequence, sidecar, write_study
+from broken_studies import LEFT, RIGHT, rewrite, sequence, sidecar
 
 from ankleseg.config import build, compose
 from ankleseg.motion import MotionRecipe
@@ -17,9 +19,9 @@ SETTINGS = (f"motion.cleaning.frames={FRAMES}", "motion.highres=false", "motion.
 SEQUENCES = {RIGHT: (f"{RIGHT}_task-active", f"{RIGHT}_task-passive"), LEFT: (f"{LEFT}_task-active",)}
 
 
-def write_motion_study(phantom_cohort: Path, root: Path) -> Path:
+def write_motion_study(whole_study: Path, root: Path) -> Path:
     """Write the feet of `write_study` with short sequences, the right one with two, and a truth that is wrong."""
-    write_study(phantom_cohort, root)
+    shutil.copytree(whole_study, root)
     for subject in (RIGHT, LEFT):
         rewrite(sequence(root, subject), lambda volume: (volume.data[..., :FRAMES], volume.affine), 4)
     other = root / RIGHT / "dyn" / f"{RIGHT}_task-passive_dynamic"
@@ -32,6 +34,7 @@ def write_motion_study(phantom_cohort: Path, root: Path) -> Path:
     return root
 
 
+@cache
 def recipe(*changes: str) -> MotionRecipe:
     """The recipe of the command with the settings of these tests."""
     return build(compose("prepare", ["out=x", *SETTINGS, *changes]).motion)

@@ -50,12 +50,30 @@ sys.addaudithook(watch)
 
 
 @pytest.fixture(scope="module")
-def study(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_motion_study(phantom_cohort, tmp_path_factory.mktemp("motion") / "study")
+def study(whole_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_motion_study(whole_study, tmp_path_factory.mktemp("motion") / "study")
 
 
 @pytest.fixture(scope="module")
-def whole(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def remembered() -> Iterator[None]:
+    """The same frames are registered only once in all tests."""
+    register, poses = registered.register_sequence, {}
+
+    def once(*given, **named):
+        key = repr((named, given[-1])) + "".join(
+            str(hash(part.tobytes())) for part in (*given[:2], *given[3].values(), *given[4:7])
+        )
+        if key not in poses:
+            poses[key] = register(*given, **named)
+        return poses[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registered, "register_sequence", once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(study: Path, remembered: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one run, one subject after the other, made of the study; to be read only."""
     global opened
     out = tmp_path_factory.mktemp("whole") / "out"
@@ -79,25 +97,9 @@ def out(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-@pytest.fixture(scope="module")
-def poses_by_frames() -> dict:
-    return {}
-
-
 @pytest.fixture
-def prepare(study: Path, poses_by_frames: dict, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """Prepare the study; the same frames are registered only once in all tests."""
-    register = registered.register_sequence
-
-    def remembered(*given, **named):
-        key = repr((named, given[-1])) + "".join(
-            str(hash(part.tobytes())) for part in (*given[:2], *given[3].values(), *given[4:7])
-        )
-        if key not in poses_by_frames:
-            poses_by_frames[key] = register(*given, **named)
-        return poses_by_frames[key]
-
-    monkeypatch.setattr(registered, "register_sequence", remembered)
+def prepare(study: Path, remembered: None) -> Prepare:
+    """Prepare the study."""
     return lambda out, root=study, **named: prepare_motion_cohort(root, out, recipe(), bones=BONES, **named)
 
 
@@ -120,9 +122,8 @@ def poses_of(out: Path, name: str) -> list[dict]:
     return json.loads((out / name.partition("_")[0] / "dyn" / f"{name}_poses.json").read_text())
 
 
-def command(study: Path, out: Path) -> list[str]:
-    words = ["recipe=ankle_dynamic", f"cohort.root={study}", f"out={out}", "bones=[talus]", *SETTINGS]
-    return [sys.executable, "-m", "ankleseg.prepare", *words]
+def words(study: Path, out: Path) -> list[str]:
+    return ["recipe=ankle_dynamic", f"cohort.root={study}", f"out={out}", "bones=[talus]", *SETTINGS]
 
 
 def test_a_second_run_repeats_nothing(out: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,11 +267,22 @@ def test_a_cohort_without_any_sequence_is_told(study: Path, tmp_path: Path, caps
     assert "0 bones on frames" in capsys.readouterr().out
 
 
+def test_an_unknown_recipe_is_told(tmp_path: Path) -> None:
+    config = compose("prepare", ["recipe=ankle", f"cohort.root={tmp_path}", f"out={tmp_path / 'out'}"])
+    with pytest.raises(ConfigError) as told:
+        main(config)
+    known = "recipe=static or recipe=ankle_dynamic or recipe=low_resolution"
+    assert str(told.value) == f"recipe 'ankle' is unknown; use {known}"
+
+
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(study: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_goes_on_with_two_workers_and_ends_as_one_that_was_not(
+    study: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     first = out / RIGHT / "dyn" / f".{ACTIVE}.json"
-    with subprocess.Popen(command(study, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    command = [sys.executable, "-m", "ankleseg.prepare", *words(study, out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             while running.poll() is None and not first.is_file():
                 time.sleep(0.02)
@@ -279,18 +291,12 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(study: Path, 
     assert running.returncode == -signal.SIGKILL, "it was still at work"
     assert first.is_file() and not (out / RIGHT / "dyn" / f".{PASSIVE}.json").is_file()
     written = times(out)
-    done = subprocess.run(command(study, out), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"report: {out}/report.html" in done.stdout and f"{3 * FRAMES} bones on frames" in done.stdout
+    main(compose("prepare", [*words(study, out), "workers=2"]))
+    told = capsys.readouterr().out
+    assert f"report: {out}/report.html" in told and f"{3 * FRAMES} bones on frames" in told
+    assert told.index(RIGHT) < told.index(LEFT)
     assert tree(out) == tree(whole)
     assert of(times(out), ACTIVE) == of(written, ACTIVE), "the first sequence was whole"
-
-
-@pytest.mark.slow
-def test_two_workers_write_the_same_bytes(study: Path, whole: Path, tmp_path: Path) -> None:
-    results = prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=BONES, workers=2)
-    assert [result.name for result in results] == [RIGHT, LEFT]
-    assert tree(tmp_path / "out") == tree(whole)
 
 
 @pytest.fixture
