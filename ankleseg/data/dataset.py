@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose, Transform
+from monai.data import get_track_meta, set_track_meta
+from monai.transforms import Compose, Randomizable, Transform
 from monai.utils import ensure_tuple_rep
 from torch import distributed
 from torch.utils.data import Dataset, Sampler
@@ -22,7 +24,7 @@ from ankleseg.volumes.geometry import spacing
 Sample = dict[Hashable, Any]
 
 BATCHED = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.KNOWN, keys.CORRELATION, keys.SLICE_THICKNESS)
-CUT = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.FOREGROUND)
+CUT = (keys.IMAGE, keys.LABEL, keys.TARGET)
 
 
 class PatchTransforms:
@@ -120,8 +122,22 @@ class PatchDataset(Dataset):
         frames = self._scans[state.randint(len(self._scans))]
         chosen = frames[state.randint(len(frames))]
         transforms = self._transforms[step][chosen].random
-        transforms.set_random_state(state=state)
-        return transforms(dict(self._samples[step][chosen]))
+        for transform in transforms.transforms:  # one stream for all: a generator for each would take longer to seed
+            if isinstance(transform, Randomizable):
+                transform.set_random_state(state=state)
+        with without_tracking():
+            return transforms(dict(self._samples[step][chosen]))
+
+
+@contextmanager
+def without_tracking() -> Iterator[None]:
+    """Let MONAI's transforms leave plain tensors plain: metadata behind a cache would double their time."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:

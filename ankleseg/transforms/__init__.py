@@ -15,9 +15,6 @@ from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
 from ankleseg.transforms.rand_coil_field import RandCoilFieldd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
-from ankleseg.transforms.rand_noise_in_range import RandNoiseInRanged
-from ankleseg.transforms.rand_scale_in_range import RandScaleInRanged
-from ankleseg.transforms.rand_shift_in_range import RandShiftInRanged
 from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
 from ankleseg.transforms.rand_world_blur import RandWorldBlurd
@@ -43,9 +40,6 @@ __all__ = [
     "RandCoilFieldd",
     "RandForegroundCropd",
     "RandGammaInRanged",
-    "RandNoiseInRanged",
-    "RandScaleInRanged",
-    "RandShiftInRanged",
     "RandThickSlicesd",
     "RandWorldAffined",
     "RandWorldBlurd",
