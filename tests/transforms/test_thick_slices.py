@@ -1,0 +1,1 @@
+EXAMPLES = {"ThickSlicesd": {"finest": (None, None, None)}}
