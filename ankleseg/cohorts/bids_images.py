@@ -104,7 +104,16 @@ def choose_images(folder: Path, images: Sequence[Path], asked: Selection) -> dic
     if not asked.suffixes:
         image = choose_image(folder, images, asked)
         return {parse_name(image).suffix or ONLY: image}
-    return {name: choose_image(folder, images, one) for name, one in asked.channels().items()}
+    chosen = {}
+    there = [parse_name(image).suffix for image in images]
+    for name, one in asked.channels().items():
+        try:
+            chosen[name] = choose_image(folder, images, one)
+        except CohortError as error:
+            if len(asked.suffixes) > 1 and not any(same_value(suffix, one.suffix) for suffix in there):
+                error.mend = f"add it, or leave {name} out of {asked.prefix}suffix"
+            raise
+    return chosen
 
 
 def choose_image(folder: Path, images: Sequence[Path], asked: Selection) -> Path:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
 
 from ankleseg.cohorts.names import Side, counted, known_name
@@ -251,11 +250,11 @@ def larger_first(structures: Iterable[str], cases: Sequence[Case]) -> tuple[str,
 
 
 def _share_values(cases: Iterable[Case]) -> bool:
-    return any(
-        one.path == other.path and not set(one.values).isdisjoint(other.values)
-        for case in cases
-        for one, other in combinations(case.references.values(), 2)
-    )
+    for case in cases:
+        used = [(reference.path, value) for reference in case.references.values() for value in reference.values]
+        if len(set(used)) < len(used):
+            return True
+    return False
 
 
 def in_order(case: Case, channels: Sequence[str]) -> Case:

@@ -20,8 +20,9 @@ from ankleseg.errors import ConfigError
 PATH = "input out references root resume run_dir dir subdir folder dirpath default_root_dir masks".split()
 PATHS = "checkpoint predictions".split()
 # keys of one name; of one name or several
-NAME = "name suffix acquisition cohort.suffix cohort.acquisition cohort.split.group evaluate.intracranial".split()
-NAMES = "trust group subjects subject structures bones images select cohort.split.train cohort.split.test".split()
+NAME = "name acquisition cohort.acquisition cohort.split.group evaluate.intracranial".split()
+NAMES = "trust group subjects subject structures bones images channels select suffix".split()
+NAMES += "cohort.suffix cohort.split.train cohort.split.test".split()
 NAMES_OR_NUMBER = "cohort.split.validation"
 COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
 RECIPES = ("prepare", "evaluate")  # commands that choose what they do by recipe=NAME, from conf/recipe/COMMAND

@@ -129,7 +129,9 @@ class TestBids:
     def test_a_channel_that_is_not_there_is_told_and_costs_its_case_alone(self, touch: Touch) -> None:
         root = self.cohort(touch, "T1w", "T2w")
         touch("sub-02/anat/sub-02_T1w.nii.gz")
-        with pytest.raises(CohortError, match=r"sub-02/anat: holds no T2w image, but sub-02_T1w\.nii\.gz"):
+        with pytest.raises(
+            CohortError, match=r"sub-02/anat: holds no T2w image, .*; add it, or leave T2w out of cohort\.suff"
+        ):
             load_cohort(root, suffix=["T1w", "T2w"])
         first, second = load_cohort(root, suffix=["T1w", "T2w"], strict=False).cases
         assert list(first.channels) == ["T1w", "T2w"] and second.problem is not None and not second.channels

@@ -59,7 +59,8 @@ def test_one_path_or_name_arrives_as_it_was_typed(name: str):
 def test_paths_and_names_in_lists_and_mappings_arrive_too(name: str):
     if "," not in name:
         assert arrived(f"checkpoint=[{name}, /b/{name}]") == [name, f"/b/{name}"]
-        assert arrived(f"subjects=[{name},x]") == [name, "x"]
+        for key in ("subjects", "suffix", "cohort.suffix"):
+            assert arrived(f"{key}=[{name},x]") == [name, "x"]
     assert arrived(f"predictions={{a: {name}, b 2: /b/{name}}}") == {"a": name, "b 2": f"/b/{name}"}
 
 
