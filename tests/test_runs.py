@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from ankleseg.cohorts import Split, load_cohort
-from ankleseg.config import compose
+from ankleseg.config import compose, conf_dir
 from ankleseg.errors import ConfigError
 from ankleseg.runs import Manifest, cohort_root, resumed, slurm_tasks, trainer_of
 from ankleseg.train import main
@@ -163,7 +163,10 @@ def test_inputs_are_hashed_once_and_after_all_else(tiny_table: Path, tmp_path: P
     true = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: hashed.append(file.name) or true(file, kind))
     cohort = load_cohort(tmp_path / "study/table.csv")
-    config = OmegaConf.create({"run_dir": "${here}", "seed": 0, "name": "a ${b}", "here": str(tmp_path / "run")})
+    about = {"cohort": {"root": "study"}, "run_name": "a"}
+    config = OmegaConf.create(
+        {**about, "run_dir": "${here}", "seed": 0, "name": "a ${b}", "here": str(tmp_path / "run")}
+    )
     config.name = "a \\${b}"
     manifest = Manifest(tmp_path / "run", config, cohort, Split(train=("s0",)), 0.0)
     assert hashed == [] and OmegaConf.load(tmp_path / "run/config.yaml").name == "a ${b}"
@@ -235,6 +238,37 @@ def test_names_of_a_run_are_lists_of_names(tmp_path: Path):
     config = resumed(compose("train", ["+experiment=ankle_static_unet", *words, f"run_dir={tmp_path}"]))
     assert list(config.structures) == ["12"] and config.network.out_channels == 1
     assert [list(config.cohort.split[part]) for part in ("train", "validation", "test")] == [["s0"], ["s1"], []]
+
+
+@pytest.mark.parametrize("experiment", sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml")))
+def test_a_run_on_the_phantom_is_named_so(experiment: str):
+    words = [f"+experiment={experiment}", "run_dir=x"]
+    cord = experiment.startswith("cord")  # which has no phantom
+    assert compose("train", words).run_name == (experiment if cord else f"{experiment}_phantom")
+    assert compose("train", [*words, "cohort.root=study"]).run_name == experiment
+
+
+def test_a_training_on_the_phantom_says_so_first_and_in_its_folder(
+    phantom_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    made = [f"cohort.phantom.out={phantom_cohort}", "cohort.phantom.subjects=4", "cohort.phantom.seed=7"]
+    words = ["+experiment=ankle_static_unet", *made, f"run_dir={tmp_path}"]
+    config = compose("train", words)
+    assert cohort_root(config) == phantom_cohort
+    assert capsys.readouterr().out.startswith("Training on the built-in phantom: cohort.root is not given\n")
+    Manifest(tmp_path, config, load_cohort(phantom_cohort), Split(train=("sub-C01",)), 0.0)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["phantom"] and manifest["name"] == "ankle_static_unet_phantom"
+    assert OmegaConf.load(tmp_path / "config.yaml").run_name == "ankle_static_unet_phantom"
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        hydra = hydra_compose("train", words, return_hydra_config=True).hydra
+    assert hydra.run.dir.startswith("runs/ankle_static_unet_phantom/")
+    assert hydra.sweep.dir.startswith("runs/ankle_static_unet_phantom/sweep_")
+    with pytest.raises(ConfigError, match="cohort.root is missing; add cohort.root="):
+        cohort_root(compose("train", ["+experiment=cord_static", "cohort.root=null", "run_dir=x"]))
 
 
 def test_the_folder_of_a_phantom_that_cannot_be_written_is_told_by_its_own_key():

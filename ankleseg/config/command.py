@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from ankleseg.config.building import trusting
-from ankleseg.config.composing import conf_dir, register_resolvers
+from ankleseg.config.composing import conf_dir
 from ankleseg.config.overrides import PATH, as_typed
+from ankleseg.config.resolvers import register_resolvers
 from ankleseg.config.usage import help_text, recipe_settings, usage
 from ankleseg.errors import AnklesegError, ConfigError
 

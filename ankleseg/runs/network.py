@@ -1,0 +1,58 @@
+"""The network of a run: what it is asked for, how large its ends are, what its checkpoint says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ankleseg.cohorts import Cohort
+from ankleseg.cohorts.prepared import preparation_of
+from ankleseg.config import to_plain
+from ankleseg.data.base import PatchData
+from ankleseg.labels import Labels
+from ankleseg.transforms import Preparation
+
+
+def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
+    """What the network of a run is asked for; structures are regions where the cohort says so, or the configuration."""
+    return Labels(
+        structures=config.structures,
+        regions=bool(config.structures) and (cohort.regions if config.regions is None else config.regions),
+        images=config.images,
+        pairs=to_plain(config.left_right_pairs),
+    )
+
+
+def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> DictConfig:
+    """The configuration with the input and output channels of its networks, where these take them."""
+    sizes = {
+        "network": {"in_channels": len(channels), "out_channels": labels.outputs},
+        "discriminator": {"in_channels": labels.values},
+    }
+    for name, counts in sizes.items():
+        for key, count in counts.items():
+            if name in config and key in config[name]:
+                config[name][key] = count
+    return config
+
+
+def described(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
+    """What a checkpoint says of how its network is to be used (see `ankleseg.inference.description`).
+
+    A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.
+    """
+    from ankleseg.inference import description
+
+    nodes = None if preparation.nodes else preparation_of(data.cohort.root)
+    return description(
+        network=to_plain(config.network),
+        preparation=preparation if nodes is None else Preparation(nodes),
+        labels=data.labels,
+        channels=data.channels,
+        window=config.window,
+        postprocessing=to_plain(config.postprocessing),
+        slice_axis=data.slice_axis,
+        slice_spacing=data.slice_spacing,
+    )
