@@ -12,7 +12,7 @@ class RandNoiseInRanged(InRanged):
     """Add Gaussian noise, its standard deviation a fraction of the intensity range of the scan.
 
     MONAI's `RandGaussianNoised` is wrong for us: its deviation is in intensities of the image, which mean another
-    noise with every scaling and every scan; and it takes three times as long, 0.3 ms for 96×96 against 0.1 ms
+    noise with every scaling and every scan; and it takes twice as long, 0.2 ms for 96×96 against 0.1 ms
     (``benchmarks/transforms.py``, one thread).
 
     Args:
