@@ -102,7 +102,7 @@ def refuse_left_right(transforms: Sequence[Any], labels: Labels, affine: Affine,
             )
 
 
-def _spots(dimensions: int) -> tuple[Places, Places]:
+def _spots(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of the spots from the middle of the probe: along the axes, and along the diagonals for a second look."""
     axes = np.eye(dimensions)
     corners = np.array(list(product((-1.0, 1.0), repeat=dimensions)))

@@ -22,7 +22,7 @@ from ankleseg.transforms.boxes import affine_of, cut, darkest, filled, is_discre
 from ankleseg.transforms.windows import check_size
 from ankleseg.volumes.geometry import spacing
 
-Matrix = Float[np.ndarray, "d d"]
+Matrix = Float[np.ndarray, "m m"]
 MODES = ("bilinear", "nearest")
 ANGLES = 17  # tried from the largest to its opposite, to find how far patches reach
 
