@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 SIDE = 17  # voxels of the probe
 BLOB = 1.0  # voxels, standard deviation of a spot
 AWAY = 4  # voxels from the middle of the probe to a spot
-TRIES = 24  # with the probability of the transform, and as many with certainty
+TRIES = 16  # with the probability of the transform, and as many with certainty
 SEEN = 0.2  # of its brightness, for a spot that is still there
 STRAY = 1.5  # voxels: a second set of spots that lies no farther from where the first says was moved as it was
 LEAST_ZOOM = 0.3  # spots nearer to each other are not told apart
@@ -55,10 +55,8 @@ def reverses_left_right(transform: Callable[[Any], Any], affine: Affine, dimensi
     first, second = _spots(dimensions)
     keys = _keys(transform) or {names.IMAGE, names.LABEL, names.FOREGROUND, names.TARGET}
     try:
-        for certain in (True, False):
-            trial = deepcopy(transform)
-            if certain:
-                _make_certain(trial)
+        certain = deepcopy(transform)
+        for trial in (certain, deepcopy(transform)) if _make_certain(certain) else (certain,):
             for seed in range(TRIES):
                 for key, found in _tried(trial, seed, first, keys, affine).items():
                     moved = _fitted(first, found)
@@ -104,7 +102,7 @@ def refuse_left_right(transforms: Sequence[Any], labels: Labels, affine: Affine,
             )
 
 
-def _spots(dimensions: int) -> tuple[Places, Places]:
+def _spots(dimensions: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of the spots from the middle of the probe: along the axes, and along the diagonals for a second look."""
     axes = np.eye(dimensions)
     corners = np.array(list(product((-1.0, 1.0), repeat=dimensions)))
@@ -178,7 +176,10 @@ def _keys(transform: Any) -> set[Any]:
     return {key for part in _parts(transform) if isinstance(getattr(part, "keys", None), tuple) for key in part.keys}
 
 
-def _make_certain(transform: Any) -> None:
+def _make_certain(transform: Any) -> bool:
+    """Let every part act that may act; tell whether that changed anything."""
+    changed = False
     for part in _parts(transform):
-        if isinstance(getattr(part, "prob", None), float | int) and part.prob > 0:
-            part.prob = 1.0
+        if isinstance(getattr(part, "prob", None), float | int) and 0 < part.prob < 1:
+            part.prob, changed = 1.0, True
+    return changed

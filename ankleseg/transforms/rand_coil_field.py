@@ -15,8 +15,8 @@ class RandCoilFieldd(InRanged):
     """Multiply by the exponential of a random polynomial of second order, counted from the darkest of the scan.
 
     MONAI's `RandBiasFieldd` is wrong for z-scored images: it multiplies about 0, the mean of the foreground, and so
-    darkens what is dark where it brightens what is bright; and it is slower, 0.24 ms for 96×96 against 0.15 ms
-    (``benchmarks/transforms.py``, one thread).
+    darkens what is dark where it brightens what is bright; and it is a little slower, 0.17 ms for 96×96 against
+    0.14 ms (``benchmarks/transforms.py``, one thread).
 
     Args:
         keys: images (C, *patch); all get the same field.

@@ -23,7 +23,7 @@ class RandWorldBlurd(RandomizableTransform, MapTransform):
     """Blur by a Gaussian of random width in millimetres, the same along every axis.
 
     MONAI's `RandGaussianSmoothd` is wrong for us: its widths are in voxels and drawn for each axis on its own, so that
-    one setting blurs scans of other spacings differently; and it is slower, 0.6 ms for 96×96 against 0.1 ms
+    one setting blurs scans of other spacings differently; and it is slower, 0.33 ms for 96×96 against 0.17 ms
     (``benchmarks/transforms.py``, one thread).
 
     Args:

@@ -163,7 +163,7 @@ def made_thick(
     for axis, part in enumerate(axes, start=1):
         if part is not None:
             image = _along(image, part.fine_from_thick, axis)
-    return image
+    return image.contiguous()
 
 
 def _along(image: Tensor, matrix: np.ndarray, axis: int) -> Tensor:

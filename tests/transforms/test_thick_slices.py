@@ -1,1 +1,1 @@
-EXAMPLES = {"ThickSlicesd": {"finest": (None, None, None)}}
+EXAMPLES = {"ThickSlicesd": {"finest": (None, None, 2.0)}}

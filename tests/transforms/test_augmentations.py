@@ -1,0 +1,34 @@
+"""Every list of random transforms that is shipped can be built and used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose
+
+from ankleseg.config import build, compose
+
+LISTS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "augment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_patches_stay_patches(dimensions: int) -> None:
+    shape = (32, 30, 12)[:dimensions]
+    image = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0))
+    sample = {
+        "image": image,
+        "label": (3 * image).to(torch.uint8),
+        "affine": np.diag([0.5, 0.6, 3.0, 1.0]),
+        "image_range": torch.tensor([[0.0, 1.0]]),
+    }
+    assert LISTS
+    for name in LISTS:
+        transform = Compose([build(node) for node in compose("train", [f"+augment={name}"]).augment.transforms])
+        for seed in range(3):
+            given = transform.set_random_state(seed)(sample)
+            assert set(given) == set(sample) and given["image"].shape == given["label"].shape == image.shape
+            assert given["image"].isfinite().all() and given["label"].dtype == torch.uint8
+            assert torch.equal(given["image"], image) == (name == "none")
