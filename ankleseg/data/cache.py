@@ -14,9 +14,10 @@ import numpy as np
 
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import files_at
+from ankleseg.files import replace_file
 from ankleseg.transforms import Preparation, PreparedCase, prepare_case
 from ankleseg.transforms.scaling import Scale
-from ankleseg.volumes import replace_file, without_selection
+from ankleseg.volumes import without_selection
 from ankleseg.volumes.frames import read_grid
 
 FORMAT = 3

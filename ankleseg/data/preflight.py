@@ -16,9 +16,10 @@ from ankleseg.cohorts import Case, Cohort, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.data.tables import write_csv
 from ankleseg.errors import AnklesegError, told
+from ankleseg.files import replace_file
 from ankleseg.transforms.preparation import Preparation
 from ankleseg.transforms.scan import PreparedCase, prepare_case
-from ankleseg.volumes import Verdict, check_case, replace_file, told_in_a_table, write_volume
+from ankleseg.volumes import Verdict, check_case, told_in_a_table, write_volume
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")
 USABLE, REFUSED = "prepared", "failed"
