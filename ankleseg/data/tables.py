@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], columns: Iterable[str]) -> None:

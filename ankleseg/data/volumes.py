@@ -25,9 +25,10 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import files_at
 from ankleseg.data.reading import item_of
 from ankleseg.errors import own_errors
+from ankleseg.files import replace_file
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
-from ankleseg.volumes import available_memory, replace_file, without_selection
+from ankleseg.volumes import available_memory, without_selection
 from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.geometry import spacing
 from ankleseg.volumes.memory import readable_size

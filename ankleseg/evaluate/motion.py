@@ -23,8 +23,9 @@ from ankleseg.evaluate.motion_summary import (
 )
 from ankleseg.evaluate.motion_truth import Registrations, StaticTruth, static_truth
 from ankleseg.evaluate.tables import write_csv, write_json
+from ankleseg.files import replace_file
 from ankleseg.measures import overlap
-from ankleseg.volumes import read_volume, replace_file, same_grid
+from ankleseg.volumes import read_volume, same_grid
 from ankleseg.volumes.poses import displacement_of, invert_pose, rotation_degrees
 
 TRUTH = "derivatives/truth"

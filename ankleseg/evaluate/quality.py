@@ -31,7 +31,7 @@ from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.run import DEFINITIONS as MASK_DEFINITIONS
 from ankleseg.evaluate.scores import SCORED, Score, read_pair, score
 from ankleseg.evaluate.tables import score_columns, summarise, write_csv, write_json
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 RESULTS = ("quality.csv", "quality.json", "metrics.csv", "report.html")
 DEFINITIONS = {

@@ -35,7 +35,7 @@ from ankleseg.evaluate.tables import (
     write_csv,
     write_json,
 )
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 log = logging.getLogger(__name__)
 

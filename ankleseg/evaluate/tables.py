@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ankleseg.evaluate.scores import SCORED, Score
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 MEASURES = (
     "dice",

@@ -19,9 +19,10 @@ from ankleseg.evaluate.references import load_references
 from ankleseg.evaluate.scores import SCORED
 from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.evaluate.volume_tables import VARIATION_COLUMNS, VolumeRow, Volumetry
+from ankleseg.files import replace_file
 from ankleseg.measures import volume_ml
 from ankleseg.measures.volumetry import volume_ratios
-from ankleseg.volumes import read_mask, replace_file, tell_of_mask
+from ankleseg.volumes import read_mask, tell_of_mask
 
 log = logging.getLogger(__name__)
 

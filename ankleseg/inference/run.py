@@ -16,11 +16,12 @@ from tqdm import tqdm
 from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
+from ankleseg.files import replace_file
 from ankleseg.inference.case import CasePrediction, predict_case
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
-from ankleseg.volumes import Header, read_header, replace_file, slice_axis, write_volume
+from ankleseg.volumes import Header, read_header, slice_axis, write_volume
 from ankleseg.volumes import spacing as voxel_sides
 
 MANIFEST = "predictions.json"

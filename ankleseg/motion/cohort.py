@@ -17,6 +17,7 @@ from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, load_cohort
 from ankleseg.cohorts.names import known_name
 from ankleseg.errors import ConfigError
+from ankleseg.files import replace_file
 from ankleseg.motion.cleaning.cohort import spare_data, write_descriptions, write_rows
 from ankleseg.motion.files import QUALITY, write_table
 from ankleseg.motion.overrule import TABLE, Overrules, read_overrules, without_registration
@@ -24,7 +25,6 @@ from ankleseg.motion.recipe import MotionRecipe
 from ankleseg.motion.result import SubjectResult
 from ankleseg.motion.settings import plain_settings
 from ankleseg.motion.subject import process_subject
-from ankleseg.volumes import replace_file
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ankleseg.files import replace_file
 from ankleseg.measures.helical_axes import finite_helical_axes, mean_helical_axis
 from ankleseg.measures.kinematics import ANGLES, COLUMNS, SHIFTS, JointMotion, motion_rows, ranges_of_motion
 from ankleseg.motion.cleaning import Cleaned
@@ -19,7 +20,7 @@ from ankleseg.motion.sequence import MovedSequence, binary
 from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.register import GLOBAL
 from ankleseg.rigid.static_bones import StaticBones
-from ankleseg.volumes import Volume, replace_file, resampled_grid, write_volume
+from ankleseg.volumes import Volume, resampled_grid, write_volume
 from ankleseg.volumes.displacement_fields import write_displacement_field
 from ankleseg.volumes.transforms import write_flirt_matrix, write_itk_transform
 

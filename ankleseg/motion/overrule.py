@@ -8,7 +8,7 @@ from typing import Any
 
 from ankleseg.cohorts.spreadsheets import read_rows
 from ankleseg.errors import CohortError
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 TABLE = "overrule.tsv"
 COLUMNS = ("subject", "sequence", "frame", "bone", "status", "note")

@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from ankleseg import __version__
+from ankleseg.files import replace_file
 from ankleseg.motion.cleaning import Cleaned
 from ankleseg.motion.cleaning.case import CleanedSequence
 from ankleseg.motion.recipe import MotionRecipe
 from ankleseg.motion.settings import plain_settings
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.register import Registered, register_sequence
-from ankleseg.volumes import replace_file
 
 JUDGING = ("criteria", "highres", "spacing", "decay", "smoothing_frames", "landmarks")  # what poses do not depend on
 

@@ -16,6 +16,7 @@ import numpy as np
 from ankleseg import __version__
 from ankleseg.cohorts import Case
 from ankleseg.errors import AnklesegError
+from ankleseg.files import replace_file
 from ankleseg.measures.kinematics import motion_rows, ranges_of_motion
 from ankleseg.motion.cleaning import Cleaned, clean_into, derivative_name, read_cleaned
 from ankleseg.motion.cleaning.cohort import RECORD
@@ -24,7 +25,7 @@ from ankleseg.motion.page import subject_page
 from ankleseg.motion.recipe import MotionRecipe
 from ankleseg.motion.result import SubjectResult
 from ankleseg.motion.settings import plain_settings
-from ankleseg.volumes import Volume, replace_file, write_volume
+from ankleseg.volumes import Volume, write_volume
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from ankleseg.cohorts import Cohort, Split
 from ankleseg.cohorts.files import files_at
 from ankleseg.config import build, is_of_phantom, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.errors import ConfigError
-from ankleseg.volumes import replace_file
+from ankleseg.files import replace_file
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
 

@@ -11,10 +11,10 @@ import numpy as np
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
+from ankleseg.files import replace_file
 from ankleseg.report import overlay, side_by_side, training_curves
 from ankleseg.tasks.restoration import RestoredCase
 from ankleseg.tasks.segmentation import ValidatedCase
-from ankleseg.volumes import replace_file
 
 
 class History(Callback):

@@ -36,7 +36,6 @@ from ankleseg.volumes.geometry import (
 )
 from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
-from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.segments import Segment, is_segmentation_name, read_segments
 from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
@@ -78,7 +77,6 @@ __all__ = [
     "read_segments",
     "read_volume",
     "reorient",
-    "replace_file",
     "require_file",
     "resample",
     "resampled_grid",

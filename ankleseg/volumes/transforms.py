@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ankleseg.errors import FileError, GeometryError
+from ankleseg.files import replace_file
 from ankleseg.volumes.geometry import Affine, is_left_handed, spacing
 from ankleseg.volumes.itk_images import RAS_FROM_LPS
 from ankleseg.volumes.poses import Pose, invert_pose, is_rigid
-from ankleseg.volumes.replacing import replace_file
 
 ITK_FIRST_LINE = "#Insight Transform File V1.0"
 MATRIX_TRANSFORMS = ("AffineTransform", "MatrixOffsetTransformBase")

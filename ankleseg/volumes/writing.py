@@ -10,9 +10,9 @@ from isal import igzip
 from jaxtyping import Shaped
 
 from ankleseg.errors import FileError
+from ankleseg.files import replace_file
 from ankleseg.volumes.geometry import Affine, same_grid
 from ankleseg.volumes.nifti import is_nifti_name
-from ankleseg.volumes.replacing import replace_file
 from ankleseg.volumes.volume import SCANNER, Header
 
 COMPRESSION_LEVEL = 2  # of ISA-L: files 2 % larger than zlib's at its level 3, in a seventh of the time and less

@@ -26,8 +26,8 @@ from ankleseg.data import (
 )
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.transforms import BrightEnd, Otsu, Percentile, Preparation, PreparedCase, ZScore, thick_scan
-from ankleseg.transforms.scaling import Scale
 from ankleseg.transforms.axis_splines import along
+from ankleseg.transforms.scaling import Scale
 
 FINE = (0.5, 0.5, 0.5)
 SHAPE = (40, 44, 96)

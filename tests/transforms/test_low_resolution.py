@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter1d, zoom
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms import LowResolution, thick_scan
-from ankleseg.transforms.placement import place
 from ankleseg.transforms.axis_splines import along, spline_matrix
+from ankleseg.transforms.placement import place
 from ankleseg.volumes.geometry import axis_codes, reorient, spacing
 from ankleseg.volumes.poses import rotation_about
 

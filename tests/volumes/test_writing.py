@@ -15,7 +15,8 @@ import pytest
 from volume_grids import GRIDS, affine_of, counting
 
 from ankleseg.errors import FileError
-from ankleseg.volumes import read_header, read_volume, replace_file, write_volume
+from ankleseg.files import replace_file
+from ankleseg.volumes import read_header, read_volume, write_volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 

@@ -15,10 +15,11 @@ from ankleseg.cohorts import Case, Cohort, read_sidecar, spare_inputs
 from ankleseg.cohorts.files import files_at
 from ankleseg.cohorts.sequences import KEYS, sidecar_of, sidecars_of
 from ankleseg.errors import ConfigError
+from ankleseg.files import replace_file
 from ankleseg.motion.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.motion.cleaning.sequences import CleanedSequence
 from ankleseg.motion.settings import plain_settings
-from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, replace_file, write_volume
+from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, write_volume
 
 COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
 TABLE = "cleaning.tsv"
