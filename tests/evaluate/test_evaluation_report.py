@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 from segmentation_study import Folder, bone, rows_of
 
 from ankleseg.evaluate import evaluate
@@ -68,7 +69,7 @@ def test_the_report_shows_the_worst_case_first_and_no_folder(
     assert not re.search(r"https?://", html)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("message", "shown"),
     [
         ("/a/b/c.nii: is bad; copy it", "c.nii: is bad; copy it"),

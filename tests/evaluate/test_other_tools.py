@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import AnklesegError, FileError
 from ankleseg.evaluate import evaluate
@@ -44,7 +45,7 @@ def test_regions_of_nnunet_are_not_guessed(tmp_path: Path) -> None:
         read_predictions(nnunet(tmp_path, "a", {"labels": {"whole": [1, 2]}}))
 
 
-@pytest.mark.parametrize("inside", ["", "segmentations"])
+@for_all("inside", ["", "segmentations"])
 def test_a_folder_of_totalsegmentator_is_a_case(inside: str, tmp_path: Path) -> None:
     for case in ("s1", "s2"):
         masks = [write(tmp_path / case / inside / f"{name}.nii.gz") for name in ("talus", "tibia")]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from image_study import Folder, anatomy, cortex, rows_of
+from laws import for_all
 from scipy.ndimage import gaussian_filter
 
 from ankleseg.config import compose
@@ -83,7 +84,7 @@ def test_the_command_fails_only_when_nothing_could_be_scored(restored: Folder, f
     assert (tmp_path / "out" / "report.html").exists()
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("words", "said"),
     [
         (["predictions=a"], "references is missing; add references=…"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import load_repeats
 from ankleseg.errors import CohortError, ConfigError
@@ -73,7 +74,7 @@ def test_the_first_run_is_the_scan_without_repeats(repeated: Path) -> None:
     assert all(np.array_equal(usual.masks[bone], once.masks[bone]) for bone in usual.masks)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"repeats": 0}, "0 repeats are no scan; ask for at least 1"),

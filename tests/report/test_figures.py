@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
+from laws import for_all
 from PIL import Image
 
 from ankleseg.report import agreement, distribution, training_curves
@@ -48,14 +48,14 @@ def test_agreement_shows_both_panels_also_where_structures_were_missed_or_invent
     assert min(coloured) > 100
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@for_all("count", [1, 2])
 def test_few_numbers_suffice(count: int):
     shown = picture(distribution(STRUCTURES[:count], GROUPS[:count], DICE[:count], label="Dice"))
     assert shown.std() > 0
     assert picture(agreement(STRUCTURES[:count], GROUPS[:count], REFERENCE[:count], PREDICTED[:count])).std() > 0
 
 
-@pytest.mark.parametrize(
+@for_all(
     "history",
     [
         HISTORY,
@@ -65,7 +65,6 @@ def test_few_numbers_suffice(count: int):
         {"epoch": [0, 1, 2], "train/loss": [1, 0, -1], "val/dice": [np.nan, 0.5, np.nan]},
         {"epoch": [0, 1], "val/dice": [np.nan, np.nan]},
     ],
-    ids=["whole", "empty", "first epoch", "one structure", "gaps", "nothing known"],
 )
 def test_progress_is_drawn_at_any_moment_of_a_training(history: dict[str, list[float]]):
     assert picture(training_curves(history)).shape == (510, 1260, 3)
@@ -77,7 +76,7 @@ def test_progress_tells_another_best_epoch_when_another_is_best():
     assert not np.array_equal(picture(training_curves(HISTORY))[top], picture(training_curves(later))[top])
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "structure"),
     [
         ("val/dice_talus", "talus"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from laws import for_all
 from moving_blobs import AFFINE, CENTRES, FRAME_AFFINE, FRAMES, THICKNESS, Scene, make_scene, points_of
 from scipy.ndimage import gaussian_filter
 
@@ -138,7 +139,7 @@ def test_another_world_gives_the_poses_of_that_world(scene: Scene, found: dict[s
         np.testing.assert_allclose(there[name].overlap, found[name].overlap, atol=0.02)
 
 
-@pytest.mark.parametrize("shift", [(14, -12, 9), (-15, 5, -10)])
+@for_all("shift", [(14, -12, 9), (-15, 5, -10)])
 def test_a_leg_that_lay_elsewhere_is_found(scene: Scene, found: dict[str, Registered], shift: tuple) -> None:
     normal = FRAME_AFFINE[:3, 2] / np.linalg.norm(FRAME_AFFINE[:3, 2])
     lying = translation(shift) @ rotation_about(normal, 12)

@@ -9,6 +9,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of, counting
 
 from ankleseg.errors import FileError, GeometryError
@@ -138,7 +139,7 @@ def test_another_field_of_view_is_a_different_scan(start, image, tmp_path):
     assert finding.mend == "find the file that was drawn on this scan"
 
 
-@pytest.mark.parametrize("scan", ["monkey1010", "monkey1380"])
+@for_all("scan", ["monkey1010", "monkey1380"])
 def test_real_labels_with_another_header_are_found(scan, shared_data):
     folder = shared_data / "super_resolution"
     before = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
