@@ -125,7 +125,7 @@ def test_scans_along_any_axes_show_the_same_texture_when_it_is_given():
 
 
 def test_masks_of_many_structures_are_those_of_each_alone():
-    own, target = centred_grid((24, 24, 24), (1, 1, 1)), centred_grid((8, 8, 8), (3, 3, 3))
+    own, target = centred_grid((24, 24, 6), (1, 1, 1)), centred_grid((8, 8, 2), (3, 3, 3))
     source = LabelArray(np.random.default_rng(0).integers(0, 5, own.shape).astype(np.uint8), own.affine)
     members = [np.isin(np.arange(256), np.flatnonzero(np.array(list(np.binary_repr(n, 5))) == "1")) for n in range(32)]
     for planes in (3, 40):  # 12 and 160 samples a voxel, and more than 255 with another plane

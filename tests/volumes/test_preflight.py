@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 
 import nibabel as nib
 import numpy as np
@@ -263,12 +261,3 @@ def test_a_label_map_with_fractions_is_refused(image, tmp_path):
         Verdict.UNREADABLE,
         "is not a label map: it holds fractions (0, 1.5)",
     )
-
-
-def test_volumes_and_cohorts_load_nothing_heavy():
-    code = """
-import sys
-import ankleseg.volumes, ankleseg.cohorts
-print(sorted({"torch", "monai", "itk", "scipy.ndimage", "matplotlib"} & set(sys.modules)))
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
