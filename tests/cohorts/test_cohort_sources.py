@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import Case, Cohort, Reference, load_cohort
 from ankleseg.errors import CohortError
@@ -303,9 +304,7 @@ def test_structures_come_in_the_order_asked_for(touch):
     assert set(cohort.cases[0].references) == {"tibia", "calcaneus"}
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("nowhere", "does not exist"), ("", "is not a cohort; give a folder of sub-")]
-)
+@for_all(("name", "message"), [("nowhere", "does not exist"), ("", "is not a cohort; give a folder of sub-")])
 def test_what_is_no_cohort_is_told(name, message, tmp_path):
     with pytest.raises(CohortError, match=message):
         load_cohort(tmp_path / name)

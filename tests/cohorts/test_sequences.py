@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import Case, Cohort, SequenceHeader, load_cohort, read_sidecar
 from ankleseg.errors import CohortError, FileError
@@ -66,7 +67,7 @@ def test_what_a_sidecar_says_is_read(tmp_path: Path) -> None:
     assert read_sidecar(sequence) == SequenceHeader()
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "problem"),
     [
         ("{", "cannot be read as JSON"),

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import Explicit, HoldOutGroup, KFold, LeaveOneOut, Split
 from ankleseg.config import build, compose
@@ -19,7 +20,7 @@ EVERY_SPLIT = [
 ]
 
 
-@pytest.mark.parametrize("split", EVERY_SPLIT, ids=repr)
+@for_all("split", EVERY_SPLIT)
 def test_no_subject_and_so_no_scan_is_on_two_sides(split, ankles):
     parts = split(ankles)
     sides = [set(parts.train), set(parts.validation), set(parts.test)]
@@ -29,7 +30,7 @@ def test_no_subject_and_so_no_scan_is_on_two_sides(split, ankles):
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("split", EVERY_SPLIT, ids=repr)
+@for_all("split", EVERY_SPLIT)
 def test_a_split_depends_on_names_and_not_on_the_order_of_files(split, ankles):
     assert split(ankles) == split(ankles)
     assert split(replace(ankles, cases=ankles.cases[::-1])) == split(ankles)
@@ -80,7 +81,7 @@ def test_listed_subjects_are_taken_as_listed(ankles):
     assert parts == Split(train=("sub-E02", "sub-C01"), test=("sub-C02",))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("split", "message"),
     [
         (LeaveOneOut(14), "there is no fold 14; use a fold from 0 to 13"),
@@ -99,7 +100,6 @@ def test_listed_subjects_are_taken_as_listed(ankles):
         (Explicit(train=["sub-C01"], test=["sub-C01"]), "the split leaks: sub-C01 would be used twice"),
         (Explicit(train=[], test=["sub-C01"]), "the split leaves nobody for training"),
     ],
-    ids=repr,
 )
 def test_an_impossible_split_is_told(split, message, ankles):
     with pytest.raises(CohortError, match=message):
@@ -117,7 +117,7 @@ def test_too_few_subjects_are_told(ankles):
         LeaveOneOut()(ankles.select(["sub-C01", "sub-C02"]))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "kind", "extra"),
     [
         ("leave_one_out", LeaveOneOut, []),

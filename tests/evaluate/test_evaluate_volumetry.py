@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -260,16 +258,17 @@ def test_the_report_shows_the_spread_and_no_folder(
     assert not re.search(r"https?://", html)
 
 
-def test_the_command_works_without_references(folders: dict[str, Folder], tmp_path: Path):
+def test_the_command_works_without_references(
+    folders: dict[str, Folder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     paths(folders)
     words = ["recipe=volumetry", "predictions={te120: te120, te200: te200}", "out=here/out"]
-    result = subprocess.run(
-        [sys.executable, "-m", "ankleseg.evaluate", *words], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+    monkeypatch.chdir(tmp_path)
+    main(compose("evaluate", words))
+    told = capsys.readouterr().out
     value = CORTEX[:, 0].std(ddof=1) / CORTEX[:, 0].mean()
-    assert f"cortex volume, std/mean: te120 {value:.4f} (n 4), te200 " in result.stdout
-    assert result.stdout.strip().endswith("report: here/out/report.html")
+    assert f"cortex volume, std/mean: te120 {value:.4f} (n 4), te200 " in told
+    assert told.strip().endswith("report: here/out/report.html")
 
 
 def test_the_command_fails_only_when_nothing_could_be_measured(folders: dict[str, Folder], tmp_path: Path):

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 from segmentation_study import Folder, bone, rows_of
 
+from ankleseg.config import compose
+from ankleseg.errors import AnklesegError
 from ankleseg.evaluate import evaluate
+from ankleseg.evaluate.__main__ import main
 from ankleseg.evaluate.page import _without_folders
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -68,7 +72,7 @@ def test_the_report_shows_the_worst_case_first_and_no_folder(
     assert not re.search(r"https?://", html)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("message", "shown"),
     [
         ("/a/b/c.nii: is bad; copy it", "c.nii: is bad; copy it"),
@@ -112,13 +116,15 @@ def test_the_command_works_from_any_folder_and_names_the_report(folder: Folder, 
     assert (tmp_path / "here/out/report.html").exists()
 
 
-def test_the_command_fails_only_when_nothing_could_be_scored(folder: Folder, references: Path, tmp_path: Path):
+def test_the_command_fails_only_when_nothing_could_be_scored(
+    folder: Folder, references: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for row in folder.content["cases"]:
         row.update(status="failed", message="scan.nii.gz: is truncated", masks={})
     folder.done()
-    result = command(f"predictions={{tiles: {folder.path}}}", f"references={references}", "out=out", cwd=tmp_path)
-    assert result.returncode == 1
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ankleseg: out/metrics.csv: nothing could be scored: scan.nii.gz: is truncated")
+    monkeypatch.chdir(tmp_path)
+    words = [f"predictions={{tiles: {folder.path}}}", f"references={references}", "out=out"]
+    with pytest.raises(AnklesegError, match="^out/metrics.csv: nothing could be scored: scan.nii.gz: is truncated"):
+        main(compose("evaluate", words))
     assert {row["status"] for row in rows_of(tmp_path / "out").values()} == {"failed"}
     assert (tmp_path / "out" / "report.html").exists()

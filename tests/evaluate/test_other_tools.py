@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.evaluate import evaluate
@@ -45,7 +46,7 @@ def test_regions_of_nnunet_are_read_by_their_values(tmp_path: Path) -> None:
     assert found.cases[0].masks == {"whole": MaskFile(file, (1, 2)), "core": MaskFile(file, 2)}
 
 
-@pytest.mark.parametrize("inside", ["", "segmentations"])
+@for_all("inside", ["", "segmentations"])
 def test_a_folder_of_totalsegmentator_is_a_case(inside: str, tmp_path: Path) -> None:
     for case in ("s1", "s2"):
         masks = [write(tmp_path / case / inside / f"{name}.nii.gz") for name in ("talus", "tibia")]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 from segmentation_study import CASES, SHAPE, Folder, bone, rows_of
 
 from ankleseg.errors import FileError
@@ -94,7 +95,7 @@ def test_folders_of_protocols_are_found_or_taken_as_named(tmp_path: Path):
     assert list(find_protocols(tmp_path)) == ["tiles", "patches"]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("content", "message"),
     [
         ("{", r"predictions.json: cannot be read as JSON \(.*\); run ankleseg.predict again"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from image_study import Folder, anatomy, cortex, rows_of
+from laws import for_all
 from scipy.ndimage import gaussian_filter
 
 from ankleseg.config import compose
@@ -23,11 +22,6 @@ pytestmark = pytest.mark.usefixtures("quick_images")
 
 def hashes(folder: Path) -> dict[Path, str]:
     return {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
-
-
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "ankleseg.evaluate", "recipe=quality", *arguments]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True)
 
 
 def test_inputs_stay_as_they_are_and_the_same_inputs_give_the_same_bytes(
@@ -66,12 +60,15 @@ def test_the_report_shows_the_smallest_gain_first_and_no_folder(
     assert not re.search(r"https?://", html)
 
 
-def test_the_command_names_the_gain_and_the_report(restored: Folder, fine: Path, tmp_path: Path):
+def test_the_command_names_the_gain_and_the_report(
+    restored: Folder, fine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     restored.done()
-    result = command("predictions=predictions", f"references={fine}", "out=here/out", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert re.search(r"sharp, structures: PSNR \d+\.\d\d dB, \+\d+\.\d\d dB, SSIM 0\.\d{3} over 2", result.stdout)
-    assert result.stdout.strip().endswith("report: here/out/report.html")
+    monkeypatch.chdir(tmp_path)
+    main(compose("evaluate", ["recipe=quality", "predictions=predictions", f"references={fine}", "out=here/out"]))
+    told = capsys.readouterr().out
+    assert re.search(r"sharp, structures: PSNR \d+\.\d\d dB, \+\d+\.\d\d dB, SSIM 0\.\d{3} over 2", told)
+    assert told.strip().endswith("report: here/out/report.html")
 
 
 def test_the_command_fails_only_when_nothing_could_be_scored(restored: Folder, fine: Path, tmp_path: Path):
@@ -83,7 +80,7 @@ def test_the_command_fails_only_when_nothing_could_be_scored(restored: Folder, f
     assert (tmp_path / "out" / "report.html").exists()
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("words", "said"),
     [
         (["predictions=a"], "references is missing; add references=…"),

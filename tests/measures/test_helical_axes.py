@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import GeometryError
 from ankleseg.measures.helical_axes import HelicalAxis, finite_helical_axes, helical_axis, mean_helical_axis
@@ -13,8 +14,8 @@ from ankleseg.volumes.poses import exp_pose, rotation_about, translation
 LINE, POINT = np.array([0.3, -0.5, 0.8]) / np.linalg.norm([0.3, -0.5, 0.8]), np.array([10.0, -20.0, 5.0])
 
 
-@pytest.mark.parametrize("degrees", [0.01, 3.0, 90.0, 175.0])
-@pytest.mark.parametrize("slide", [0.0, -4.0])
+@for_all("degrees", [0.01, 3.0, 90.0, 175.0])
+@for_all("slide", [0.0, -4.0])
 def test_a_turn_about_a_known_line_and_a_slide_along_it_are_found(degrees, slide):
     pose = translation(slide * LINE) @ rotation_about(LINE, degrees, POINT)
     near = np.array([3.0, 2.0, 1.0])
@@ -48,7 +49,7 @@ def hinge(turns: list[float], side: str = "right"):
     return joint_motion(poses, {"tibia": np.eye(4), "talus": np.eye(4)}, side)["talocrural"]
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
+@for_all("side", ["right", "left"])
 def test_a_hinge_has_one_axis_however_it_turns_and_on_both_sides(side):
     axes = finite_helical_axes(hinge([0, 6, 12, 9, 3, -8, -2], side), step_degrees=5)
     assert [axis.frames for axis in axes] == [(0, 1), (1, 2), (2, 4), (3, 4), (4, 5), (5, 6)]

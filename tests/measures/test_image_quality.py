@@ -7,6 +7,7 @@ from math import inf, log10
 
 import numpy as np
 import pytest
+from laws import for_all
 from scipy.ndimage import gaussian_filter
 
 from ankleseg.errors import ConfigError, GeometryError
@@ -32,7 +33,7 @@ def half(shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize(("peak", "squared"), [("maximum", 6.0**2), ("range", 4.0**2), (3.0, 3.0**2), (255, 255.0**2)])
+@for_all(("peak", "squared"), [("maximum", 6.0**2), ("range", 4.0**2), (3.0, 3.0**2), (255, 255.0**2)])
 def test_psnr_is_the_squared_peak_by_the_mean_squared_difference(peak: str | float, squared: float):
     reference = np.array([[2.0, 2], [2, 6]])
     image = reference + np.array([[1, -3], [1, 1]])  # mean squared difference 3
@@ -78,7 +79,7 @@ def test_psnr_without_a_peak_is_none():
     assert psnr(np.ones(3), np.full(3, 5.0), peak="range") is None
 
 
-@pytest.mark.parametrize("shape", [(30, 33), (20, 24, 22), (20, 24, 3), (5, 4, 3)])
+@for_all("shape", [(30, 33), (20, 24, 22), (20, 24, 3), (5, 4, 3)])
 def test_an_image_is_like_itself(shape: tuple[int, ...]):
     image = noise(shape)
     assert ssim(image, image) == pytest.approx(1)
@@ -87,7 +88,7 @@ def test_an_image_is_like_itself(shape: tuple[int, ...]):
     assert (similarity.mean, similarity.deviation) == (pytest.approx(1), pytest.approx(0))
 
 
-@pytest.mark.parametrize("place", [(12, 13, 11), (6, 15, 14)])
+@for_all("place", [(12, 13, 11), (6, 15, 14)])
 def test_ssim_of_a_voxel_is_that_of_its_window(place: tuple[int, int, int]):
     image, reference = noise((24, 26, 22), 1), noise((24, 26, 22), 2)
     offsets = np.arange(-5, 6)
@@ -126,7 +127,7 @@ def test_few_slices_go_on_mirrored():
     assert np.allclose(ssim_map(image, reference, data_range=1.0), extended[..., 6:9])
 
 
-@pytest.mark.parametrize("box", [np.s_[8:12, 9:14, 7:9], np.s_[0:3, 20:26, 0:22], np.s_[:, :, :]])
+@for_all("box", [np.s_[8:12, 9:14, 7:9], np.s_[0:3, 20:26, 0:22], np.s_[:, :, :]])
 def test_ssim_inside_a_mask_is_the_mean_of_the_whole_map_there(box: tuple[slice, ...]):
     image, reference = noise((24, 26, 22), 1), noise((24, 26, 22), 2)
     mask = np.zeros(image.shape, dtype=bool)
@@ -140,7 +141,7 @@ def test_correlation_by_hand():
     assert correlation(np.array([1.0, 2, 3]), np.array([1.0, 3, 2])) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("gain", "offset", "sign"), [(3.0, -200.0, 1), (0.01, 5.0, 1), (-2.0, 0.0, -1)])
+@for_all(("gain", "offset", "sign"), [(3.0, -200.0, 1), (0.01, 5.0, 1), (-2.0, 0.0, -1)])
 def test_gain_and_offset_do_not_matter_to_the_correlation(gain: float, offset: float, sign: int):
     reference = anatomy()
     image = reference + 100 * noise(reference.shape, 4)
@@ -154,8 +155,8 @@ def test_the_correlation_of_a_constant_image_is_not_known():
     assert correlation(np.array([1.0, 1, 2, 3, 4]), np.arange(5.0), mask=inside) is None
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("length", [1.0, 2.0])
+@for_all("axis", [0, 1, 2])
+@for_all("length", [1.0, 2.0])
 def test_gradient_similarity_of_two_ramps(axis: int, length: float):
     """Prewitt's difference of a ramp is twice its slope; along a longer voxel the slope a mm counts."""
     places = np.moveaxis(np.broadcast_to(np.arange(9.0), (9, 9, 9)), 2, axis)
@@ -197,7 +198,7 @@ def value(measure: Callable, *images: np.ndarray, **options: np.ndarray) -> floa
     return found.mean if measure is gradient_magnitude_similarity else found
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_what_lies_far_outside_the_mask_does_not_count(measure: Callable):
     reference = anatomy()
     image = reference + 50 * noise(reference.shape, 5)
@@ -211,7 +212,7 @@ def test_what_lies_far_outside_the_mask_does_not_count(measure: Callable):
     assert value(measure, spoilt, reference) != pytest.approx(value(measure, image, reference))
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_a_full_mask_is_no_mask(measure: Callable):
     reference = anatomy()
     image = gaussian_filter(reference, 1)
@@ -219,12 +220,12 @@ def test_a_full_mask_is_no_mask(measure: Callable):
     assert value(measure, image, reference, mask=full) == pytest.approx(value(measure, image, reference))
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_an_empty_mask_has_no_quality(measure: Callable):
     assert value(measure, anatomy(), anatomy(), mask=np.zeros(anatomy().shape, dtype=bool)) is None
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_the_order_of_the_axes_does_not_matter(measure: Callable):
     reference = anatomy()
     image = gaussian_filter(reference, 1) + 30 * noise(reference.shape, 6)
@@ -232,14 +233,14 @@ def test_the_order_of_the_axes_does_not_matter(measure: Callable):
     assert turned == pytest.approx(value(measure, image, reference))
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_more_blur_is_worse(measure: Callable):
     reference = anatomy()
     found = [value(measure, gaussian_filter(reference, width), reference) for width in (0.4, 0.8, 1.6, 3.2)]
     assert found == sorted(found, reverse=True)  # type: ignore[type-var]
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@for_all("measure", MEASURES)
 def test_other_shapes_are_refused(measure: Callable):
     said = r"of shape \(4, 1\) cannot be compared with a reference of shape \(4, 4\); bring both to one grid"
     with pytest.raises(GeometryError, match=said):

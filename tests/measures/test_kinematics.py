@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import GeometryError
 from ankleseg.measures.kinematics import (
@@ -36,8 +37,8 @@ def walk(seed: int, count: int = 4) -> np.ndarray:
     return exp_pose(np.random.default_rng(seed).normal(0, [0.3, 0.3, 0.3, 40, 40, 40], (count, 6)))
 
 
-@pytest.mark.parametrize("angle", ANGLES)
-@pytest.mark.parametrize("side", ["right", "left"])
+@for_all("angle", ANGLES)
+@for_all("side", ["right", "left"])
 def test_dorsiflexion_inversion_and_internal_rotation_are_positive_on_both_sides(angle, side):
     # In the world of a right foot, R A S are lateral, anterior, superior. The toes go up, or the sole turns to the
     # midline (its lowest point moves to the left), or the toes turn to the left.
@@ -63,7 +64,7 @@ def test_angles_and_rotations_undo_each_other():
     np.testing.assert_allclose(joint_rotation(np.array([30.0, -20, 50])), by_hand[:3, :3], atol=1e-12)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
+@for_all("side", ["right", "left"])
 def test_bones_that_move_together_do_not_move_relative_to_each_other(side):
     poses = dict.fromkeys(BONES, walk(1))
     for joint in joint_motion(poses, frames(), side).values():
@@ -89,7 +90,7 @@ def test_motion_does_not_depend_on_where_the_leg_lies():
             np.testing.assert_allclose(again[joint].shifts, one[joint].shifts, atol=1e-9)
 
 
-@pytest.mark.parametrize("zero", ["static", "axes"])
+@for_all("zero", ["static", "axes"])
 def test_a_mirrored_foot_has_the_same_angles_and_shifts(zero):
     poses = {bone: walk(seed) for seed, bone in enumerate(BONES)}
     mirrored = {bone: MIRROR @ pose @ MIRROR for bone, pose in poses.items()}

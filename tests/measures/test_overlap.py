@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import GeometryError
 from ankleseg.measures import Overlap, overlap, volume_ml
@@ -18,7 +19,7 @@ def random_masks(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return generator.random(shape) < fractions[0], generator.random(shape) < fractions[1]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@for_all("seed", range(40))
 def test_measures_are_those_of_the_sets_of_voxels(seed: int):
     prediction, reference = random_masks(seed)
     p, r = set(map(tuple, np.argwhere(prediction))), set(map(tuple, np.argwhere(reference)))
@@ -34,7 +35,7 @@ def test_measures_are_those_of_the_sets_of_voxels(seed: int):
     assert measured.iou == pytest.approx(measured.dice / (2 - measured.dice))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@for_all("seed", range(10))
 def test_exchanging_the_masks_exchanges_precision_and_recall(seed: int):
     prediction, reference = random_masks(seed)
     there, back = overlap(prediction, reference), overlap(reference, prediction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import GeometryError
 from ankleseg.measures.pose_smoothing import smooth_poses
@@ -22,7 +23,7 @@ def turned(poses: np.ndarray) -> np.ndarray:
     return np.degrees(log_pose(np.linalg.inv(POSE) @ poses)[:, 0])
 
 
-@pytest.mark.parametrize("cyclic", [False, True])
+@for_all("cyclic", [False, True])
 def test_a_constant_pose_stays(cyclic):
     np.testing.assert_allclose(smooth_poses(np.stack([POSE] * 9), cyclic=cyclic), np.stack([POSE] * 9), atol=1e-9)
 
@@ -32,14 +33,14 @@ def test_a_steady_screw_stays_where_the_ends_are_free():
     np.testing.assert_allclose(smooth_poses(screw, period=9), screw, atol=1e-7)
 
 
-@pytest.mark.parametrize(("cycles", "gain"), [(1, 0.97), (3, 0.5)])
+@for_all(("cycles", "gain"), [(1, 0.97), (3, 0.5)])
 def test_an_oscillation_of_the_period_is_halved_and_slow_ones_stay(cycles, gain):
     poses = cycle(30, 10, 2 * cycles)  # 15 frames a cycle, or 5
     smooth = turned(smooth_poses(poses, period=5, cyclic=True))
     assert np.ptp(smooth) / np.ptp(turned(poses)) == pytest.approx(gain, abs=0.03)
 
 
-@pytest.mark.parametrize("cyclic", [False, True])
+@for_all("cyclic", [False, True])
 def test_smoothing_does_not_depend_on_the_origin_of_either_world(cyclic):
     generator = np.random.default_rng(0)
     poses = cycle() @ exp_pose(generator.normal(0, [0.02] * 3 + [1.0] * 3, (15, 6)))

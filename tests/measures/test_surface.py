@@ -6,6 +6,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import GeometryError
 from ankleseg.measures import SurfaceDistance, surface_distance
@@ -39,7 +40,7 @@ def ball(shape: tuple[int, ...], spacing: tuple[float, ...], radius: float) -> n
     return ((grid - centre) ** 2).sum(-1) <= radius**2
 
 
-@pytest.mark.parametrize("seed", range(30))
+@for_all("seed", range(30))
 def test_distances_are_those_of_all_pairs_of_surface_voxels(seed: int):
     generator = np.random.default_rng(seed)
     shape = tuple(generator.integers(2, 9, 3))
@@ -55,7 +56,7 @@ def test_a_mask_has_no_distance_from_itself():
     assert surface_distance(mask, mask, ANKLE) == SurfaceDistance(0.0, 0.0)
 
 
-@pytest.mark.parametrize("axis", range(3))
+@for_all("axis", range(3))
 def test_parallel_sheets_are_as_far_apart_as_they_are(axis: int):
     one, other = np.zeros((2, 9, 9, 9), dtype=bool)
     one[(slice(None),) * axis + (2,)] = True
@@ -71,7 +72,7 @@ def test_single_voxels_are_apart_by_the_diagonal_between_them():
     assert surface_distance(one, other, (1.0, 1.0, 5.0)).hd95_mm == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("radii", [(8.0, 6.0), (8.0, 3.5)])
+@for_all("radii", [(8.0, 6.0), (8.0, 3.5)])
 def test_concentric_balls_are_apart_by_the_difference_of_their_radii(radii: tuple[float, float]):
     shape, spacing = (61, 61, 31), (0.3, 0.3, 0.6)
     measured = surface_distance(ball(shape, spacing, radii[0]), ball(shape, spacing, radii[1]), spacing)

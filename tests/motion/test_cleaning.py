@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from broken_studies import BONES, LEFT, RIGHT, copy_subject, flipped_foot, mask, rewrite, sequence
+from laws import for_all
 
 from ankleseg.cohorts import Case, load_cohort
 from ankleseg.motion.cleaning import Cleaned, CleaningRules, clean_case, clean_cohort
@@ -78,7 +79,7 @@ def case_of(root: Path, name: str) -> Case:
     return next(case for case in load_cohort(root, strict=False).cases if case.name == name)
 
 
-@pytest.mark.parametrize("broken", VERDICTS)
+@for_all("broken", VERDICTS)
 def test_what_is_broken_gets_its_verdict_and_a_mend(broken: str, rows: list[dict[str, str]]) -> None:
     status, verdict, problem = VERDICTS[broken]
     told = [row for row in rows if row["subject"] == NAMES[broken]]
@@ -149,7 +150,7 @@ def test_a_frame_with_nan_costs_only_itself(broken_study: Path, whole_study: Pat
     np.testing.assert_array_equal(found.volume.data[..., others], whole.volume.data[..., others])
 
 
-@pytest.mark.parametrize("broken", ["swapped_affine", "sequence_elsewhere"])
+@for_all("broken", ["swapped_affine", "sequence_elsewhere"])
 def test_a_copied_header_puts_the_foot_back(broken: str, broken_study: Path, whole_study: Path) -> None:
     (found,) = clean_case(case_of(broken_study, NAMES[broken])).sequences.values()
     (whole,) = clean_case(case_of(whole_study, RIGHT)).sequences.values()
@@ -205,7 +206,7 @@ def test_a_sequence_that_is_stored_in_another_order_is_in_order(codes: str, stud
     assert (cleaned.status, cleaned.findings) == ("usable", ())
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("header", "sidecar", "shown", "said"),
     [
         (0.4, None, 0.4, ""),

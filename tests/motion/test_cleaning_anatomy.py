@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import load_cohort
 from ankleseg.motion.cleaning.agreement import check_bones, edge_alignment
@@ -92,7 +93,7 @@ def test_a_foot_lies_with_the_shin_to_the_head_and_the_toes_up(real, drawn) -> N
     ]
 
 
-@pytest.mark.parametrize(("axis", "array_axis"), [(0, 2), (1, 0), (2, 1)])
+@for_all(("axis", "array_axis"), [(0, 2), (1, 0), (2, 1)])
 def test_the_axis_that_was_reversed_is_found(axis: int, array_axis: int, real) -> None:
     sagittal = np.array([[0, 0, 1.0, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     assert flipped_axis(foot_of(mirrored(real, axis)), sagittal) == array_axis

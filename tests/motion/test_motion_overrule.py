@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from laws import for_all
 
 from ankleseg.errors import CohortError
 from ankleseg.motion.overrule import COLUMNS, TABLE, read_overrules
@@ -47,7 +48,7 @@ def test_a_table_of_a_spreadsheet_reads_too(tmp_path: Path) -> None:
     assert read_overrules(tmp_path) == {("w", 1, "tibia"): ("ok", "")}
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("rows", "head", "problem"),
     [
         (["s\tw\tone\ttalus\tok\t"], HEAD, "has a frame 'one'; write a whole number, counted from 0"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+from functools import cache
 
 import pytest
 import torch
 from configured import CONF, NAMES, build, has_batch_norms, is_volumetric, node_of, settings_of
+from laws import for_all
 from torch import nn
 
 import ankleseg.networks
@@ -17,9 +19,9 @@ OF_MONAI = [name for name in NAMES if node_of(name)._target_.startswith("monai."
 OURS = [name for name in NAMES if name not in OF_MONAI and {"widths", "norm", "dropout"} <= settings_of(name)]
 BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
-every_network = pytest.mark.parametrize("name", NAMES)
+every_network = for_all("name", NAMES)
 
-every_network_of_ours = pytest.mark.parametrize("name", OURS)
+every_network_of_ours = for_all("name", OURS)
 
 
 def batch(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -36,10 +38,10 @@ def image_for(network: nn.Module, batch_size: int, channels: int, *sides: int) -
     return batch(batch_size, channels, *sides_for(network, *sides))
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def network(request) -> nn.Module:
-    """One network of each kind in eval mode; the tests that use it leave it as it is."""
-    return build(request.param).eval()
+@cache
+def rested(name: str) -> nn.Module:
+    """A network in eval mode; the tests that use it leave it as it is."""
+    return build(name).eval()
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -61,7 +63,7 @@ def test_a_network_has_the_parameters_that_its_file_says(name):
     assert round(count / 1e6, 1) == number if about else count == number
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "parameters", "running_statistics"),
     [
         ("fcn", 390_609, 480),
@@ -77,7 +79,7 @@ def test_published_parameter_counts(name, parameters, running_statistics):
     assert (parameter_count(network), running) == (parameters, running_statistics)
 
 
-@pytest.mark.parametrize("name", OF_MONAI)
+@for_all("name", OF_MONAI)
 def test_networks_of_monai_are_about_as_large_as_the_published_unet(name):
     assert 1_000_000 < parameter_count(build(name, whole=True)) < 2_000_000
 
@@ -100,15 +102,19 @@ def test_channels_in_and_out_are_settings(name):
         assert network(image_for(network, 1, 2, 32, 48)).shape == (1, 4, *sides_for(network, 32, 48))
 
 
-def test_multiples_of_the_divisor_are_enough(network):
+@every_network
+def test_multiples_of_the_divisor_are_enough(name):
+    network = rested(name)
     divisor = required_divisor(network)
     for sides in [(2 * divisor, 3 * divisor), (5 * divisor, 2 * divisor)]:
         with torch.inference_mode():
             assert network(image_for(network, 1, 1, *sides)).shape[2:] == sides_for(network, *sides)
 
 
-def test_outputs_are_logits_on_both_sides_of_zero(network):
+@every_network
+def test_outputs_are_logits_on_both_sides_of_zero(name):
     """A sigmoid or softmax inside the network would leave no negative value for any input and bias."""
+    network = rested(name)
     copies = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.inference_mode():
         image = 10 * image_for(network, 1, 1, 32, 32)
@@ -121,7 +127,7 @@ def test_outputs_are_logits_on_both_sides_of_zero(network):
     assert centred.min() < 0 < centred.max()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not is_volumetric(name)])
+@for_all("name", [name for name in NAMES if not is_volumetric(name)])
 def test_gradients_reach_every_parameter(name):
     # In eval mode: in training the norm layers cancel the biases of the convolutions before them.
     network = build(name).eval()
@@ -148,13 +154,17 @@ def test_a_small_step_down_the_gradient_lowers_the_loss(name):
     assert after < loss
 
 
-def test_evaluation_repeats_itself(network):
+@every_network
+def test_evaluation_repeats_itself(name):
+    network = rested(name)
     with torch.inference_mode():
         image = image_for(network, 2, 1, 32, 32)
         assert torch.equal(network(image), network(image))
 
 
-def test_a_sample_does_not_depend_on_its_batch_in_evaluation(network):
+@every_network
+def test_a_sample_does_not_depend_on_its_batch_in_evaluation(name):
+    network = rested(name)
     image = image_for(network, 3, 1, 32, 32)
     with torch.inference_mode():
         together = network(image)
@@ -214,7 +224,7 @@ def test_three_dimensions(name):
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_MONAI])
+@for_all("name", [name for name in NAMES if name not in OF_MONAI])
 def test_a_wrong_side_is_named_with_its_divisor(name):
     network = build(name)
     if network.divisor == 1:
@@ -225,7 +235,7 @@ def test_a_wrong_side_is_named_with_its_divisor(name):
 
 
 @every_network_of_ours
-@pytest.mark.parametrize("norm", ["instance", "none"])
+@for_all("norm", ["instance", "none"])
 def test_norm_is_a_setting(name, norm):
     network = build(name, norm=norm).eval()
     kinds = {type(module) for module in network.modules()}
@@ -257,7 +267,7 @@ def without_dropout(name: str, network: nn.Module) -> nn.Module:
 
 
 @every_network_of_ours
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"spatial_dims": 4}, "spatial_dims is 4, but a network has 2 or 3"),

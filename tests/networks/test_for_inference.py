@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from configured import NAMES, build
+from laws import for_all
 from torch import nn
 
 from ankleseg.networks import UNet, for_inference, required_divisor
@@ -43,7 +43,7 @@ def assert_same_outputs(network: nn.Module, ready: nn.Module, *shapes: tuple[int
             torch.testing.assert_close(ready(image), expected, rtol=0, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_all("name", NAMES)
 def test_every_network_keeps_its_outputs_and_loses_its_batch_norms(name):
     network = with_statistics(build(name, out_channels=3))
     ready = for_inference(network)
@@ -54,7 +54,7 @@ def test_every_network_keeps_its_outputs_and_loses_its_batch_norms(name):
     assert_same_outputs(network, ready, (2, 1, 32, 48, *third), (1, 1, 64, 32, *third))
 
 
-@pytest.mark.parametrize("settings", [{"spatial_dims": 3}, {"norm": "instance"}, {"norm": "none"}, {"dropout": 0.5}])
+@for_all("settings", [{"spatial_dims": 3}, {"norm": "instance"}, {"norm": "none"}, {"dropout": 0.5}])
 def test_settings_of_the_unet_keep_their_outputs(settings):
     torch.manual_seed(0)
     network = with_statistics(UNet(widths=(4, 8, 16), **settings))
@@ -137,7 +137,7 @@ def hooked() -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("network", "left"),
     [
         (Twice(), 0),
@@ -158,13 +158,6 @@ def hooked() -> nn.Module:
         (nn.Sequential(nn.Conv2d(1, 4, 1), nn.ConvTranspose2d(4, 4, 2, stride=2, groups=2), nn.BatchNorm2d(4)), 1),
         (nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4)), 0),
         (nn.Sequential(nn.Flatten(2), nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4)), 0),
-    ],
-    ids=[
-        "shared norm", "shared container", "one norm twice", "norm also after ReLU", "container twice",
-        "own forward", "own convolution",
-        "weight norm", "hook", "norm before",
-        "norm after ReLU", "no running statistics", "no affine", "nested", "transposed", "transposed in groups",
-        "reflection", "one dimension",
     ],
 )  # fmt: skip
 def test_only_what_can_be_folded_is_folded(network, left):

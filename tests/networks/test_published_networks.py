@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
+from laws import for_all
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -75,7 +76,7 @@ def test_unet_by_the_document_doubles_with_transposed_convolutions():
         UNet(upsampling="nearest")
 
 
-@pytest.mark.parametrize(("levels", "divisor"), [(1, 1), (2, 2), (5, 16)])
+@for_all(("levels", "divisor"), [(1, 1), (2, 2), (5, 16)])
 def test_the_divisor_follows_the_levels(levels, divisor):
     widths = [4 * 2**level for level in range(levels)]
     for network in (UNet(widths=widths), ResNet(widths=widths, depths=[1] * levels)):
@@ -88,7 +89,7 @@ def test_a_foreign_network_is_taken_to_need_16():
     assert required_divisor(nn.Conv2d(1, 1, 3)) == 16
 
 
-@pytest.mark.parametrize(("block", "channels", "convolutions"), [("basic", 256, 2 * 13 + 2), ("bottleneck", 1024, 42)])
+@for_all(("block", "channels", "convolutions"), [("basic", 256, 2 * 13 + 2), ("bottleneck", 1024, 42)])
 def test_resnet_blocks_and_strides(block, channels, convolutions):
     network = ResNet(block=block)
     assert len(kernel_sizes(network, "levels")) == convolutions
@@ -102,7 +103,7 @@ def test_resnet_blocks_and_strides(block, channels, convolutions):
     assert feature_sides == [32, 16, 8]
 
 
-@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@for_all("block", ["basic", "bottleneck"])
 def test_resnet_gives_the_logits_of_the_published_order(block):
     """Published: enlarge all feature maps, then convolve 1×1; here the other way round."""
     torch.manual_seed(0)
@@ -116,7 +117,7 @@ def test_resnet_gives_the_logits_of_the_published_order(block):
         torch.testing.assert_close(network(image), network.head(enlarged), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"block": "dense"}, "block is 'dense', but may be one of basic, bottleneck"),
@@ -165,7 +166,7 @@ def test_the_network_for_reconstruction_ends_linearly():
         torch.testing.assert_close(network(image), 2 * once)
 
 
-@pytest.mark.parametrize("size", [3, 9])
+@for_all("size", [3, 9])
 def test_the_first_kernel_widens_what_a_pixel_sees(size):
     torch.manual_seed(0)
     network = ResNet(stem_size=size, widths=[4, 8], depths=[1, 1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
+from laws import for_all
 from omegaconf import OmegaConf
 from published_segsrgan import plain_layers, small_generator, thickness, trained, values
 from torch import Tensor, nn
@@ -18,14 +19,14 @@ from ankleseg.networks.segsrgan_layers import InstanceNorm
 
 CONF = Path(__file__).parents[2] / "conf"
 KINDS = [{}, {"unet": True}, {"conditional": True}, {"unet": True, "conditional": True}]
-every_kind = pytest.mark.parametrize("settings", KINDS, ids=lambda settings: " ".join(settings) or "plain")
+every_kind = for_all("settings", KINDS)
 
 
 def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("network", "parameters", "arrays"),
     [
         (SegSRGANGenerator(), 1_483_664, 52),
@@ -42,7 +43,7 @@ def test_published_parameter_counts(network, parameters, arrays):
     assert (parameter_count(network), len(list(network.parameters()))) == (parameters, arrays)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("file", "kind", "parameters"),
     [
         ("network/segsrgan", SegSRGANGenerator, 1_483_664),
@@ -121,7 +122,7 @@ def test_the_generator_made_ready_to_predict_gives_the_same_values(settings):
     assert not any(module.in_place for module in network.modules() if isinstance(module, InstanceNorm))
 
 
-@pytest.mark.parametrize("unet", [False, True])
+@for_all("unet", [False, True])
 def test_the_sharp_image_is_the_input_minus_the_first_output(unet):
     with_residual, without = small_generator(unet=unet), small_generator(unet=unet, residual=False)
     without.load_state_dict(with_residual.state_dict())
@@ -194,7 +195,7 @@ def test_gradients_reach_every_parameter_but_shifts_that_a_norm_takes_away(setti
     assert without == {key for key in blocks if key != "before_skip.0.residual.4.bias"}
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("shape", "message"),
     [
         ((1, 1, 16, 16, 18), "a side of 18 does not divide by 4: pad it to 20"),
@@ -250,7 +251,7 @@ def test_each_layer_halves_and_the_last_covers_what_is_left():
     assert scores.shape == (3,)
 
 
-@pytest.mark.parametrize(("patch", "sides"), [(64, (64, 64, 64)), (64, (96, 64, 64)), (32, (32, 32, 96))])
+@for_all(("patch", "sides"), [(64, (64, 64, 64)), (64, (96, 64, 64)), (32, (32, 32, 96))])
 def test_the_score_is_the_mean_of_the_last_map(patch, sides):
     """That map is one number for the published patch of 64."""
     network = small_discriminator(patch=patch)
@@ -265,7 +266,7 @@ def test_the_score_is_the_mean_of_the_last_map(patch, sides):
         torch.testing.assert_close(network(image), maps.mean((1, 2, 3, 4)))
 
 
-@pytest.mark.parametrize(("patch", "kernel"), [(32, 1), (64, 2), (96, 2)])
+@for_all(("patch", "kernel"), [(32, 1), (64, 2), (96, 2)])
 def test_other_patches_have_one_score_too(patch, kernel):
     network = small_discriminator(patch=patch)
     assert network.last.kernel_size == (kernel,) * 3
@@ -273,7 +274,7 @@ def test_other_patches_have_one_score_too(patch, kernel):
         assert network(values(2, 2, patch, patch, patch)).shape == (2,)
 
 
-@pytest.mark.parametrize("settings", [{}, {"conditional": True}, {"patch": 64}, {"in_channels": 4}])
+@for_all("settings", [{}, {"conditional": True}, {"patch": 64}, {"in_channels": 4}])
 def test_the_slope_is_the_gradient_of_the_score(settings):
     network = small_discriminator(kernel=2, **settings).double()
     channels, side = settings.get("in_channels", 2), settings.get("patch", 32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 
-import pytest
 import torch
+from laws import for_all
 from published_segsrgan import plain_layers, small_generator, trained, values
 
 from ankleseg.networks.segsrgan_layers import (
@@ -30,7 +30,7 @@ def test_instance_norm_by_hand():
     torch.testing.assert_close(norm(x + 5).flatten(), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("in_place", [False, True])
+@for_all("in_place", [False, True])
 def test_instance_norm_adds_its_epsilon_to_the_deviation(in_place):
     norm = InstanceNorm(2).double()
     norm.in_place = in_place
@@ -40,7 +40,7 @@ def test_instance_norm_adds_its_epsilon_to_the_deviation(in_place):
     torch.testing.assert_close(norm(x.clone()), torch.stack([signs / 2, signs / (1 + 1e-7)])[None], rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("in_place", [False, True])
+@for_all("in_place", [False, True])
 def test_a_constant_map_becomes_the_shift_and_has_a_gradient(in_place):
     norm = trained(InstanceNorm(3))
     norm.in_place = in_place
@@ -67,9 +67,9 @@ def test_gradients_of_the_layers_are_those_of_differences():
         assert torch.autograd.gradcheck(layer, (x,), atol=1e-5, fast_mode=True)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d], ids=["plain", "channels last"])
-@pytest.mark.parametrize("sides", [(4, 4, 4), (5, 8, 6)])
-@pytest.mark.parametrize(
+@for_all("layout", [torch.contiguous_format, torch.channels_last_3d])
+@for_all("sides", [(4, 4, 4), (5, 8, 6)])
+@for_all(
     ("layer", "channels"),
     [
         (FirstConvolution(2, 3, 7), 2),
@@ -79,7 +79,6 @@ def test_gradients_of_the_layers_are_those_of_differences():
         (Convolution(3, 2), 3),
         (Convolution(3, 2, stride=2), 3),
     ],
-    ids=["first", "last 7", "last 5", "doubling", "convolution", "stride"],
 )
 def test_a_shorter_way_gives_the_published_values(layer, channels, sides, layout):
     layer = copy.deepcopy(layer).double()
@@ -95,7 +94,7 @@ def test_a_shorter_way_gives_the_published_values(layer, channels, sides, layout
     torch.testing.assert_close(gradients, (x.grad, layer.weight.grad))
 
 
-@pytest.mark.parametrize("unet", [False, True])
+@for_all("unet", [False, True])
 def test_maps_and_their_gradients_stay_channels_last_on_a_cpu(unet):
     network = small_generator(unet=unet)
     wrong, watched = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ankle_grids import labels_of, world_positions
+from laws import for_all
 from scipy.ndimage import label
 
 from ankleseg.errors import ConfigError
@@ -57,7 +58,7 @@ def test_no_bone_or_muscle_lies_bare(ankles):
             assert not bone_of(touching).any() and not np.any(touching == Tissue.MUSCLE)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
+@for_all("side", ["left", "right"])
 def test_the_fibula_is_lateral_and_the_malleolus_of_the_tibia_medial(side):
     lateral = 1 if side == "right" else -1  # x grows towards the right of the body
     ankle = draw_ankle(np.random.default_rng(5), side=side)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import build, compose
@@ -187,7 +188,7 @@ def test_a_thick_slice_is_the_mean_of_thin_ones(quick):
     np.testing.assert_allclose(averaged, taken[1], atol=0.05)
 
 
-@pytest.mark.parametrize(("profile", "thickness"), [("box", None), ("gaussian", None), ("gaussian", 2.0)])
+@for_all(("profile", "thickness"), [("box", None), ("gaussian", None), ("gaussian", 2.0)])
 def test_a_point_is_found_where_the_header_of_a_thick_scan_says(profile, thickness):
     place = np.array([3.3, -7.4, 5.9])
 
@@ -231,7 +232,7 @@ def test_the_cohort_of_the_configuration_is_split_by_its_subjects(tmp_path):
     assert (len(split.train), len(split.validation), len(split.test)) == (5, 1, 2)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"size": "huge"}, "size 'huge' is unknown; use full or demo"),
@@ -329,7 +330,7 @@ def test_all_echoes_are_taken_with_one_coil(quick, tmp_path, monkeypatch):
     np.testing.assert_allclose(first / last, 3, rtol=0.02)
 
 
-@pytest.mark.parametrize("name", ["sub-IXI002", "sub-R", "patient 3"])
+@for_all("name", ["sub-IXI002", "sub-R", "patient 3"])
 def test_a_head_of_any_name_has_generators_of_its_own(name):
     drawn = [brain_generators(each, 0)["tissue"].random() for each in (name, f"{name}b", "sub-B01")]
     assert len(set(drawn)) == 3

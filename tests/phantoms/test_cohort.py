@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 from scipy.ndimage import binary_erosion
 
 from ankleseg.config import compose
@@ -140,7 +141,7 @@ def test_a_failure_half_way_leaves_nothing(quick, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"size": "huge"}, "size 'huge' is unknown; use full or demo"),

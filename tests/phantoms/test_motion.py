@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from laws import for_all
 from scipy.ndimage import affine_transform, binary_erosion
 
 from ankleseg.errors import ConfigError
@@ -152,7 +153,7 @@ def test_left_and_right_have_the_same_angles_and_mirrored_motion():
     np.testing.assert_allclose(mirror @ motions[0] @ mirror, motions[1], atol=1e-8)
 
 
-@pytest.mark.parametrize(("axis", "index", "point", "goes"), [(0, 0, 1, 2), (1, 1, 2, 0), (2, 2, 0, 1)])
+@for_all(("axis", "index", "point", "goes"), [(0, 0, 1, 2), (1, 1, 2, 0), (2, 2, 0, 1)])
 def test_angles_have_the_signs_of_the_clinic(axis, index, point, goes):
     """Toes up, sole to medial (as the back of the foot is to lateral), toes to medial (as lateral goes forwards)."""
     turn = rotation_about(np.eye(3)[axis], 10.0)
@@ -200,7 +201,7 @@ def frame_grid(gap: float = 0.0) -> Grid:
     return Grid((64, 64, 9), affine)
 
 
-@pytest.mark.parametrize(("profile", "thickness"), [("box", 8.0), ("gaussian", 8.0), ("gaussian", 6.0)])
+@for_all(("profile", "thickness"), [("box", 8.0), ("gaussian", 8.0), ("gaussian", 6.0)])
 def test_a_ball_lies_in_the_world_where_its_pose_puts_it(profile, thickness):
     centre = np.array([2.0, -5.0, 7.0])
     pose = translation((3.3, 4.1, -6.2)) @ rotation_about((1, 1, 0), 25.0)
@@ -225,8 +226,8 @@ def test_a_gap_hides_what_lies_in_it():
     assert brightness[0] < 1e-3 * brightness[1]
 
 
-@pytest.mark.parametrize("profile", ["box", "gaussian"])
-@pytest.mark.parametrize(("thickness", "gap"), [(8.0, 0.0), (6.0, 0.0), (10.0, 0.0), (8.0, 2.0)])
+@for_all("profile", ["box", "gaussian"])
+@for_all(("thickness", "gap"), [(8.0, 0.0), (6.0, 0.0), (10.0, 0.0), (8.0, 2.0)])
 def test_a_profile_has_the_thickness_asked_for(profile, thickness, gap):
     count, margin, distance = 60, 2, 8.0 + gap
     weights = profile_weights(profile, thickness, distance, 5, count, margin)
@@ -290,7 +291,7 @@ def test_noise_is_what_was_asked_for(subject):
     assert deviations[10.0] == pytest.approx(4 * deviations[40.0], rel=0.15)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"profile": "sinc"}, "motion.profile=sinc is unknown; use box or gaussian"),

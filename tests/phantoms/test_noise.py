@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.phantoms.noise import LatticeNoise, bumps, cubic_weights, interpolation_weights, spline_weights
 
@@ -30,7 +31,7 @@ def test_bumps_have_the_amplitude_asked_for():
     np.testing.assert_allclose(deviations, 0.6, rtol=0.1)
 
 
-@pytest.mark.parametrize("kernel", [spline_weights, cubic_weights])
+@for_all("kernel", [spline_weights, cubic_weights])
 def test_interpolation_keeps_constants_and_straight_lines(kernel):
     places = np.linspace(2, 7, 31)
     weights = interpolation_weights(places, 10, kernel)

@@ -7,14 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.cohorts import load_repeats
 from ankleseg.errors import CohortError, ConfigError
-from ankleseg.phantoms import ankle_scan, write_ankle_cohort
+from ankleseg.phantoms import AnkleLabels, ankle_scan, write_ankle_cohort
 from ankleseg.phantoms.exam import ankle_exam
+from ankleseg.phantoms.protocol import PROTOCOLS, Protocol
 from ankleseg.volumes import read_volume, write_volume
 
 SNR = 8.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def coarse():
+    """Scans of few voxels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROTOCOLS, "demo", Protocol((84, 84, 30), (1.92, 1.92, 2.4), 1))
+        patch.setattr(AnkleLabels.__init__, "__defaults__", (2.0,))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +84,7 @@ def test_the_first_run_is_the_scan_without_repeats(repeated: Path) -> None:
     assert all(np.array_equal(usual.masks[bone], once.masks[bone]) for bone in usual.masks)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("settings", "message"),
     [
         ({"repeats": 0}, "0 repeats are no scan; ask for at least 1"),

@@ -7,6 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from laws import for_all
 from PIL import Image
 
 from ankleseg.report.acquisitions import volumes_by_acquisition
@@ -22,8 +23,8 @@ def oriented(codes: str, shape: tuple[int, int, int] = (6, 7, 8)) -> tuple[np.nd
     return reorient(data, np.diag([1.0, 1.1, 1.2, 1.0]), codes)
 
 
-@pytest.mark.parametrize("codes", ORIENTATIONS)
-@pytest.mark.parametrize(("slices", "cut"), [("IS", "PA"), ("LR", "PA"), ("PA", "LR")])
+@for_all("codes", ORIENTATIONS)
+@for_all(("slices", "cut"), [("IS", "PA"), ("LR", "PA"), ("PA", "LR")])
 def test_slices_are_seen_edge_on(codes: str, slices: str, cut: str):
     _, affine = oriented(codes)
     _, thick = oriented("PSR")
@@ -31,7 +32,7 @@ def test_slices_are_seen_edge_on(codes: str, slices: str, cut: str):
     assert axis == anatomical_axis(affine, cut)
 
 
-@pytest.mark.parametrize("codes", ORIENTATIONS)
+@for_all("codes", ORIENTATIONS)
 def test_a_cut_shows_the_same_whatever_the_orientation(codes: str):
     expected, _, _ = slice_across(*oriented("RAS"), 1, 2)
     data, affine = oriented(codes)

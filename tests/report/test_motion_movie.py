@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from laws import for_all
 from PIL import Image
 from skimage.draw import disk, polygon
 
@@ -62,7 +63,7 @@ def stored() -> MotionSequence:
     return MotionSequence("sub-1_task-a", 900.0 * (own["talus"] | own["calcaneus"]), affine, own, off, ())
 
 
-@pytest.mark.parametrize("radius", [5, 20])
+@for_all("radius", [5, 20])
 def test_an_outline_encloses_what_it_outlines(radius: int):
     mask = np.zeros((60, 70), bool)
     mask[disk((30, 40), radius)] = True
@@ -83,7 +84,7 @@ def test_an_outline_at_the_border_is_closed_and_nothing_has_none():
     assert outline(np.zeros((10, 12), bool)) == ""
 
 
-@pytest.mark.parametrize("codes", CODES)
+@for_all("codes", CODES)
 def test_pictures_and_outlines_fit_whichever_way_the_file_is_stored(stored: MotionSequence, codes: str):
     frames, affine = reorient(stored.frames, stored.affine, codes)
     masks = {bone: reorient(mask, stored.affine, codes)[0] for bone, mask in stored.masks.items()}
@@ -97,7 +98,7 @@ def test_pictures_and_outlines_fit_whichever_way_the_file_is_stored(stored: Moti
             assert (bright != inside).sum() <= 0.06 * bright.sum() + 2
 
 
-@pytest.mark.parametrize("codes", ["RAS", "LAS"])
+@for_all("codes", ["RAS", "LAS"])
 def test_the_movie_shows_the_talus_and_names_the_slice_of_the_file(stored: MotionSequence, codes: str):
     frames, affine = reorient(stored.frames, stored.affine, codes)
     masks = {bone: reorient(mask, stored.affine, codes)[0] for bone, mask in stored.masks.items()}

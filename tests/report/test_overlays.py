@@ -7,6 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from laws import for_all
 from PIL import Image
 
 from ankleseg.report import as_slices, mosaic, overlay
@@ -37,8 +38,8 @@ def coloured(rgb: np.ndarray) -> np.ndarray:
     return rgb.max(axis=-1) - rgb.min(axis=-1) > 40
 
 
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("codes", ALL_CODES)
+@for_all("view", VIEWS)
+@for_all("codes", ALL_CODES)
 def test_slices_are_turned_as_radiologists_look_at_them(view: str, codes: str):
     world_spacing, runs = VIEWS[view]
     affine = np.diag([*world_spacing, 1.0])
@@ -143,6 +144,6 @@ def test_slices_are_spread_over_the_structures():
     assert len(_slices_through(np.zeros((4, 4, 3), dtype=bool))) == 3
 
 
-@pytest.mark.parametrize(("mm", "across"), [((100.0, 100.0), 4), ((300.0, 90.0), 8), ((60.0, 200.0), 2)])
+@for_all(("mm", "across"), [((100.0, 100.0), 4), ((300.0, 90.0), 8), ((60.0, 200.0), 2)])
 def test_a_mosaic_fills_a_page_whatever_the_shape_of_the_slices(mm: tuple[float, float], across: int):
     assert _panels_across(8, np.array(mm)) == across

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from laws import for_all
 
 from ankleseg.rigid import fit as module
 from ankleseg.rigid.descent import descend
@@ -131,7 +132,7 @@ def test_the_hessian_is_the_slope_of_the_gradient_where_all_is_explained(templat
     )
 
 
-@pytest.mark.parametrize("order", [0, 1, 2])
+@for_all("order", [0, 1, 2])
 def test_what_is_left_is_what_least_squares_leaves(template: Template, voxels: Voxels, order: int) -> None:
     """Contrast first, then with the gain over the place: brute force in double precision."""
     item = other_contrast(voxels)
@@ -167,7 +168,7 @@ def test_a_true_pose_explains_all_and_asks_for_nothing(template: Template, voxel
     assert (there.gradient.norm(dim=1) < 1e-2 * away.gradient.norm(dim=1)).all()
 
 
-@pytest.mark.parametrize(("order", "offset"), [(0, 0.0), (0, 0.8), (1, 0.0), (2, 0.0)])
+@for_all(("order", "offset"), [(0, 0.0), (0, 0.8), (1, 0.0), (2, 0.0)])
 def test_gain_and_offset_of_the_frame_are_not_seen(
     template: Template, voxels: Voxels, order: int, offset: float
 ) -> None:
@@ -191,7 +192,7 @@ def test_a_slope_of_the_coil_is_not_taken_for_motion(template: Template, voxels:
     assert (free.gradient.norm(dim=1) < 0.1 * stiff.gradient.norm(dim=1)).all()
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.15])
+@for_all("slope", [0.0, 0.15])
 def test_descent_ends_at_the_true_pose_and_never_rises(template: Template, voxels: Voxels, slope: float) -> None:
     place = (voxels.points - voxels.points.mean(1, keepdim=True)) / 8
     item = replace(voxels, values=(5 * voxels.values + 2) * (1 + slope * place[..., 0] - slope * place[..., 2]))
@@ -219,7 +220,7 @@ def test_items_are_fitted_alike_alone_and_in_parts(template: Template, voxels: V
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4 * float(first.abs().max()))
 
 
-@pytest.mark.parametrize("grain", [0.0, 2.0])
+@for_all("grain", [0.0, 2.0])
 def test_errors_are_as_large_as_their_covariance_says(template: Template, voxels: Voxels, grain: float) -> None:
     """Noise of its own in each voxel, or in each cell of ``grain`` mm: only blocks tell the latter."""
     rng, count, size = np.random.default_rng(0), 150, 0.05

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 from scipy.ndimage import gaussian_filter
 
 from ankleseg.errors import GeometryError
@@ -45,7 +46,7 @@ def inside_bone(mask: np.ndarray, static_points: np.ndarray) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize("decay", ["rational", "logistic"])
+@for_all("decay", ["rational", "logistic"])
 def test_every_bone_moves_exactly_as_its_pose_says_on_grids_fine_and_coarse(decay):
     masks, (bones, whole) = boxes(), poses(20)
     prepared = static_bones(masks, AFFINE)
@@ -122,7 +123,7 @@ def test_the_jacobian_of_a_stretch_is_its_determinant():
     assert jacobian_determinant(folded, AFFINE).max() < 0
 
 
-@pytest.mark.parametrize("order", [1, 3])
+@for_all("order", [1, 3])
 def test_a_zero_field_warps_nothing_and_a_shift_shifts(order):
     volume = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     same = warp(volume, AFFINE, np.zeros((*SHAPE, 3), np.float32), AFFINE, order=order)
@@ -143,7 +144,7 @@ def test_a_bone_in_the_warped_volume_is_where_its_pose_puts_it():
         np.testing.assert_allclose(found, centre, atol=0.3)
 
 
-@pytest.mark.parametrize(("shape", "affine"), [(FINE_SHAPE, FINE), ((16, 16, 12), np.diag([4.0, 4, 4, 1]))])
+@for_all(("shape", "affine"), [(FINE_SHAPE, FINE), ((16, 16, 12), np.diag([4.0, 4, 4, 1]))])
 def test_the_moved_image_is_the_volume_warped_by_the_field(shape, affine):
     masks, (bones, whole) = boxes(), poses(20)
     volume = gaussian_filter(np.random.default_rng(1).random(SHAPE), 1).astype(np.float32)

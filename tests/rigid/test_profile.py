@@ -5,13 +5,14 @@ from __future__ import annotations
 import jaxtyping
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import SliceProfile
 
 
-@pytest.mark.parametrize("shape", ["box", "gaussian"])
-@pytest.mark.parametrize("parts", [1, 2, 4, 7])
+@for_all("shape", ["box", "gaussian"])
+@for_all("parts", [1, 2, 4, 7])
 def test_the_parts_are_the_whole_profile_and_lie_about_its_middle(shape: str, parts: int) -> None:
     profile = SliceProfile(6.5, shape)
     middles, shares = profile.quadrature(parts)

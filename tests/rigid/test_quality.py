@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.rigid.quality import Criteria, apart, judge
 from ankleseg.rigid.register import Registered
@@ -40,7 +41,7 @@ def test_what_is_good_is_ok() -> None:
         assert verdict.step_mm == pytest.approx(0, abs=1e-5) and verdict.step_degrees == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "suspect", "failed", "reason"),
     [
         ("overlap", 0.69, 0.39, "lies outside the field of view"),
@@ -59,7 +60,7 @@ def test_each_number_has_its_limits(name: str, suspect: float, failed: float, re
     assert told(registered(**{name: (3, limits[1])}))[3].status == "suspect"
 
 
-@pytest.mark.parametrize("name", ["overlap", "explained"])
+@for_all("name", ["overlap", "explained"])
 def test_a_share_that_is_not_known_is_not_trusted(name: str) -> None:
     assert told(registered(**{name: (2, np.nan)}))[2].status == "failed"
 
@@ -70,8 +71,8 @@ def test_the_worst_decides_and_all_reasons_are_told() -> None:
     assert verdict.reason == "lies outside the field of view; the frame does not show it"
 
 
-@pytest.mark.parametrize(("shift", "status"), [(6.0, "suspect"), (16.0, "failed")])
-@pytest.mark.parametrize("frame", [0, 3, FRAMES - 1])
+@for_all(("shift", "status"), [(6.0, "suspect"), (16.0, "failed")])
+@for_all("frame", [0, 3, FRAMES - 1])
 def test_a_jump_is_measured_from_where_the_frames_beside_say(shift: float, status: str, frame: int) -> None:
     poses = steady()
     poses[frame] = translation((0, shift, 0)) @ poses[frame]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from laws import for_all
 
 from ankleseg.rigid.template import StaticScan
 from ankleseg.volumes.poses import rotation_about, translation
@@ -26,7 +27,7 @@ def inner_points(count: int, margin: np.ndarray) -> np.ndarray:
     return voxels @ OBLIQUE[:3, :3].T + OBLIQUE[:3, 3]
 
 
-@pytest.mark.parametrize(("voxel", "smoothing", "margin"), [(0.5, 0.0, 2), (1.8, 0.0, 4), (1.0, 2.0, 11)])
+@for_all(("voxel", "smoothing", "margin"), [(0.5, 0.0, 2), (1.8, 0.0, 4), (1.0, 2.0, 11)])
 def test_a_ramp_and_its_slope_are_sampled_exactly(voxel: float, smoothing: float, margin: int) -> None:
     ramp = world_of(SHAPE, OBLIQUE) @ SLOPE
     offset = 100 - ramp.min()
@@ -64,7 +65,7 @@ def test_beyond_the_grid_nothing_has_weight() -> None:
     assert torch.isfinite(found).all()
 
 
-@pytest.mark.parametrize("voxels", [2.0, 2.5, 3.0, 3.75, 4.0, 6.1])
+@for_all("voxels", [2.0, 2.5, 3.0, 3.75, 4.0, 6.1])
 def test_the_filter_across_slices_is_a_box_of_any_width(voxels: float) -> None:
     shape, affine = (9, 9, 41), np.diag([1.0, 1.0, 0.8, 1.0])
     impulse = np.zeros(shape, np.float32)

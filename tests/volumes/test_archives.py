@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.volumes import extract_archive
@@ -30,7 +31,7 @@ def test_a_good_archive_is_unpacked(tmp_path):
     assert files[1].read_bytes() == b"content"
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "mode", "message"),
     [
         ("../evil.txt", None, "would land outside the folder"),

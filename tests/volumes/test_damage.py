@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
 from damage import KINDS, damage, damage_text, read_text, silent_change, write_good, write_good_texts
+from laws import for_all
 
 from ankleseg.volumes import read_header
 
@@ -14,7 +14,7 @@ FILES = 40  # of each kind
 SLOWEST = 5.0  # seconds
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_all("kind", KINDS)
 def test_damage_is_refused_or_remarked_and_never_a_silent_change_of_geometry(kind: str, tmp_path: Path) -> None:
     path = write_good(tmp_path, kind)
     good, header = path.read_bytes(), read_header(path)

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, voxels, write_classic
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.inference.inputs import cases_of
@@ -106,7 +107,7 @@ def test_a_choice_works_in_an_archive(tmp_path):
     np.testing.assert_array_equal(read_volume(f"{archive}#echo=12", dtype=None).data, data[..., 0])
 
 
-@pytest.mark.parametrize("choice", ["eco=1", "echo=", "echo=1&echo=2", "echo=1&slice=3"])
+@for_all("choice", ["eco=1", "echo=", "echo=1&echo=2", "echo=1&slice=3"])
 def test_a_choice_that_is_none_is_told(choice, tmp_path):
     with pytest.raises(
         FileError, match=r"invalid selection '.*': expected each of series, part, echo, frame at most once"

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, grid_affine, voxels, write_classic, write_enhanced
+from laws import for_all
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ankleseg.errors import AnklesegError, FileError
@@ -25,7 +26,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@for_all("damage", DAMAGES)
 def test_a_damaged_slice_is_told_or_leaves_the_geometry_as_it_is(damage, tmp_path):
     some = random.Random(damage)
     names = [file.name for file in write_classic(tmp_path / "good", voxels())]
@@ -47,7 +48,7 @@ def test_a_damaged_slice_is_told_or_leaves_the_geometry_as_it_is(damage, tmp_pat
     assert refused
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@for_all("damage", DAMAGES)
 def test_a_damaged_enhanced_file_costs_one_line(damage, tmp_path):
     some = random.Random(damage)
     refused = 0

@@ -6,14 +6,15 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, grid_affine, voxels, write_enhanced
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.volumes import read_header, read_volume
 
 
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("name", ["IM_0001.dcm", "IM_0001"])
+@for_all("shared", [True, False])
+@for_all("times", [1, 3])
+@for_all("name", ["IM_0001.dcm", "IM_0001"])
 def test_one_file_is_a_scan_or_a_sequence(times, shared, name, tmp_path):
     data = voxels(times)
     write_enhanced(tmp_path / name, data, shared=shared)
@@ -24,7 +25,7 @@ def test_one_file_is_a_scan_or_a_sequence(times, shared, name, tmp_path):
         assert volume.header is not None and volume.header.thickness_mm == 1.75
 
 
-@pytest.mark.parametrize("told", [(1, 2, 3), (1, 1, 1)])
+@for_all("told", [(1, 2, 3), (1, 1, 1)])
 def test_files_of_one_time_each_are_a_sequence(told, tmp_path):
     data = voxels(3)
     for time in range(3):

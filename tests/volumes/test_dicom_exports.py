@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, classic_slice, dataset, grid_affine, save, voxels, with_pixels, write_classic
+from laws import for_all
 from pydicom.uid import (
     ExplicitVRBigEndian,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -42,7 +43,7 @@ def write_companions(folder) -> None:
         (folder / name).write_bytes(b"\x00\x05\x16\x07 nothing")
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@for_all("packed", [False, True])
 def test_a_nested_export_is_read_and_what_is_no_slice_is_counted(packed, tmp_path):
     data = voxels()
     folder = tmp_path / "cd"
@@ -66,7 +67,7 @@ def test_an_export_without_slices_says_what_it_holds(tmp_path):
         read_header(tmp_path)
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, None])
+@for_all("syntax", [ImplicitVRLittleEndian, None])
 def test_files_without_preamble_are_read(syntax, tmp_path):
     data = voxels()
     for file in write_classic(tmp_path, data, name="I{}"):
@@ -78,7 +79,7 @@ def test_files_without_preamble_are_read(syntax, tmp_path):
     assert reads(tmp_path, data) == ()
 
 
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
+@for_all("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
 def test_transfer_syntaxes_are_read(syntax, tmp_path):
     data = voxels() - 2000
     for file in write_classic(tmp_path, data):
@@ -96,7 +97,7 @@ def test_transfer_syntaxes_are_read(syntax, tmp_path):
     assert reads(tmp_path, data) == ()
 
 
-@pytest.mark.parametrize(("kind", "syntax"), [("JPEG2000", JPEG2000Lossless), ("JPEG", JPEGLosslessSV1)])
+@for_all(("kind", "syntax"), [("JPEG2000", JPEG2000Lossless), ("JPEG", JPEGLosslessSV1)])
 def test_lossless_pictures_are_read_or_refused_by_name(kind, syntax, tmp_path):
     import itk
 

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_exports import SHAPE, classic_slice, grid_affine, position, save, voxels, write_classic
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.motion.cleaning.sequences import read_sequence
@@ -40,7 +41,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_all("kind", KINDS)
 def test_a_dynamic_series_is_sorted_by_what_tells_its_times(kind, tmp_path):
     elements, seconds = KINDS[kind]
     data = voxels(TIMES)

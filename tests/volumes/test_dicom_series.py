@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of, rotation
 
 from ankleseg.errors import FileError
@@ -77,7 +78,7 @@ def zipped(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@for_all("packed", [False, True])
 def test_slices_are_sorted_by_position_and_lie_where_the_scanner_put_them(packed, tmp_path):
     data, affine = write_series(tmp_path / "series")
     (tmp_path / "series" / "README.txt").write_text("not a slice")
@@ -160,7 +161,7 @@ def test_a_folder_without_slices_is_refused(tmp_path):
         read_volume(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [200, 600, -20])
+@for_all("kept", [200, 600, -20])
 def test_a_truncated_slice_is_refused(kept, tmp_path):
     write_series(tmp_path / "series")
     broken = tmp_path / "series" / "002.dcm"

@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of, counting
 
 from ankleseg.errors import FileError
@@ -25,8 +26,8 @@ def nifti() -> bytes:
     return nib.Nifti1Image(counting(), AFFINE).to_bytes()
 
 
-@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair, nib.Spm2AnalyzeImage, nib.AnalyzeImage])
-@pytest.mark.parametrize("given", ["a.img", "a.hdr"])
+@for_all("kind", [nib.Nifti1Pair, nib.Nifti2Pair, nib.Spm2AnalyzeImage, nib.AnalyzeImage])
+@for_all("given", ["a.img", "a.hdr"])
 def test_pairs_are_read_as_nibabel_reads_them(kind, given, tmp_path):
     nib.save(kind(counting(), np.diag([-1.0, 1, 1.5, 1])), tmp_path / "a.img")
     volume, other = read_volume(tmp_path / given, dtype=None), nib.load(tmp_path / "a.img")
@@ -36,7 +37,7 @@ def test_pairs_are_read_as_nibabel_reads_them(kind, given, tmp_path):
     assert ("does not say how it lies" in says) == (kind is nib.AnalyzeImage)
 
 
-@pytest.mark.parametrize("missing", ["hdr", "img"])
+@for_all("missing", ["hdr", "img"])
 def test_a_pair_without_its_other_file_is_told(missing, tmp_path):
     nib.save(nib.Nifti1Pair(counting(), AFFINE), tmp_path / "a.img")
     (tmp_path / f"a.{missing}").unlink()
@@ -44,8 +45,8 @@ def test_a_pair_without_its_other_file_is_told(missing, tmp_path):
         read_header(tmp_path / f"a.{'img' if missing == 'hdr' else 'hdr'}")
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 4), (5, 6, 4, 3)])
-@pytest.mark.parametrize("name", ["a.mgz", "a.mgh"])
+@for_all("shape", [(5, 6, 4), (5, 6, 4, 3)])
+@for_all("name", ["a.mgz", "a.mgh"])
 def test_freesurfer_volumes_are_read_as_nibabel_reads_them(name, shape, tmp_path):
     nib.save(nib.MGHImage(counting(shape), AFFINE.astype(np.float32)), tmp_path / name)
     volume = read_volume(tmp_path / name, dtype=None, dimensions=len(shape))
@@ -78,7 +79,7 @@ def test_headers_with_their_voxels_beside_are_read(tmp_path):
             read_header(path)
 
 
-@pytest.mark.parametrize("voxels", ["../a.raw", "/etc/passwd", "sub/a.raw", "LIST", "a%03d.raw 1 4 1"])
+@for_all("voxels", ["../a.raw", "/etc/passwd", "sub/a.raw", "LIST", "a%03d.raw 1 4 1"])
 def test_voxels_elsewhere_or_spread_are_refused(voxels, tmp_path):
     for path in detached(tmp_path, voxels):
         with pytest.raises(FileError, match="(another folder|several files).*; convert it to one .nii.gz file"):
@@ -152,7 +153,7 @@ FOREIGN: dict[str, tuple[str, bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", FOREIGN)
+@for_all("case", FOREIGN)
 def test_a_foreign_file_is_called_by_its_true_name(case, tmp_path):
     name, content, message = FOREIGN[case]
     (tmp_path / name).write_bytes(content)
@@ -172,8 +173,8 @@ def test_a_link_into_an_annex_that_leads_nowhere_was_not_downloaded(tmp_path):
         require_file(link)
 
 
-@pytest.mark.parametrize("name", ["pair.img", "scan.raw"])
-@pytest.mark.parametrize("link", [False, True])
+@for_all("name", ["pair.img", "scan.raw"])
+@for_all("link", [False, True])
 def test_voxels_beside_a_header_that_were_not_downloaded_are_told(name, link, tmp_path):
     header = detached(tmp_path, "scan.raw")[0]
     if name == "pair.img":
@@ -192,7 +193,7 @@ def test_a_segmentation_that_was_not_downloaded_is_told(tmp_path):
         read_mask(tmp_path / "a.seg.nrrd", value="talus")
 
 
-@pytest.mark.parametrize("ending", [".mhd", ".nhdr"])
+@for_all("ending", [".mhd", ".nhdr"])
 def test_endings_may_be_in_capitals(ending, tmp_path):
     path = next(file for file in detached(tmp_path) if file.suffix == ending)
     capitals = path.rename(path.with_suffix(ending.upper()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import GRIDS, ORIENTATIONS, affine_of, counting
 
 from ankleseg.errors import GeometryError
@@ -35,7 +36,7 @@ def test_there_are_48_orientations_and_the_codes_name_them():
     assert axis_codes(affine_of("PSR", oblique=True)) == "PSR"
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@for_all("grid", GRIDS)
 def test_reorienting_there_and_back_is_identity_and_moves_no_voxel_in_the_world(grid):
     data, affine = counting(), GRIDS[grid]
     for codes in ("RAS", "PSR", "LIA"):
@@ -57,7 +58,7 @@ def test_reorienting_is_a_view_and_keeps_further_axes():
     assert np.shares_memory(turned, data)
 
 
-@pytest.mark.parametrize("codes", ["RAL", "RA", "XYZ", "ras", "RASL"])
+@for_all("codes", ["RAL", "RA", "XYZ", "ras", "RASL"])
 def test_an_orientation_that_is_none_is_refused(codes):
     with pytest.raises(GeometryError, match=f"'{codes}' is no orientation; use three letters"):
         reorient(counting(), np.eye(4), codes)
@@ -79,7 +80,7 @@ def test_the_last_axis_wins_a_tie_of_spacings():
     assert slice_axis(np.diag([2.1, 2.0, 1.0, 1.0])) == 0
 
 
-@pytest.mark.parametrize("codes", ["RAS", "PSR", "LIP"])
+@for_all("codes", ["RAS", "PSR", "LIP"])
 def test_a_grid_holds_its_parts_whatever_way_their_axes_run(codes):
     whole = affine_of("RAS", size=(0.5, 0.75, 2.0), oblique=True)
     part_data, part = reorient(np.zeros((6, 5, 4)), whole @ shift(2, 3, 1), codes)
@@ -159,8 +160,8 @@ def test_outside_the_field_of_view_is_the_given_value():
     assert (resample(np.ones((3, 3, 3)), np.eye(4), (3, 3, 3), far, cval=-7) == -7).all()
 
 
-@pytest.mark.parametrize("grid", ["RAS", "LPI", "oblique PSR"])
-@pytest.mark.parametrize("size", [(1.0, 1.0, 1.0), (0.25, 1.5, 4.0)])
+@for_all("grid", ["RAS", "LPI", "oblique PSR"])
+@for_all("size", [(1.0, 1.0, 1.0), (0.25, 1.5, 4.0)])
 def test_another_spacing_keeps_the_corner_of_the_field_of_view(grid, size):
     shape, affine = (16, 12, 8), GRIDS[grid]
     new_shape, new_affine = resampled_grid(shape, affine, size)

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import GRIDS, counting
 
 from ankleseg.errors import FileError
@@ -30,8 +31,8 @@ def write_itk(path: Path, data: np.ndarray, affine: np.ndarray, compressed: bool
     return path
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("grid", ["RAS", "LPS", "PSR", "LIA", "oblique PSR", "oblique LAS, left-handed"])
+@for_all("name", KINDS)
+@for_all("grid", ["RAS", "LPS", "PSR", "LIA", "oblique PSR", "oblique LAS, left-handed"])
 def test_voxels_and_affine_are_those_that_were_written(name, grid, tmp_path):
     path = write_itk(tmp_path / name, counting(), GRIDS[grid])
     volume = read_volume(path, dtype=None)
@@ -49,7 +50,7 @@ def test_an_nrrd_file_may_name_another_world(tmp_path):
     np.testing.assert_allclose(read_volume(path).affine, turned, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@for_all("name", KINDS)
 def test_a_result_for_such_an_input_is_nifti_in_its_place(name, tmp_path):
     scan = read_volume(write_itk(tmp_path / name, counting(), GRIDS["oblique PSR"]))
     written = nib.load(write_volume(tmp_path / "mask.nii.gz", scan.data > 50, scan.affine, like=scan.header))
@@ -67,8 +68,8 @@ def test_a_sequence_is_read_with_time_last(tmp_path):
         read_volume(tmp_path / "a.mha")
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("compressed", [True, False])
+@for_all("name", KINDS)
+@for_all("compressed", [True, False])
 def test_a_truncated_file_is_refused(name, compressed, tmp_path):
     noise = np.random.default_rng(0).integers(0, 9999, (20, 20, 20)).astype(np.int16)
     path = write_itk(tmp_path / name, noise, np.eye(4), compressed)
@@ -86,7 +87,7 @@ def test_a_truncated_stream_of_the_declared_length_is_refused(tmp_path):
         read_volume(path)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@for_all("name", KINDS)
 def test_a_broken_checksum_is_refused(name, tmp_path):
     noise = np.random.default_rng(0).integers(0, 9999, (20, 20, 20)).astype(np.int16)
     path = write_itk(tmp_path / name, noise, np.eye(4))
@@ -97,14 +98,14 @@ def test_a_broken_checksum_is_refused(name, tmp_path):
         read_volume(path)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@for_all("name", KINDS)
 def test_a_text_file_is_refused(name, tmp_path):
     (tmp_path / name).write_text("hello\n")
     with pytest.raises(FileError, match=f"{name}: is a text file, whatever its name says"):
         read_header(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@for_all("name", KINDS)
 def test_voxels_in_another_file_are_refused(name, tmp_path):
     path = write_itk(tmp_path / name, counting(), np.eye(4), compressed=False)
     content = path.read_bytes().replace(b"ElementDataFile = LOCAL", b"ElementDataFile = /etc/passwd")
@@ -113,7 +114,7 @@ def test_voxels_in_another_file_are_refused(name, tmp_path):
         read_volume(path)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@for_all("name", KINDS)
 def test_a_declared_terabyte_is_refused(name, tmp_path):
     path = write_itk(tmp_path / name, counting(), np.eye(4), compressed=False)
     content = path.read_bytes().replace(b"DimSize = 5 6 4", b"DimSize = 20000 20000 20000")

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of
 
 from ankleseg.errors import FileError
@@ -35,7 +36,7 @@ def scaled(path: Path, data: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("top", [1, 3, 100])
+@for_all("top", [1, 3, 100])
 def test_a_mask_saved_through_a_scale_is_that_mask(top, tmp_path):
     data = ONES * float(top)
     data[0, 0, 0] = top / 3 if top == 3 else 0  # a third value gives another scale
@@ -50,14 +51,14 @@ def test_a_mask_saved_through_a_scale_is_that_mask(top, tmp_path):
         np.testing.assert_array_equal(read_mask(path).data, ONES)
 
 
-@pytest.mark.parametrize("value", [1, 2, 14, 1005, 2035, 15_000])
-@pytest.mark.parametrize("error", [-1e-5, 6e-8, 9e-6])
+@for_all("value", [1, 2, 14, 1005, 2035, 15_000])
+@for_all("error", [-1e-5, 6e-8, 9e-6])
 def test_a_label_within_rounding_of_a_whole_number_is_that_number(value, error, tmp_path):
     data = np.where(ONES, value + error, 0.0)
     np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.nii", data), value=value).data, ONES)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("data", "remark"),
     [
         (ONES.astype(np.uint8), ""),
@@ -78,7 +79,7 @@ def test_two_values_are_a_mask_with_a_remark(data, remark, tmp_path):
     assert [text.startswith(remark) for text in told] == [True] if remark else told == []
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("data", "message"),
     [
         (LABELS.astype(np.uint8), "is not a mask of 0 and 1: it holds the values 0, 1, 2; make it 0 and 1, or use"),

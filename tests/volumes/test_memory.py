@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from laws import for_all
 
 from ankleseg.errors import FileError
 from ankleseg.volumes import available_memory, read_volume, write_volume
@@ -35,7 +36,7 @@ def test_scans_are_read_on_a_machine_that_does_not_tell_its_memory(
     assert read_volume(tmp_path / "scan.nii.gz").data.sum() == 60
 
 
-@pytest.mark.parametrize(("value", "said"), [(1e39, r"holds 1 voxel beyond the range of float32, up to 1e\+39")])
+@for_all(("value", "said"), [(1e39, r"holds 1 voxel beyond the range of float32, up to 1e\+39")])
 def test_what_single_precision_cannot_hold_is_refused_not_made_infinite(value: float, said: str, tmp_path: Path):
     data = np.ones((3, 4, 5))
     data[1, 1, 1] = value

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of, counting
 
 from ankleseg.errors import FileError
@@ -29,8 +30,8 @@ def test_slope_and_intercept_are_applied(tmp_path):
     np.testing.assert_array_equal(volume.data, nib.load(tmp_path / "a.nii.gz").get_fdata(dtype=np.float32))
 
 
-@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-@pytest.mark.parametrize("endianness", ["<", ">"])
+@for_all("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@for_all("endianness", ["<", ">"])
 def test_both_versions_and_byte_orders_are_read(kind, endianness, tmp_path):
     header = kind.header_class(endianness=endianness)
     header.set_data_dtype(np.dtype(np.int16).newbyteorder(endianness))
@@ -179,7 +180,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", BAD_FILES)
+@for_all("case", BAD_FILES)
 def test_a_bad_file_gives_one_line_with_file_problem_and_mend(case, tmp_path):
     name, make, message = BAD_FILES[case]
     path = tmp_path / name

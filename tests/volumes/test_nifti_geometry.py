@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import GRIDS, affine_of, counting
 
 from ankleseg.errors import FileError
@@ -42,7 +43,7 @@ NAN_ROW = {"srow_y": [np.nan, 0, 0, 0]}
 FLAT_ROW = {"srow_y": [1, 0, 0, 0], "srow_x": [1, 0, 0, 0]}
 
 
-@pytest.mark.parametrize("broken", [NAN_ROW, FLAT_ROW, {"srow_x": 0, "srow_y": 0, "srow_z": 0}])
+@for_all("broken", [NAN_ROW, FLAT_ROW, {"srow_x": 0, "srow_y": 0, "srow_z": 0}])
 def test_a_broken_sform_leaves_the_qform(broken, tmp_path):
     path = write(tmp_path / "a.nii", **broken)
     header = read_header(path)
@@ -52,7 +53,7 @@ def test_a_broken_sform_leaves_the_qform(broken, tmp_path):
     assert problem.startswith("its sform is passed over: it holds a")
 
 
-@pytest.mark.parametrize("broken", [{"quatern_b": 9}, {"quatern_c": np.nan}, {"qoffset_x": np.inf}])
+@for_all("broken", [{"quatern_b": 9}, {"quatern_c": np.nan}, {"qoffset_x": np.inf}])
 def test_a_broken_qform_leaves_the_sform(broken, tmp_path):
     path = write(tmp_path / "a.nii", **broken)
     np.testing.assert_allclose(read_header(path).affine, SFORM, atol=1e-6)
@@ -76,7 +77,7 @@ def test_a_quaternion_that_rounding_made_longer_than_1_is_a_rotation(tmp_path):
     assert "b² + c² + d² = 1.00000" in "".join(problems(path, Verdict.OK))
 
 
-@pytest.mark.parametrize("code", [0, 1])
+@for_all("code", [0, 1])
 def test_negative_voxel_sizes_count_without_their_sign(code, tmp_path):
     negative = [-1, -0.5, 0.75, -2, 0, 0, 0, 0]
     sound = read_header(write(tmp_path / "b.nii", sform=0, qform=code, pixdim=[-1, *SIZES[1:]]))
@@ -87,7 +88,7 @@ def test_negative_voxel_sizes_count_without_their_sign(code, tmp_path):
     np.testing.assert_allclose(read_header(beside).affine, SFORM, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [0.0, np.nan])
+@for_all("size", [0.0, np.nan])
 def test_a_missing_voxel_size_is_no_matter_beside_a_sform_and_refused_without(size, tmp_path):
     sizes = [1, 0.5, size, 2, 0, 0, 0, 0]
     np.testing.assert_allclose(read_header(write(tmp_path / "a.nii", pixdim=sizes)).affine, SFORM, atol=1e-6)
@@ -96,7 +97,7 @@ def test_a_missing_voxel_size_is_no_matter_beside_a_sform_and_refused_without(si
             read_header(write(tmp_path / "a.nii", sform=0, qform=code, pixdim=sizes))
 
 
-@pytest.mark.parametrize("code", [0, 1])
+@for_all("code", [0, 1])
 def test_one_slice_without_a_thickness_gets_1_mm_and_a_remark(code, tmp_path):
     sizes = [1, 0.5, 0.75, 0, 0, 0, 0, 0]
     path = write(tmp_path / "a.nii", sform=0, qform=code, pixdim=sizes, data=counting((5, 6, 1)))
@@ -116,8 +117,8 @@ def test_voxel_sizes_that_disagree_with_the_sform_are_suspect_above_one_percent(
     assert problems(near) == []
 
 
-@pytest.mark.parametrize(("code", "factor"), [(1, 1e3), (3, 1e-3)])
-@pytest.mark.parametrize("source", [{"sform": 1}, {"sform": 0}, {"sform": 0, "qform": 0}])
+@for_all(("code", "factor"), [(1, 1e3), (3, 1e-3)])
+@for_all("source", [{"sform": 1}, {"sform": 0}, {"sform": 0, "qform": 0}])
 def test_metres_and_micrometres_become_mm(code, factor, source, tmp_path):
     in_mm = read_header(write(tmp_path / "a.nii", **source))
     rescaled = {"pixdim": [-1, *(np.array(SIZES[1:4]) / factor), 0, 0, 0, 0], "xyzt_units": code}
@@ -136,7 +137,7 @@ def test_voxels_of_impossible_size_are_suspect(tmp_path):
     assert "which no scanner for people produces" in "".join(problems(path, Verdict.SUSPECT))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("dim", "shape"),
     [
         ([4, 5, 6, 4, 1], (5, 6, 4)),
@@ -161,7 +162,7 @@ def test_the_components_of_vectors_are_no_frames(tmp_path):
         read_volume(path, dimensions=4)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@for_all("grid", GRIDS)
 def test_a_sound_header_reads_as_nibabel_reads_it(grid, tmp_path):
     image = nib.Nifti1Image(counting(), GRIDS[grid])
     image.set_sform(None, 0)
@@ -170,7 +171,7 @@ def test_a_sound_header_reads_as_nibabel_reads_it(grid, tmp_path):
     np.testing.assert_array_equal(read_header(tmp_path / "a.nii").affine, nib.load(tmp_path / "a.nii").affine)
 
 
-@pytest.mark.parametrize(("code", "meant"), [(9, 2), (-1, 0)])
+@for_all(("code", "meant"), [(9, 2), (-1, 0)])
 def test_a_result_can_be_written_like_a_file_whose_code_means_nothing(code, meant, tmp_path):
     header = read_header(write(tmp_path / "a.nii", sform=code))
     assert (header.qform_code, header.sform_code) == (1, meant)

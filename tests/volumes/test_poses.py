@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from laws import for_all
 from scipy.linalg import expm
 
 from ankleseg.volumes.poses import (
@@ -35,7 +36,7 @@ def random_poses(count: int, seed: int = 1) -> np.ndarray:
     return np.concatenate([exp_pose(twists(angle, 1, seed + n)) for n, angle in enumerate(np.linspace(0, 3, count))])
 
 
-@pytest.mark.parametrize("angle", ANGLES)
+@for_all("angle", ANGLES)
 def test_the_exponential_is_that_of_the_4x4_matrix(angle: float):
     for twist in twists(angle):
         generator = np.zeros((4, 4))
@@ -43,7 +44,7 @@ def test_the_exponential_is_that_of_the_4x4_matrix(angle: float):
         np.testing.assert_allclose(exp_pose(twist), expm(generator), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("angle", ANGLES)
+@for_all("angle", ANGLES)
 def test_logarithm_and_exponential_undo_each_other(angle: float):
     twist = twists(angle)
     np.testing.assert_allclose(log_pose(exp_pose(twist)), twist, rtol=1e-6, atol=1e-6)
@@ -64,7 +65,7 @@ def test_stacks_are_treated_one_by_one():
         np.testing.assert_allclose(rotation_degrees(stack)[index], rotation_degrees(stack[index]))
 
 
-@pytest.mark.parametrize("degrees", [0.0, 1e-6, 0.5, 90.0, 179.999, 180.0])
+@for_all("degrees", [0.0, 1e-6, 0.5, 90.0, 179.999, 180.0])
 def test_a_rotation_gives_its_angle_back_and_leaves_its_axis_alone(degrees: float):
     point, axis = np.array([12.0, -7, 3]), np.array([1.0, -2, 0.5])
     pose = rotation_about(axis, degrees, point)

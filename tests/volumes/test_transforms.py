@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import itk
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import affine_of
 
 from ankleseg.errors import FileError, GeometryError
@@ -54,7 +55,7 @@ def test_an_itk_file_is_read_back_exactly(tmp_path):
     assert path.read_bytes() == write_itk_transform(tmp_path / "again.tfm", POSE).read_bytes()
 
 
-@pytest.mark.parametrize("zyx", [False, True])
+@for_all("zyx", [False, True])
 def test_an_euler_transform_that_itk_wrote_is_understood(tmp_path, zyx):
     euler = itk.Euler3DTransform[itk.D].New()
     euler.SetComputeZYX(zyx)
@@ -85,7 +86,7 @@ def test_flirt_by_hand():
     np.testing.assert_allclose(turned @ [1.0, 2.0, 3.0, 1.0], [12.0, -1.0, 3.0, 1.0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("source", "target"), [(STATIC, FRAME), (FRAME, STATIC)])
+@for_all(("source", "target"), [(STATIC, FRAME), (FRAME, STATIC)])
 def test_a_flirt_matrix_leads_from_voxel_to_voxel_as_the_pose_does(source, target):
     voxel = np.array([1.0, 2.0, 3.0])
     world = transform(POSE, source.affine[:3, :3] @ voxel + source.affine[:3, 3])

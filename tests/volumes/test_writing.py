@@ -12,6 +12,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from laws import for_all
 from volume_grids import GRIDS, affine_of, counting
 
 from ankleseg.errors import FileError
@@ -30,7 +31,7 @@ def itk_reading(path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return itk.array_from_image(image).T, LPS_FROM_RAS @ matrix, LPS_FROM_RAS @ np.asarray(image.GetOrigin())
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@for_all("grid", GRIDS)
 def test_voxels_affine_and_codes_survive_in_two_readers(grid, tmp_path):
     data, affine = counting(), GRIDS[grid]
     source = nib.Nifti1Image(data, affine)
@@ -53,7 +54,7 @@ def test_voxels_affine_and_codes_survive_in_two_readers(grid, tmp_path):
     np.testing.assert_allclose(origin, affine[:3, 3], atol=1e-5)
 
 
-@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 2), (4, 3)])
+@for_all("codes", [(0, 0), (1, 0), (0, 2), (4, 3)])
 def test_every_pair_of_codes_is_kept(codes, tmp_path):
     source = nib.Nifti1Image(counting(), None)
     source.set_qform(affine_of("PSR"), codes[0])
@@ -107,7 +108,7 @@ def test_a_sheared_affine_is_never_contradicted_by_a_qform(tmp_path):
     np.testing.assert_allclose(header.affine, sheared, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+@for_all("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
 def test_the_type_is_kept(dtype, tmp_path):
     path = write_volume(tmp_path / "a.nii.gz", counting().astype(dtype), np.eye(4))
     volume = read_volume(path, dtype=None)
@@ -115,7 +116,7 @@ def test_the_type_is_kept(dtype, tmp_path):
     np.testing.assert_array_equal(volume.data, counting().astype(dtype))
 
 
-@pytest.mark.parametrize(("given", "stored"), [(bool, np.uint8), (np.float16, np.float32), (np.int64, np.int32)])
+@for_all(("given", "stored"), [(bool, np.uint8), (np.float16, np.float32), (np.int64, np.int32)])
 def test_types_few_readers_know_become_common_ones(given, stored, tmp_path):
     path = write_volume(tmp_path / "a.nii.gz", (counting() % 2).astype(given), np.eye(4))
     assert read_header(path).dtype == stored
@@ -139,7 +140,7 @@ def test_a_sequence_of_volumes_is_written_and_read(tmp_path):
     np.testing.assert_array_equal(volume.data, counting((5, 6, 4, 3)))
 
 
-@pytest.mark.parametrize(("unit", "stored", "expected"), [("sec", 0.5, 0.5), ("msec", 500, 0.5), ("unknown", 0.5, 0)])
+@for_all(("unit", "stored", "expected"), [("sec", 0.5, 0.5), ("msec", 500, 0.5), ("unknown", 0.5, 0)])
 def test_a_sequence_keeps_the_time_between_its_frames(unit, stored, expected, tmp_path):
     source = nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.float32), np.eye(4))
     source.header["pixdim"][4] = stored
@@ -178,7 +179,7 @@ def test_a_failing_block_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("existed", [True, False])
+@for_all("existed", [True, False])
 def test_kill_9_while_writing_leaves_the_old_file_or_none(existed, tmp_path):
     target = tmp_path / "scan.nii.gz"
     if existed:
