@@ -18,6 +18,7 @@ def main(config: DictConfig) -> float:
     from pytorch_lightning import seed_everything
 
     from ankleseg.inference import build_network
+    from ankleseg.labels import Labels
     from ankleseg.runs import Manifest, cohort_root, epochs_of, quiet_libraries, recipe_of, resumed, test, trainer_of
     from ankleseg.transforms import at_common_spacing
 
@@ -36,7 +37,9 @@ def main(config: DictConfig) -> float:
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     network = build_network(to_plain(config.network))
-    task = build(config.task, network=network, recipe=recipe_of(config, preparation, data), seed=config.seed)
+    labels = Labels(structures=to_plain(config.structures), images=to_plain(config.images))
+    recipe = recipe_of(config, preparation, data)
+    task = build(config.task, network=network, labels=labels, recipe=recipe, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)
     trainer = trainer_of(config, split)
     manifest = Manifest(run, config, cohort, split, began) if trainer.is_global_zero else None

@@ -12,34 +12,32 @@ if TYPE_CHECKING:
     from ankleseg.inference.case import predict_case
     from ankleseg.inference.checkpoint import Model, build_network, find_checkpoint, load_model, read_checkpoint, recipe
     from ankleseg.inference.inputs import cases_of
-    from ankleseg.inference.postprocessing import Postprocessing, label_map
+    from ankleseg.inference.postprocessing import Postprocessing
     from ankleseg.inference.run import predict_cases
-    from ankleseg.inference.volume import WholeVolume, probabilities_of, values_of
+    from ankleseg.inference.volume import VolumeInferer, WholeVolume
 
 _HOMES = {
     "case": ("predict_case",),
     "checkpoint": ("Model", "build_network", "find_checkpoint", "load_model", "read_checkpoint", "recipe"),
     "inputs": ("cases_of",),
-    "postprocessing": ("Postprocessing", "label_map"),
+    "postprocessing": ("Postprocessing",),
     "run": ("predict_cases",),
-    "volume": ("WholeVolume", "probabilities_of", "values_of"),
+    "volume": ("VolumeInferer", "WholeVolume"),
 }
 
 __all__ = [
     "Model",
     "Postprocessing",
+    "VolumeInferer",
     "WholeVolume",
     "build_network",
     "cases_of",
     "find_checkpoint",
-    "label_map",
     "load_model",
     "predict_case",
     "predict_cases",
-    "probabilities_of",
     "read_checkpoint",
     "recipe",
-    "values_of",
 ]
 
 

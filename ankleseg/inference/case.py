@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.utils import ensure_tuple
 from scipy import ndimage
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError
 from ankleseg.inference.checkpoint import Model
-from ankleseg.inference.postprocessing import Postprocessing, label_map
+from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
-from ankleseg.inference.volume import WholeVolume
+from ankleseg.inference.volume import VolumeInferer
+from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation, Prepared
 from ankleseg.volumes import read_header
 
@@ -43,10 +45,11 @@ class CasePrediction:
 def predict_case(
     case: Case,
     models: Sequence[Model],
-    whole_volume: WholeVolume,
+    whole_volume: VolumeInferer,
     postprocessing: Postprocessing | None = None,
     *,
     spacing: Sequence[float | None] | None = None,
+    patch_foreground: float = 0.75,
     progress: Any = None,
     announce: Any = None,
 ) -> CasePrediction:
@@ -62,6 +65,7 @@ def predict_case(
         whole_volume: how patches make a volume.
         postprocessing: what is done to masks.
         spacing: mm along the prepared axes, instead of that of training.
+        patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
@@ -88,12 +92,15 @@ def predict_case(
         announce=announce,
     )
     images, probabilities = np.split(values, [len(models[0].images)])
-    labels = label_map(probabilities, postprocessing)
+    labels = Labels(structures=models[0].structures)
+    masks = labels.decode(probabilities)
+    if postprocessing is not None:
+        masks = postprocessing(masks, regions=labels.regions)
     boxes: list[list[int]] = []
-    if whole_volume.mode == "patches":
+    if whole_volume.tiling == "patches":
         finer = _finer(models[0], spacing)
-        boxes = patch_boxes(prepared, whole_volume.window, whole_volume.patch_foreground, finer)
-    return CasePrediction(labels, probabilities, images, affine, boxes)
+        boxes = patch_boxes(prepared, ensure_tuple(whole_volume.roi_size), patch_foreground, finer)
+    return CasePrediction(labels.label_map(masks), probabilities, images, affine, boxes)
 
 
 def _finer(model: Model, spacing: Sequence[float | None] | None) -> bool:
@@ -104,7 +111,7 @@ def _finer(model: Model, spacing: Sequence[float | None] | None) -> bool:
 def _averaged(
     case: Case,
     models: Sequence[Model],
-    whole_volume: WholeVolume,
+    whole_volume: VolumeInferer,
     spacing: Sequence[float | None] | None,
     *,
     slice_thickness: float,
@@ -137,15 +144,20 @@ def _averaged(
 
 
 def _values(
-    model: Model, prepared: Prepared, whole_volume: WholeVolume, *, slice_thickness: float, **told: Any
+    model: Model, prepared: Prepared, whole_volume: VolumeInferer, *, slice_thickness: float, **told: Any
 ) -> np.ndarray:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
-    images = len(model.images)
-    known = slice_thickness if getattr(model.network, "conditional", False) else None
-    volume = torch.from_numpy(prepared.image)
-    whole_volume = replace(whole_volume, images=images)
-    values = whole_volume(model.network, volume, prepared.foreground, slice_thickness=known, **told).numpy()
-    for image in values[:images]:
+    labels = Labels(structures=model.structures, images=model.images)
+    values = whole_volume(
+        torch.from_numpy(prepared.image)[None],
+        model.network,
+        foreground=prepared.foreground,
+        activate=labels.activate,
+        fill=len(labels.images),
+        slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
+        **told,
+    )[0].numpy()
+    for image in values[: len(labels.images)]:
         image[...] = np.maximum(prepared.scales[0].undone(image), prepared.lowest)
     return values
 
@@ -186,8 +198,8 @@ def patch_boxes(prepared: Prepared, window: Sequence[int], foreground: float, fi
     number = np.zeros(prepared.foreground.shape, dtype=np.float32)
     count = 0
     for corner in tile_corners(prepared.foreground.shape, sides, 0.0):
-        room = tuple(slice(c, c + w) for c, w in zip(corner, sides, strict=True))
-        whole = all(c % w == 0 for c, w in zip(corner, sides, strict=True))
+        room = tuple(slice(max(c, 0), c + w) for c, w in zip(corner, sides, strict=True))
+        whole = all(c < 0 or c % w == 0 for c, w in zip(corner, sides, strict=True))
         if whole and prepared.foreground[room].mean() >= foreground:
             count += 1
             number[room] = count

@@ -20,7 +20,7 @@ from ankleseg.errors import AnklesegError, told
 from ankleseg.inference.case import CasePrediction, predict_case
 from ankleseg.inference.checkpoint import Model
 from ankleseg.inference.postprocessing import Postprocessing
-from ankleseg.inference.volume import WholeVolume
+from ankleseg.inference.volume import BLENDS, VolumeInferer
 from ankleseg.volumes import Header, read_header, replace_file, slice_axis, write_volume
 from ankleseg.volumes import spacing as voxel_sides
 
@@ -33,10 +33,11 @@ def predict_cases(
     models: Sequence[Model],
     out: str | Path,
     *,
-    whole_volume: WholeVolume,
+    whole_volume: VolumeInferer,
     postprocessing: Postprocessing | None = None,
     save_probabilities: bool = False,
     spacing: Sequence[float | None] | None = None,
+    patch_foreground: float = 0.75,
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -48,6 +49,7 @@ def predict_cases(
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
+        patch_foreground: see `predict_case`.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
@@ -68,13 +70,15 @@ def predict_cases(
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             row = _row(case)
             began = time.perf_counter()
-            shown = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
+            more = {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
                 for path in earlier[case.name]:
                     path.unlink(missing_ok=True)
                 if case.problem is not None:
                     raise case.problem
-                prediction = _with_less_memory(case, models, whole_volume, postprocessing, spacing, **shown)
+                prediction = _with_less_memory(
+                    case, models, whole_volume, postprocessing, spacing, patch_foreground=patch_foreground, **more
+                )
                 row.update(_write(out, case, prediction, models[0], save_probabilities))
             except Exception as error:  # of one case; the others go on
                 row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
@@ -89,14 +93,14 @@ def predict_cases(
 
 
 def _settings(
-    models: Sequence[Model], whole_volume: WholeVolume, spacing: Sequence[float | None] | None
+    models: Sequence[Model], whole_volume: VolumeInferer, spacing: Sequence[float | None] | None
 ) -> dict[str, Any]:
     """What ``predictions.json`` says of all cases."""
     return {
-        "mode": whole_volume.mode,
-        "window": list(whole_volume.window),
+        "mode": whole_volume.tiling,
+        "window": whole_volume.roi_size,
         "overlap": whole_volume.overlap,
-        "blend": whole_volume.blend,
+        "blend": next(name for name, mode in BLENDS.items() if mode == whole_volume.mode),
         "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].structures),
         "images": list(models[0].images),
@@ -116,20 +120,19 @@ def _announce(case: str, line: str) -> None:
 def _with_less_memory(
     case: Case,
     models: Sequence[Model],
-    whole_volume: WholeVolume,
+    whole_volume: VolumeInferer,
     postprocessing: Postprocessing | None,
     spacing: Sequence[float | None] | None,
-    **shown: Any,
+    **more: Any,
 ) -> CasePrediction:
     """Predict; when memory runs out, try once more tile by tile, one at a time."""
     try:
-        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **shown)
+        return predict_case(case, models, whole_volume, postprocessing, spacing=spacing, **more)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise
     # only here, since the error holds all that the first attempt had in memory
-    window = tuple(map(min, whole_volume.window, models[0].window))
-    smaller = replace(whole_volume, mode="tiles", batch=1, window=window)
+    smaller = whole_volume.smaller(models[0].window)
     try:
         return predict_case(case, models, smaller, postprocessing, spacing=spacing)
     except (MemoryError, RuntimeError) as again:

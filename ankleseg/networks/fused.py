@@ -19,7 +19,7 @@ class _Fused(nn.Module):
     # what a convolution has
     weight: Tensor
     bias: Tensor | None
-    padding: tuple[int, ...]
+    padding: Any
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
@@ -80,6 +80,6 @@ def _one_call(x: Tensor, weight: Tensor) -> bool:
         and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+        and bool(torch.backends.mkldnn.enabled)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )
