@@ -80,6 +80,7 @@ def test_the_network_itself_stays_as_it_is():
     assert network.head.weight.is_contiguous()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not there")
 def test_one_call_of_onednn_gives_what_the_layers_give_and_gives_way_where_it_must(tmp_path: Path):
     for dimensions in (2, 3):
