@@ -14,7 +14,7 @@ from torch import nn
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
-from ankleseg.inference import Model, WholeVolume, predict_case, predict_cases, values_of
+from ankleseg.inference import Model, WholeVolume, predict_case, predict_cases
 from ankleseg.predict import checked_spacing, device_asked_for, tiles_asked_for
 from ankleseg.transforms import BrightEnd, Otsu, Preparation, WholeImage
 from ankleseg.volumes import reorient, write_volume
@@ -134,29 +134,6 @@ def test_a_conditional_network_is_told_the_slice_thickness(tmp_path: Path):
     network = Same(conditional=True)
     predict_case(thick(tmp_path / "a.nii.gz"), [model(network)], WholeVolume(window=(16, 16, 16)))
     assert network.told and np.allclose(network.told, 3)
-
-
-@pytest.mark.parametrize("blend", ["smooth", "uniform"])
-def test_sums_on_disk_are_those_in_memory(blend: str):
-    image = torch.rand(1, 40, 33, 21)
-    foreground = np.ones((40, 33, 21), bool)
-    found = [
-        WholeVolume(window=(16, 16, 16), blend=blend, images=1, memory_gb=memory)(Same(), image, foreground)
-        for memory in (1.0, 0.0006)
-    ]
-    assert torch.equal(*found)
-    assert torch.allclose(found[0], values_of(Same()(image[None]), images=1)[0], atol=1e-5)
-
-
-def test_how_long_it_takes_is_told_once(monkeypatch: pytest.MonkeyPatch):
-    import ankleseg.inference.volume as volume
-
-    clock = iter(range(0, 10_000, 7))
-    monkeypatch.setattr(volume.time, "perf_counter", lambda: next(clock))
-    said: list[str] = []
-    tiles = WholeVolume(window=(16, 16, 16), overlap=0.0, batch=1, images=1)
-    tiles(Same(), torch.rand(1, 64, 64, 64), np.ones((64, 64, 64), bool), announce=said.append)
-    assert said == ["64 windows of 16×16×16 voxels, about 7 min to go"]
 
 
 def test_runs_that_give_other_images_are_not_averaged(tmp_path: Path):
