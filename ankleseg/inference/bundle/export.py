@@ -13,14 +13,14 @@ import torch
 
 from ankleseg.config import require_folder
 from ankleseg.errors import ConfigError
+from ankleseg.files import replace_file
 from ankleseg.inference.bundle.card import LICENSE, card
 from ankleseg.inference.bundle.configs import inference_config
 from ankleseg.inference.bundle.exchange import write_onnx, write_torchscript
-from ankleseg.inference.bundle.files import is_ours
-from ankleseg.inference.bundle.metadata import OURS, metadata
+from ankleseg.inference.bundle.files import OURS, is_ours
+from ankleseg.inference.bundle.metadata import metadata
 from ankleseg.inference.bundle.run_facts import run_facts
 from ankleseg.inference.model import build_network, find_checkpoint, model_of, network_in
-from ankleseg.volumes import replace_file
 
 FORMATS = {"model.onnx": write_onnx, "model.ts": write_torchscript}
 

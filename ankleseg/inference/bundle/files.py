@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ankleseg.errors import CheckpointError
-from ankleseg.inference.bundle.metadata import MODEL, OURS
 
+OURS = "ankleseg"  # key of what MONAI's specification has no words for
+MODEL = "model"  # and in it of all that a checkpoint says of its network
 METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.pt"
 CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml")

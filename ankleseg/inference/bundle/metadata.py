@@ -9,12 +9,11 @@ from typing import Any
 from torch import nn
 
 from ankleseg import __version__
+from ankleseg.inference.bundle.files import MODEL, OURS
 from ankleseg.labels import Labels
 from ankleseg.networks import required_divisor
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-OURS = "ankleseg"  # key of what MONAI's specification has no words for: all that a checkpoint says of its network
-MODEL = "model"
 VERSION = "0.1.0"
 USE = "research only: not a medical device, not to be used for diagnosis or treatment"
 UNKNOWN = "not stated"
