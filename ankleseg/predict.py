@@ -16,12 +16,12 @@ SHORTEST = 8  # voxels
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ankleseg.inference import Postprocessing
+    from ankleseg.inference import Postprocessing, VolumeInferer
 
 
 def main(config: DictConfig) -> None:
     """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
-    from ankleseg.inference import WholeVolume, cases_of, load_model, predict_cases
+    from ankleseg.inference import cases_of, load_model, predict_cases
 
     cases = cases_of(
         config.input,
@@ -38,7 +38,8 @@ def main(config: DictConfig) -> None:
         raise ConfigError("checkpoint is missing", mend="add checkpoint=…")
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
-    first = WholeVolume(**tiles_asked_for(settings, models[0].window))
+    patch_foreground = settings.pop("patch_foreground")
+    settings = tiles_asked_for(settings, models[0].window)
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
     for mode in [modes] if isinstance(modes, str) else modes:
@@ -47,10 +48,11 @@ def main(config: DictConfig) -> None:
             cases,
             models,
             out,
-            whole_volume=replace(first, mode=mode),
+            inferer=inferer_asked_for(mode, **settings),
             postprocessing=postprocessing,
             save_probabilities=config.save_probabilities,
             spacing=finer,
+            patch_foreground=patch_foreground,
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong
@@ -105,6 +107,22 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
             )
         settings["overlap"] = 1 - step / min(window)
     return settings | {"window": window}
+
+
+def inferer_asked_for(
+    mode: str, *, window: Sequence[int], overlap: float, blend: str, batch: int, memory_gb: float | None
+) -> VolumeInferer:
+    """The inferer that the settings under ``predict`` say, in MONAI's words.
+
+    Raises:
+        ConfigError: a setting is outside its menu or range.
+    """
+    from ankleseg.inference import VolumeInferer
+    from ankleseg.inference.volume import BLENDS
+
+    if blend not in BLENDS:
+        raise ConfigError(f"invalid predict.blend {blend!r}", mend=f"choose {' or '.join(BLENDS)}")
+    return VolumeInferer(window, batch, overlap, BLENDS[blend], tiling=mode, memory_gb=memory_gb)
 
 
 def checked_spacing(asked: Any) -> list[float | None] | None:

@@ -25,7 +25,7 @@ import torch
 
 from ankleseg.cohorts import Case, load_repeats
 from ankleseg.config import build, compose
-from ankleseg.inference import Model, WholeVolume, load_model
+from ankleseg.inference import Model, VolumeInferer, load_model
 from ankleseg.measures.image_quality import psnr, ssim
 from ankleseg.train import main as train
 from ankleseg.transforms import Otsu
@@ -70,8 +70,7 @@ def trained(run: Path, root: Path, target: str, asked: Sequence[str]) -> Model:
 def restored(case: Case, model: Model) -> np.ndarray:
     """The first run of a case, restored, in raw intensities on its own grid."""
     prepared = model.preparation([read_volume(case.images[0])], case.side)
-    whole = WholeVolume(window=model.window, images=1)
-    found = whole(model.network, torch.from_numpy(prepared.image), np.ones_like(prepared.foreground)).numpy()
+    found = VolumeInferer(model.window)(torch.from_numpy(prepared.image)[None], model.network)[0].numpy()
     return prepared.placement.restore(prepared.scales[0].undone(found))[0]
 
 

@@ -70,30 +70,32 @@ def run(way: str, folder: Path) -> dict[str, float]:
     import torch
 
     from ankleseg.cohorts import load_cohort
-    from ankleseg.inference import label_map, load_model
+    from ankleseg.inference import load_model
+    from ankleseg.labels import Labels
 
     torch.set_grad_enabled(False)
     model = load_model(folder / "run")
     prepared = model.preparation(load_cohort(folder / "cohort").cases[1])
+    labels = Labels(structures=model.structures)
     image = torch.from_numpy(prepared.image)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     began = time.perf_counter()
     if way.startswith("monai"):
-        probabilities = by_monai(way, folder, image, model.window)
+        probabilities = by_monai(way, folder, image, model.window, labels)
         more = {}
     else:
-        probabilities, more = by_ankleseg(way, model, image, prepared.foreground)
+        probabilities, more = by_ankleseg(way, model, image, prepared.foreground, labels)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    np.save(folder / f"{way}.npy", label_map(probabilities.numpy()))
+    np.save(folder / f"{way}.npy", labels.label_map(labels.decode(probabilities.numpy())))
     return {"seconds": seconds, "peak_gb": peak, "peak_before_gb": before, **more}
 
 
-def by_ankleseg(way, model, image, foreground):
+def by_ankleseg(way, model, image, foreground, labels):
     """Predict as ``ankleseg.predict`` does; count the time of the convolutions."""
     import torch
 
-    from ankleseg.inference import WholeVolume
+    from ankleseg.inference import VolumeInferer
 
     spent = {"convolutions": 0.0}
 
@@ -107,16 +109,17 @@ def by_ankleseg(way, model, image, foreground):
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_pre_hook(start)
             module.register_forward_hook(stop)
-    probabilities = WholeVolume(window=model.window, mode=way, overlap=0.5)(model.network, image, foreground)
-    return probabilities, {"limit": spent["convolutions"]}
+    inferer = VolumeInferer(model.window, tiling=way)
+    found = inferer(image[None], model.network, foreground=foreground, activate=labels.activate)
+    return found[0], {"limit": spent["convolutions"]}
 
 
-def by_monai(way, folder, image, window):
+def by_monai(way, folder, image, window, labels):
     """Predict slice by slice with the network as it was trained and MONAI's function as its documentation calls it."""
     import torch
     from monai.inferers import sliding_window_inference
 
-    from ankleseg.inference import build_network, find_checkpoint, probabilities_of, read_checkpoint
+    from ankleseg.inference import build_network, find_checkpoint, read_checkpoint
 
     content = read_checkpoint(find_checkpoint(folder / "run"))
     network = build_network(content["ankleseg"]["network"]).eval()
@@ -124,7 +127,7 @@ def by_monai(way, folder, image, window):
     network.load_state_dict({k.removeprefix("network."): v for k, v in weights if k.startswith("network.")})
 
     def predictor(x):
-        return probabilities_of(network(x))
+        return labels.activate(network(x))
 
     slices = []
     for k in range(image.shape[-1]):

@@ -34,7 +34,7 @@ from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.config import build, compose
 from ankleseg.data.pairs import spread
 from ankleseg.data.prepared_pairs import PreparedPair
-from ankleseg.inference import Model, WholeVolume, load_model
+from ankleseg.inference import Model, VolumeInferer, load_model
 from ankleseg.measures.image_quality import correlation, psnr
 from ankleseg.train import main as train
 from ankleseg.transforms import Preparation
@@ -92,14 +92,15 @@ def scored(
     model: Model, name: str, config: Any, cohort: Cohort, split: Split, with_input: bool
 ) -> list[dict[str, Any]]:
     """Rows of a variant, and of the frames as they are (brought to the prepared grid by a cubic spline)."""
-    whole = WholeVolume(window=model.window, images=1)
+    inferer = VolumeInferer(model.window)
     halved = config.trainer.precision == "bf16-mixed"
 
     def restore(pair: PreparedPair) -> np.ndarray:
         bones = (pair.case.label > 0) & pair.case.foreground
         near = maximum_filter(bones, (2 * WINDOW + 1, 2 * WINDOW + 1, 1)) & pair.case.foreground
         with torch.autocast("cpu", torch.bfloat16, enabled=halved):
-            return whole(model.network, torch.from_numpy(pair.case.image), near)[0].numpy()
+            image = torch.from_numpy(pair.case.image)[None]
+            return inferer(image, model.network, foreground=near, fill=1)[0, 0].numpy()
 
     ways: dict[str, Restore] = {"frame": lambda pair: pair.case.image[0]} if with_input else {}
     ways[name] = restore

@@ -4,8 +4,8 @@
 
 A volume of SIDE³ voxels (256) is predicted by the published SegSRGAN generator in patches of PATCH³ (128) every STEP
 (64) voxels, averaged uniformly. ``loop`` is what the published code does: its layers as they are written, one patch
-after the other, sums divided by how often a voxel was covered. ``tiles`` is `ankleseg.inference.WholeVolume`. Each runs
-in a process of its own, in turn; ratios are of one round. The weights are random: the time does not depend on them.
+after the other, sums divided by how often a voxel was covered. ``tiles`` is `ankleseg.inference.VolumeInferer`. Each
+runs in a process of its own, in turn; ratios are of one round. The weights are random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ def run(way: str, folder: Path, side: int, patch: int, step: int) -> dict[str, f
 
 def by_tiles(network: torch.nn.Module, image: torch.Tensor, patch: int, step: int) -> torch.Tensor:
     """Predict as ``ankleseg.predict`` does."""
-    from ankleseg.inference import WholeVolume
+    from ankleseg.inference import VolumeInferer
+    from ankleseg.labels import Labels
     from ankleseg.networks import for_inference
 
-    tiles = WholeVolume(window=(patch,) * 3, overlap=1 - step / patch, blend="uniform", batch=1, images=1)
-    told = tiles(for_inference(network), image, np.ones(image.shape[1:], bool), announce=lambda line: print(line))
-    return told
+    inferer = VolumeInferer((patch,) * 3, 1, 1 - step / patch, "constant")
+    labels = Labels(structures=["cortex"], images=["sharp"])
+    return inferer(image[None], for_inference(network), activate=labels.activate, announce=print)[0]
 
 
 def by_loop(network: torch.nn.Module, image: torch.Tensor, patch: int, step: int) -> torch.Tensor:

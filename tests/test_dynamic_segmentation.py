@@ -18,7 +18,8 @@ from ankleseg.data import Augmentation, PatchDataset, PatchSampler, Segmentation
 from ankleseg.data.cache import CaseCache
 from ankleseg.errors import CohortError, FileError
 from ankleseg.evaluate import evaluate
-from ankleseg.inference import Model, WholeVolume, predict_case, predict_cases
+from ankleseg.inference import Model, VolumeInferer, WholeVolume, predict_case, predict_cases
+from ankleseg.labels import Labels
 from ankleseg.losses import DiceCrossEntropy
 from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
@@ -214,7 +215,7 @@ def test_a_scan_is_drawn_as_often_as_all_frames_of_a_sequence():
 
 def test_an_unknown_bone_is_not_scored_in_validation():
     task = Segmentation(
-        loss=DiceCrossEntropy(), structures=["a", "b"], validation=WholeVolume(window=(8, 8)),
+        loss=DiceCrossEntropy(), labels=Labels(structures=["a", "b"]), validation=VolumeInferer((8, 8)),
         network=UNet(1, 3, widths=(4, 8)), optimizer=torch.optim.Adam,
     )  # fmt: skip
     batch = {
@@ -225,10 +226,10 @@ def test_an_unknown_bone_is_not_scored_in_validation():
         for parameter in task.network.parameters():
             parameter.zero_()
         list(task.network.parameters())[-1].copy_(torch.tensor([1.0, 0, 0]))  # all background: a is missed
-    for known, scored in ([True, True], {"a"}), ([False, True], set()):
+    for known, scored in ([True, True], {"dice_a"}), ([False, True], set()):
         task.on_validation_epoch_start()  # takes the network as it is
         task.validation_step({**batch, keys.KNOWN: torch.tensor([known])}, 0)
-        assert {name for name, dice in task._validated[0].items() if dice is not None} == scored
+        assert {name for name, dice in task._scores[0].items() if dice is not None} == scored
 
 
 def test_cases_without_anything_known_are_not_taught(cohort: Cohort):

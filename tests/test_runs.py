@@ -26,7 +26,7 @@ from ankleseg.volumes import read_volume, write_volume
 
 SHORT = [
     *("trainer.max_epochs=1", "trainer.accelerator=cpu", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
-    *("patches.steps_per_epoch=1", "patches.batch_size=1", "task.validation.window=[32,32,32]"),
+    *("patches.steps_per_epoch=1", "patches.batch_size=1", "task.validation.roi_size=[32,32,32]"),
     *("patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0.05"),
 ]
 SPLIT = ["cohort.split.train=[s0]", "cohort.split.validation=[]", "cohort.split.test=[s3]"]

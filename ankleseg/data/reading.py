@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Hashable
 from typing import Any
 
@@ -45,8 +46,10 @@ def reading(labels: Labels | None = None, **mends: Any) -> list[Transform]:
         labels: which structures.
         mends: ``copy_headers`` and ``resample_masks`` of `LoadReferencesd`.
     """
+    with warnings.catch_warnings(action="ignore"):  # MONAI's other readers tell what they lack; they are not used
+        loading = LoadImaged(FILES, reader=Reader, allow_missing_keys=True)
     transforms: list[Transform] = [
-        LoadImaged(FILES, reader=Reader, allow_missing_keys=True),
+        loading,
         EnsureChannelFirstd(FILES, allow_missing_keys=True),
         ForegroundAsMaskd(),
     ]

@@ -37,7 +37,7 @@ def write_thick_cohort(
 
     Args:
         cases: sharp scans.
-        out: folder that receives ``<case>.nii.gz`` (of several channels ``<case>_1.nii.gz``, …) and ``scans.csv``, a
+        out: folder that receives ``<case>.nii.gz`` (of several channels ``<case>_<channel>.nii.gz``) and ``scans.csv``, a
             cohort to predict.
         low: how the scans are taken; its spacing is along the axes of ``orientation``.
         orientation: ``RAS`` for left–right, posterior–anterior and inferior–superior.
@@ -84,9 +84,9 @@ def write_thick_cohort(
 
 def _names(case: Case) -> dict[str, str]:
     """Column and file name of each channel."""
-    if len(case.images) < 2:
+    if len(case.channels) < 2:
         return {"image": f"{case.name}.nii.gz"}
-    return {f"image_{number}": f"{case.name}_{number}.nii.gz" for number in range(1, len(case.images) + 1)}
+    return {f"image_{channel}": f"{case.name}_{channel}.nii.gz" for channel in case.channels}
 
 
 def _write(

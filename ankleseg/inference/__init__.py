@@ -10,36 +10,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ankleseg.inference.case import predict_case
-    from ankleseg.inference.checkpoint import Model, build_network, find_checkpoint, load_model, read_checkpoint, recipe
     from ankleseg.inference.inputs import cases_of
-    from ankleseg.inference.postprocessing import Postprocessing, label_map
+    from ankleseg.inference.model import (
+        Model,
+        build_network,
+        description,
+        find_checkpoint,
+        load_model,
+        model_of,
+        read_checkpoint,
+    )
+    from ankleseg.inference.postprocessing import Postprocessing
     from ankleseg.inference.run import predict_cases
-    from ankleseg.inference.volume import WholeVolume, probabilities_of, values_of
+    from ankleseg.inference.volume import VolumeInferer
 
 _HOMES = {
     "case": ("predict_case",),
-    "checkpoint": ("Model", "build_network", "find_checkpoint", "load_model", "read_checkpoint", "recipe"),
     "inputs": ("cases_of",),
-    "postprocessing": ("Postprocessing", "label_map"),
+    "model": (
+        "Model",
+        "build_network",
+        "description",
+        "find_checkpoint",
+        "load_model",
+        "model_of",
+        "read_checkpoint",
+    ),
+    "postprocessing": ("Postprocessing",),
     "run": ("predict_cases",),
-    "volume": ("WholeVolume", "probabilities_of", "values_of"),
+    "volume": ("VolumeInferer",),
 }
 
 __all__ = [
     "Model",
     "Postprocessing",
-    "WholeVolume",
+    "VolumeInferer",
     "build_network",
     "cases_of",
+    "description",
     "find_checkpoint",
-    "label_map",
     "load_model",
+    "model_of",
     "predict_case",
     "predict_cases",
-    "probabilities_of",
     "read_checkpoint",
-    "recipe",
-    "values_of",
 ]
 
 

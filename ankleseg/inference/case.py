@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from monai.utils import ensure_tuple
 from scipy import ndimage
 
 from ankleseg import keys
@@ -119,7 +120,7 @@ def predict_case(
         masks = postprocessing(masks, regions=labels.regions)
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
-        boxes = patch_boxes(sample, preparation, list(inferer.roi_size), patch_foreground, finer)
+        boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
     return CasePrediction(masks, probabilities, images, affine_of(mean), boxes)
 
 

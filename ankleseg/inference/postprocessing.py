@@ -3,57 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool
+
+from ankleseg.volumes.geometry import bounding_box
+
+FACES = 1  # voxels that share a face are connected, as in SciPy; MONAI's default also joins those that share a corner
+
+Masks = Bool[np.ndarray, "structures x y z"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocessing:
-    """Keep the largest component of each structure and fill the holes in it; both can be switched off."""
+    """Keep the largest component of each structure and fill the holes in it; both can be switched off.
+
+    By MONAI's `KeepLargestConnectedComponent` and `FillHoles`, in the bounding box of each structure: on the whole grid
+    they take 2.2 s for a bone in 576×576×90 voxels, in the box 0.2 s.
+    """
 
     largest_component: bool = True
     fill_holes: bool = True
 
-    def __call__(self, mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
-        """Return the mended mask; an empty one stays empty."""
-        from scipy import ndimage
+    def __call__(self, masks: Masks, *, regions: bool = False) -> Masks:
+        """Return the mended masks; an empty one stays empty.
 
-        if not mask.any():
-            return mask
-        room = ndimage.find_objects(mask.astype(np.uint8))[0]
-        inside = mask[room]
-        if self.largest_component:
-            components, count = ndimage.label(inside)
-            if count > 1:
-                sizes = np.bincount(components.ravel())
-                sizes[0] = 0
-                inside = components == sizes.argmax()
-        if self.fill_holes:
-            inside = ndimage.binary_fill_holes(inside)
-        mended = np.zeros_like(mask)
-        mended[room] = inside
+        Args:
+            masks: of each structure.
+            regions: whether structures may lie inside each other. Where they exclude each other and mended masks
+                share voxels, these go to the structure that is named first.
+        """
+        from monai.transforms import FillHoles, KeepLargestConnectedComponent
+        from torch import from_numpy
+
+        mended = np.zeros_like(masks)
+        for mask, result in zip(masks, mended, strict=True):
+            if not mask.any():
+                continue
+            room = bounding_box(mask)
+            inside: Any = from_numpy(np.ascontiguousarray(mask[room]))[None]
+            if self.largest_component:
+                inside = KeepLargestConnectedComponent(connectivity=FACES)(inside)
+            if self.fill_holes:
+                inside = FillHoles(connectivity=FACES)(inside)
+            result[room] = np.asarray(inside[0], dtype=bool)
+        if not regions:
+            taken = np.zeros(masks.shape[1:], dtype=bool)
+            for result in mended:
+                result &= ~taken
+                taken |= result
         return mended
-
-
-def label_map(
-    probabilities: Float[np.ndarray, "k x y z"], postprocessing: Postprocessing | None = None
-) -> UInt8[np.ndarray, "x y z"]:
-    """Turn probabilities of structures into labels: 0 background, k the k-th structure.
-
-    A voxel gets the most probable structure where that is more probable than background, 1 − Σp; for one structure,
-    where its probability exceeds one half. Without structures all is background.
-    """
-    if not len(probabilities):
-        return np.zeros(probabilities.shape[1:], dtype=np.uint8)
-    labels = np.empty(probabilities.shape[1:], dtype=np.uint8)
-    for x in range(len(labels)):  # plane by plane: whole numbers of eight bytes would take twice the probabilities
-        best = probabilities[:, x].argmax(axis=0)
-        top = np.take_along_axis(probabilities[:, x], best[None], axis=0)[0]
-        labels[x] = np.where(top > 1 - probabilities[:, x].sum(axis=0), best + 1, 0)
-    if postprocessing is None:
-        return labels
-    mended = np.zeros_like(labels)
-    for k in range(1, probabilities.shape[0] + 1):
-        mended[postprocessing(labels == k) & (mended == 0)] = k
-    return mended

@@ -102,6 +102,7 @@ def _settings(
         "blend": next(name for name, mode in BLENDS.items() if mode == inferer.mode),
         "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].labels.structures),
+        "regions": models[0].labels.regions,
         "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }

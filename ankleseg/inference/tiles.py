@@ -1,58 +1,50 @@
-"""Where the tiles of a volume lie, and how overlapping ones are blended."""
+"""Where the tiles of a volume lie."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool
 
 from ankleseg.volumes.geometry import bounding_box
 
 
-def starts(length: int, window: int, step: int) -> list[int]:
-    """First indices of windows that cover an axis; the last window is shifted back to end with the axis."""
-    if length <= window:
-        return [0]
-    return [*range(0, length - window, step), length - window]
+def tile_corners(
+    shape: Sequence[int], window: Sequence[int], overlap: Sequence[float] | float
+) -> list[tuple[int, ...]]:
+    """Corners of the tiles of a grid; neighbours share the fraction ``overlap`` of a side (0 ≤ overlap < 1).
 
-
-def tile_corners(shape: Sequence[int], window: Sequence[int], overlap: float) -> Iterator[tuple[int, ...]]:
-    """Corners of the tiles of a grid; neighbours share the fraction ``overlap`` of a side (0 ≤ overlap < 1)."""
-    steps = [max(1, int(side * (1 - overlap) + 1e-6)) for side in window]
-    axes = [starts(*axis) for axis in zip(shape, window, steps, strict=True)]
-    return itertools.product(*axes)
-
-
-def blending_weights(window: Sequence[int], blend: str) -> Float[Tensor, "..."]:
-    """Weight of each voxel of a tile.
-
-    Args:
-        window: sides of the tile.
-        blend: ``uniform``, or ``smooth``: a Gaussian of one eighth of the side, no less than 1e-3 of its maximum,
-            so that a voxel is decided by the tiles in which it lies well inside (Isensee et al. 2021).
+    As MONAI lays them: the last tile of an axis ends with it; one that is longer than the axis reaches beyond both
+    ends, from a negative corner.
     """
-    weights = torch.ones(tuple(window))
-    if blend == "smooth":
-        for axis, side in enumerate(window):
-            distance = (torch.arange(side) - (side - 1) / 2) / (side / 8)
-            shape = [1] * len(window)
-            shape[axis] = side
-            weights = weights * torch.exp(-0.5 * distance**2).reshape(shape)
-        weights = weights.clamp_min(1e-3)
-    return weights
+    from monai.data.utils import dense_patch_slices
+
+    shared = np.broadcast_to(overlap, len(window))
+    # MONAI's own step is a voxel short where 1 − overlap is not exact in binary, such as 1 − 43/96
+    steps = [max(1, int(side * (1 - part) + 1e-6)) for side, part in zip(window, shared, strict=True)]
+    before = [_before(*axis) for axis in zip(shape, window, strict=True)]
+    tiles = dense_patch_slices(list(map(max, shape, window)), window, steps)
+    return [tuple(int(cut.start) - more for cut, more in zip(tile, before, strict=True)) for tile in tiles]
 
 
-def box_of(mask: np.ndarray, margin: int = 0, divisor: int = 1) -> tuple[slice, ...] | None:
-    """Bounding box of a mask, grown by a margin and to sides that divide by ``divisor`` where the grid allows it."""
-    if not mask.any():
-        return None
-    box = []
-    for part, length in zip(bounding_box(mask, margin), mask.shape, strict=True):
-        high = min(part.start + -(-(part.stop - part.start) // divisor) * divisor, length)
-        low = max(high - -(-(high - part.start) // divisor) * divisor, 0)
-        box.append(slice(low, high))
-    return tuple(box)
+def box_of(
+    mask: Bool[np.ndarray, "*spatial"], margin: int = 0, divisor: int = 1
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Corner and sides of the bounding box of a mask, grown by a margin that ends at the border of the grid.
+
+    Both are multiples of ``divisor``, so that a network halves the box at the same voxels as the whole grid; sides may
+    reach beyond the end of the grid.
+
+    Raises:
+        GeometryError: the mask is empty.
+    """
+    box = bounding_box(mask, margin)
+    corner = tuple(cut.start // divisor * divisor for cut in box)
+    sides = tuple(-(-(cut.stop - low) // divisor) * divisor for cut, low in zip(box, corner, strict=True))
+    return corner, sides
+
+
+def _before(length: int, side: int) -> int:
+    """Voxels of a side that lie before an axis that is shorter."""
+    return max(side - length, 0) // 2

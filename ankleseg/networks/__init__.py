@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from ankleseg.networks.fcn import FCN
 from ankleseg.networks.global_skip import GlobalSkip
 from ankleseg.networks.inference import for_inference
@@ -25,7 +23,7 @@ __all__ = [
 MONAI_DIVISOR = 16
 
 
-def required_divisor(network: nn.Module) -> int:
+def required_divisor(network: object) -> int:
     """The number that every side of the network's input must be a multiple of.
 
     A network of ours knows its ``divisor``; for any other, 16 is taken: the four halvings of MONAI's U-Nets as

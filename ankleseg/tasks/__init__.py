@@ -1,10 +1,10 @@
 """One final Lightning module a task; network, loss and optimiser are injected."""
 
-from ankleseg.tasks.base import Task
+from ankleseg.tasks.base import Task, ValidatedCase
 from ankleseg.tasks.norm_statistics import FrozenStatistics
-from ankleseg.tasks.restoration import Restoration, RestoredCase
+from ankleseg.tasks.restoration import Restoration
 from ankleseg.tasks.schedules import polynomial_decay
-from ankleseg.tasks.segmentation import Segmentation, ValidatedCase
+from ankleseg.tasks.segmentation import Segmentation
 from ankleseg.tasks.segsrgan import SegSRGAN
 from ankleseg.tasks.watching import CrashCheckpoint, History, LastValidation, ValidationOverlays
 
@@ -14,7 +14,6 @@ __all__ = [
     "History",
     "LastValidation",
     "Restoration",
-    "RestoredCase",
     "SegSRGAN",
     "Segmentation",
     "Task",

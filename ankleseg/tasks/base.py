@@ -1,60 +1,116 @@
-"""The small abstract task: an injected network, optimiser and schedule; what a checkpoint must hold."""
+"""The small abstract task: an injected network, optimiser and schedule; the validation loop; what a checkpoint has."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ankleseg import keys
 from ankleseg.errors import ConfigError
-from ankleseg.inference.checkpoint import RECIPE
+from ankleseg.inference import VolumeInferer
+from ankleseg.inference.model import DESCRIPTION
+from ankleseg.labels import Labels
+from ankleseg.measures import overlap
+from ankleseg.networks import for_inference
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
+Scores = dict[str, float | None]
+Sample = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ValidatedCase:
+    """A whole validation volume to be looked at: its image, prediction and reference (X, Y, Z).
+
+    With ``structures`` the latter two are label maps, k the k-th structure, without they are images. The slice with
+    most of ``inside`` is the one to show.
+    """
+
+    case: str
+    image: np.ndarray
+    prediction: np.ndarray
+    reference: np.ndarray
+    inside: np.ndarray
+    structures: tuple[str, ...] = ()
 
 
 class Task(LightningModule, ABC):
     """What all tasks share.
 
+    In validation a whole volume is predicted, and a subclass scores it in `scored`. A score is logged as
+    ``val/<name>``, the mean over the volumes to which it applies; one that applies to none is not logged, except the
+    ``headlines``, which are 0 then. With scores ``dice_<structure>`` there is a ``val/dice``, the mean over structures.
+
     Args:
-        network: gives logits.
+        network: gives images and logits.
+        labels: what its outputs are.
+        validation: how a whole volume is predicted.
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
         rates: factors on the learning rate of parts of the network, by name; the other parts have 1.
-        recipe: plain types that travel in the checkpoint, see `ankleseg.inference.recipe`.
+        description: plain types that travel in the checkpoint, see `ankleseg.inference.description`.
         seed: of what is drawn inside the network (dropout).
     """
+
+    headlines: tuple[str, ...] = ()
+    in_progress_bar: tuple[str, ...] = ()
 
     def __init__(
         self,
         *,
         network: nn.Module,
+        labels: Labels,
+        validation: VolumeInferer,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
         rates: Mapping[str, float] | None = None,
-        recipe: Mapping[str, Any] | None = None,
+        description: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
+        self.labels = labels
+        self.validation = validation
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
         self._rates = dict(rates or {})
-        self._recipe = dict(recipe or {})
+        self._description = dict(description or {})
         self._seed = seed
+        self._scores: list[Scores] = []
+        self._inference: nn.Module | None = None
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image)
 
     @abstractmethod
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor | None: ...
+
+    @abstractmethod
+    def scored(
+        self, values: Float[np.ndarray, "values x y z"], sample: Sample, case: str
+    ) -> tuple[Scores, ValidatedCase]:
+        """Score a validation volume.
+
+        Args:
+            values: images, then the probability of each structure.
+            sample: what the batch holds of it, (C, X, Y, Z) arrays by their key.
+            case: its name.
+
+        Returns:
+            Scores by name, None where one does not apply; and what is to be looked at.
+        """
 
     def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = math.inf) -> None:
         """Refuse patches that a network will not take, before anything is prepared.
@@ -74,8 +130,70 @@ class Task(LightningModule, ABC):
         # draws from the global generator, such as the start of a data loader, differs between the two.
         torch.manual_seed(self._seed * 1_000_003 + self.global_step)
 
+    def on_validation_epoch_start(self) -> None:
+        self._scores = []
+        self._inference = for_inference(self.network)
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, ValidatedCase]:
+        sample = {key: value[0].cpu().numpy() for key, value in batch.items() if isinstance(value, Tensor)}
+        conditional = getattr(self.network, "conditional", False)
+        assert self._inference is not None
+        values = self.validation(
+            batch[keys.IMAGE][:1].cpu(),
+            self._inference,
+            foreground=sample[keys.FOREGROUND],
+            activate=self.labels.activate,
+            fill=len(self.labels.images),
+            slice_thickness=float(sample[keys.SLICE_THICKNESS]) if conditional else None,
+        )
+        scores, shown = self.scored(values[0].numpy(), sample, batch[keys.CASE][0])
+        self._scores.append(scores)
+        return {"case": shown}
+
+    def on_validation_epoch_end(self) -> None:
+        self._inference = None
+        known: dict[str, list[float]] = {}
+        for name, score in (item for scores in self._scores for item in scores.items()):
+            known.setdefault(name, []).extend([] if score is None else [score])
+        means = dict.fromkeys(self.headlines, 0.0)
+        means |= {name: float(np.mean(values)) for name, values in known.items() if values}
+        if dice := [value for name, value in means.items() if name.startswith("dice_")]:
+            means["dice"] = float(np.mean(dice))
+        for name, value in means.items():
+            self.log(f"val/{name}", value, prog_bar=name in self.in_progress_bar)
+
+    def masks_of(
+        self, values: Float[np.ndarray, "values x y z"], sample: Sample
+    ) -> tuple[Bool[np.ndarray, "structures x y z"], Bool[np.ndarray, "structures x y z"]]:
+        """Mask of each structure as predicted, and as in the label."""
+        return self.labels.decode(values[len(self.labels.images) :]), self.labels.masks(sample[keys.LABEL])
+
+    def shown(self, case: str, image: np.ndarray, predicted: np.ndarray, reference: np.ndarray) -> ValidatedCase:
+        """An image and masks to be looked at."""
+        drawn = self.labels.label_map
+        return ValidatedCase(
+            case, image, drawn(predicted), drawn(reference), np.any(reference, axis=0), self.labels.structures
+        )
+
+    def dice_of(
+        self,
+        predicted: Bool[np.ndarray, "structures x y z"],
+        reference: Bool[np.ndarray, "structures x y z"],
+        sample: Sample,
+    ) -> Scores:
+        """Dice of each structure, None where both masks are empty or the reference is not known.
+
+        By `ankleseg.measures`: MONAI's `DiceMetric` leaves out a structure that is invented, or counts one that is
+        absent from both as right.
+        """
+        known = sample.get(keys.KNOWN, np.ones(len(self.labels), dtype=bool))
+        return {
+            f"dice_{name}": overlap(predicted[k], reference[k]).dice if known[k] else None
+            for k, name in enumerate(self.labels.structures)
+        }
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[RECIPE] = self._recipe
+        checkpoint[DESCRIPTION] = self._description
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(p for p in self.parameters() if p.requires_grad)

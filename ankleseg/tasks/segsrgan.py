@@ -13,13 +13,9 @@ from torch import Tensor, nn
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
-from ankleseg.inference import WholeVolume, label_map, values_of
 from ankleseg.losses import gradient_penalty, slope_of
-from ankleseg.measures import overlap
 from ankleseg.measures.image_quality import psnr
-from ankleseg.networks import for_inference
-from ankleseg.tasks.base import MakeOptimizer, Task, check_size
-from ankleseg.tasks.segmentation import ValidatedCase
+from ankleseg.tasks.base import MakeOptimizer, Sample, Scores, Task, ValidatedCase, check_size
 
 
 @final
@@ -39,8 +35,6 @@ class SegSRGAN(Task):
         discriminator: the critic, from image and probabilities (B, 1 + K, X, Y, Z) to scores (B,).
         critic_optimizer: called with the critic's parameters.
         reconstruction: loss of values and target (B, 1 + K, X, Y, Z).
-        structures: K names, in the order of the labels.
-        validation: how a whole volume is predicted.
         adversarial: weight of the critic's score in the generator's loss.
         gradient_penalty: weight of the penalty in the critic's loss.
         critic_steps: steps of the critic before each of the generator.
@@ -51,6 +45,8 @@ class SegSRGAN(Task):
     """
 
     automatic_optimization = False
+    headlines = ("psnr", "gain", "dice")
+    in_progress_bar = ("psnr", "gain", "dice")
 
     def __init__(
         self,
@@ -58,8 +54,6 @@ class SegSRGAN(Task):
         discriminator: nn.Module,
         critic_optimizer: MakeOptimizer,
         reconstruction: nn.Module,
-        structures: Sequence[str],
-        validation: WholeVolume,
         adversarial: float = 1e-3,
         gradient_penalty: float = 10.0,
         critic_steps: int = 5,
@@ -69,15 +63,11 @@ class SegSRGAN(Task):
         super().__init__(**others)
         self.discriminator = discriminator
         self.reconstruction = reconstruction
-        self.structures = tuple(structures)
-        self.validation = validation
         self.adversarial = adversarial
         self.gradient_penalty = gradient_penalty
         self.critic_steps = critic_steps
         self.adversarial_from = adversarial_from
         self._make_critic_optimizer = critic_optimizer
-        self._scores: list[dict[str, float | None]] = []
-        self._inference: nn.Module | None = None
 
     def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = math.inf) -> None:
         super().check_patches(sizes)
@@ -114,12 +104,11 @@ class SegSRGAN(Task):
 
     def made_up(self, part: Mapping[str, Tensor]) -> Float[Tensor, "b values x y z"]:
         """The generator's image and probabilities."""
-        return values_of(self._told(self.network, part[keys.IMAGE], part), images=1)
+        return self.labels.activate(self._told(self.network, part[keys.IMAGE], part))
 
     def real(self, part: Mapping[str, Tensor]) -> Float[Tensor, "b values x y z"]:
         """The sharp image and the true structures as 0 and 1."""
-        numbers = range(1, len(self.structures) + 1)
-        return torch.cat([part[keys.TARGET], *(part[keys.LABEL] == number for number in numbers)], dim=1)
+        return torch.cat([part[keys.TARGET], self.labels.targets(part[keys.LABEL]).to(part[keys.TARGET])], dim=1)
 
     def critic_loss(self, part: Mapping[str, Tensor]) -> Tensor:
         """The critic's loss on a part of a batch."""
@@ -195,34 +184,15 @@ class SegSRGAN(Task):
         named = {f"train/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=size)
 
-    def on_validation_epoch_start(self) -> None:
-        self._scores = []
-        self._inference = for_inference(self.network)
-
-    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, ValidatedCase]:
-        thick, sharp = batch[keys.IMAGE][0].cpu(), batch[keys.TARGET][0, 0].cpu().numpy()
-        label, foreground = (batch[key].reshape(sharp.shape).cpu().numpy() for key in (keys.LABEL, keys.FOREGROUND))
-        told = float(batch[keys.SLICE_THICKNESS][0]) if getattr(self.network, "conditional", False) else None
-        assert self._inference is not None
-        values = self.validation(self._inference, thick, foreground, slice_thickness=told).numpy()
-        found, interpolated = (psnr(image, sharp) or 0.0 for image in (values[0], thick[0].numpy()))
-        scores: dict[str, float | None] = {"psnr": found, "gain": found - interpolated}
-        prediction = label_map(values[1:])
-        for number, name in enumerate(self.structures, start=1):
-            scores[f"dice_{name}"] = overlap(prediction == number, label == number).dice
-        self._scores.append(scores)
-        return {"case": ValidatedCase(batch[keys.CASE][0], values[0], label, prediction, self.structures)}
-
-    def on_validation_epoch_end(self) -> None:
-        self._inference = None
-        means = {}
-        for name in self._scores[0] if self._scores else ():
-            known = [value for scores in self._scores if (value := scores[name]) is not None]
-            means[name] = float(np.mean(known)) if known else 0.0
-        for name, value in means.items():
-            self.log(f"val/{name}", value, prog_bar=name in ("psnr", "gain"))
-        dice = [value for name, value in means.items() if name.startswith("dice_")]
-        self.log("val/dice", float(np.mean(dice)) if dice else 0.0, prog_bar=True)
+    def scored(
+        self, values: Float[np.ndarray, "values x y z"], sample: Sample, case: str
+    ) -> tuple[Scores, ValidatedCase]:
+        sharp = sample[keys.TARGET][0]
+        found, interpolated = (psnr(image, sharp) or 0.0 for image in (values[0], sample[keys.IMAGE][0]))
+        predicted, reference = self.masks_of(values, sample)
+        scores: Scores = {"psnr": found, "gain": found - interpolated}
+        scores |= self.dice_of(predicted, reference, sample)
+        return scores, self.shown(case, values[0], predicted, reference)
 
 
 def _listed(found: Any) -> list[Any]:

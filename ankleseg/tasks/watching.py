@@ -13,8 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from ankleseg.files import replace_file
 from ankleseg.report import overlay, side_by_side, training_curves
-from ankleseg.tasks.restoration import RestoredCase
-from ankleseg.tasks.segmentation import ValidatedCase
+from ankleseg.tasks.base import ValidatedCase
 
 
 class History(Callback):
@@ -99,15 +98,10 @@ class ValidationOverlays(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         case = outputs.get("case") if isinstance(outputs, dict) else None
-        if not isinstance(trainer.logger, TensorBoardLogger):
+        if not isinstance(case, ValidatedCase) or not isinstance(trainer.logger, TensorBoardLogger):
             return
-        if isinstance(case, ValidatedCase):
-            shown = _slices_of(case.label > 0, case.image, case.prediction, case.label)
-            picture = overlay(*shown, structures=case.structures)
-        elif isinstance(case, RestoredCase):
-            picture = side_by_side(*_slices_of(case.scored, case.image, case.restored, case.target))
-        else:
-            return
+        slices = _slices_of(case.inside, case.image, case.prediction, case.reference)
+        picture = overlay(*slices, structures=case.structures) if case.structures else side_by_side(*slices)
         trainer.logger.experiment.add_image(f"validation/{case.case}", picture, trainer.global_step, dataformats="HWC")
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from small_models import model_of, tiles_of
 from torch import nn
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
-from ankleseg.inference import Model, WholeVolume, predict_case, predict_cases, values_of
+from ankleseg.inference import Model, predict_case, predict_cases
 from ankleseg.predict import checked_spacing, device_asked_for, tiles_asked_for
-from ankleseg.transforms import BrightEnd, Otsu, Preparation, WholeImage
 from ankleseg.volumes import reorient, write_volume
 from ankleseg.volumes.geometry import spacing
 
@@ -24,6 +24,7 @@ ORIENTATIONS = sorted(
     "".join(code) for axes in permutations(("LR", "PA", "IS")) for code in product(*axes)
 )  # fmt: skip
 FINE = (1.0, 1.0, 1.0)
+TILES = tiles_of(16, 16, 16)
 
 
 class Same(nn.Module):
@@ -43,11 +44,9 @@ class Same(nn.Module):
         return torch.cat([x, 40 * (x - 0.6)], dim=1)
 
 
-def model(network: nn.Module | None = None, **preparation) -> Model:
-    settings = {"orientation": "RAS", "spacing": FINE, "order": 3, "foreground": WholeImage(), "scaling": BrightEnd()}
-    path, window = Path("model.ckpt"), (16, 16, 16)
-    made = Preparation(**(settings | preparation))
-    return Model(network or Same(), made, ("bright",), window, 1, path, images=("sharp",))
+def model(network: nn.Module | None = None, *overrides: str, **others) -> Model:
+    settings = ["prepare=sharp", "prepare.spacing=[1,1,1]", "prepare/foreground=whole_image", *overrides]
+    return model_of(network or Same(), *settings, **{"structures": ["bright"], "images": ["sharp"], **others})
 
 
 def wave(points: np.ndarray) -> np.ndarray:
@@ -69,21 +68,21 @@ def thick(path: Path, codes: str = "RAS") -> Case:
     return Case("a", "a", {"image": path})
 
 
-@pytest.mark.parametrize("codes", ORIENTATIONS)
-def test_every_orientation_is_kept_and_every_voxel_is_where_it_says(tmp_path: Path, codes: str):
-    scan = thick(tmp_path / "a.nii.gz", codes)
-    found = predict_case(scan, [model()], WholeVolume(window=(16, 16, 16)))
-    assert "".join(nib.aff2axcodes(found.affine)) == codes
-    assert np.allclose(spacing(found.affine), 1)
-    expected = wave(world(found.images.shape[1:], found.affine))
-    slices = codes.index(next(code for code in codes if code in "IS"))
-    inner = tuple(slice(6, -6) if axis == slices else slice(1, -1) for axis in range(3))
-    assert np.abs(found.images[0] - expected)[inner].max() < 4, "of a signal from 200 to 1000"
+def test_every_orientation_is_kept_and_every_voxel_is_where_it_says(tmp_path: Path):
+    sharp = model()
+    for codes in ORIENTATIONS:
+        found = predict_case(thick(tmp_path / f"{codes}.nii.gz", codes), [sharp], TILES)
+        assert "".join(nib.aff2axcodes(found.affine)) == codes
+        assert np.allclose(spacing(found.affine), 1), codes
+        expected = wave(world(found.images.shape[1:], found.affine))
+        slices = codes.index(next(code for code in codes if code in "IS"))
+        inner = tuple(slice(6, -6) if axis == slices else slice(1, -1) for axis in range(3))
+        assert np.abs(found.images[0] - expected)[inner].max() < 4, f"of a signal from 200 to 1000, {codes}"
 
 
 def test_the_files_say_so_too(tmp_path: Path):
     scan = thick(tmp_path / "a.nii.gz", "PSR")
-    (row,) = predict_cases([scan], [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16, 16)))
+    (row,) = predict_cases([scan], [model()], tmp_path / "out", inferer=TILES)
     assert row["status"] == "ok" and row["images"] == {"sharp": "a/a_sharp.nii.gz"}
     sharp, mask = (nib.load(tmp_path / "out" / file) for file in (row["images"]["sharp"], row["masks"]["bright"]))
     source = nib.load(scan.images[0])
@@ -98,24 +97,22 @@ def test_the_files_say_so_too(tmp_path: Path):
 
 def test_another_spacing_can_be_asked_for_and_masks_alone_return_to_their_input(tmp_path: Path):
     scan = thick(tmp_path / "a.nii.gz")
-    tiles = WholeVolume(window=(16, 16, 16))
-    assert predict_case(scan, [model()], tiles, spacing=(0.5, 0.5, 0.5)).images.shape == (1, 48, 40, 54)
+    assert predict_case(scan, [model()], TILES, spacing=(0.5, 0.5, 0.5)).images.shape == (1, 48, 40, 54)
 
     class Masks(Same):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x)[:, 1:]
 
-    plain = model(Masks())
-    alone = Model(plain.network, plain.preparation, ("bright",), (16, 16, 16), 1, plain.path)
-    assert predict_case(scan, [alone], tiles).labels.shape == (24, 20, 9)
-    assert predict_case(scan, [alone], tiles, spacing=FINE).labels.shape == (24, 20, 27)
+    alone = model(Masks(), images=[])
+    assert predict_case(scan, [alone], TILES).masks.shape == (1, 24, 20, 9)
+    assert predict_case(scan, [alone], TILES, spacing=FINE).masks.shape == (1, 24, 20, 27)
 
 
 def test_no_intensity_lies_below_the_input(tmp_path: Path):
     data = np.zeros((16, 16, 8), np.int16)
     data[4:12, 4:12, 3:5] = 1000  # a spline undershoots beside this edge
     write_volume(tmp_path / "a.nii.gz", data, np.diag([1, 1, 3, 1.0]))
-    found = predict_case(Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model()], WholeVolume(window=(16, 16, 16)))
+    found = predict_case(Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model()], TILES)
     assert found.images.min() == 0 and found.images.max() > 1000
 
 
@@ -125,45 +122,21 @@ def test_air_keeps_the_interpolated_intensities(tmp_path: Path):
     noise = np.random.default_rng(0).random(body.shape) * 20
     write_volume(tmp_path / "a.nii.gz", (noise + 900 * body).astype(np.float32), np.diag([1, 1, 3, 1.0]))
     found = predict_case(
-        Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model(foreground=Otsu())], WholeVolume(window=(16, 16, 16))
+        Case("a", "a", {"image": tmp_path / "a.nii.gz"}), [model(None, "prepare/foreground=otsu")], TILES
     )
     assert found.images[0, 36:].std() > 2 and (found.probabilities[0, 36:] == 0).all()
 
 
 def test_a_conditional_network_is_told_the_slice_thickness(tmp_path: Path):
     network = Same(conditional=True)
-    predict_case(thick(tmp_path / "a.nii.gz"), [model(network)], WholeVolume(window=(16, 16, 16)))
+    predict_case(thick(tmp_path / "a.nii.gz"), [model(network)], TILES)
     assert network.told and np.allclose(network.told, 3)
 
 
-@pytest.mark.parametrize("blend", ["smooth", "uniform"])
-def test_sums_on_disk_are_those_in_memory(blend: str):
-    image = torch.rand(1, 40, 33, 21)
-    foreground = np.ones((40, 33, 21), bool)
-    found = [
-        WholeVolume(window=(16, 16, 16), blend=blend, images=1, memory_gb=memory)(Same(), image, foreground)
-        for memory in (1.0, 0.0006)
-    ]
-    assert torch.equal(*found)
-    assert torch.allclose(found[0], values_of(Same()(image[None]), images=1)[0], atol=1e-5)
-
-
-def test_how_long_it_takes_is_told_once(monkeypatch: pytest.MonkeyPatch):
-    import ankleseg.inference.volume as volume
-
-    clock = iter(range(0, 10_000, 7))
-    monkeypatch.setattr(volume.time, "perf_counter", lambda: next(clock))
-    said: list[str] = []
-    tiles = WholeVolume(window=(16, 16, 16), overlap=0.0, batch=1, images=1)
-    tiles(Same(), torch.rand(1, 64, 64, 64), np.ones((64, 64, 64), bool), announce=said.append)
-    assert said == ["64 windows of 16×16×16 voxels, about 7 min to go"]
-
-
 def test_runs_that_give_other_images_are_not_averaged(tmp_path: Path):
-    one = model()
-    other = Model(one.network, one.preparation, one.structures, one.window, 1, one.path)
+    one, other = model(), model(images=[])
     with pytest.raises(CheckpointError, match="the checkpoints predict different"):
-        predict_case(thick(tmp_path / "a.nii.gz"), [one, other], WholeVolume(window=(16, 16, 16)))
+        predict_case(thick(tmp_path / "a.nii.gz"), [one, other], TILES)
 
 
 def test_a_step_longer_than_the_patch_is_refused():

@@ -1,40 +1,31 @@
-"""Labels from probabilities, and their mending."""
+"""Masks are mended one by one."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ankleseg.inference import Postprocessing, label_map
-
-
-def test_one_structure_is_decided_at_one_half():
-    assert label_map(np.float32([[[[0.4, 0.6]]]])).ravel().tolist() == [0, 1]
-
-
-def test_several_structures_compete_with_background():
-    # background 0.5 / 0.2 / 0.35, structures below
-    probabilities = np.float32([[[[0.3, 0.1, 0.3]]], [[[0.2, 0.7, 0.35]]]])
-    assert label_map(probabilities).ravel().tolist() == [0, 2, 0]
+from ankleseg.inference import Postprocessing
 
 
 def test_largest_component_is_kept_and_holes_are_filled():
-    mask = np.zeros((12, 12, 12), bool)
-    mask[1:8, 1:8, 1:8] = True
-    mask[4, 4, 4] = False
-    mask[10, 10, 10] = True
-    mended = Postprocessing()(mask)
-    assert mended[4, 4, 4] and not mended[10, 10, 10] and mended.sum() == 7**3
+    masks = np.zeros((2, 12, 12, 12), bool)
+    masks[0, 1:8, 1:8, 1:8] = True
+    masks[0, 4, 4, 4] = False
+    masks[0, 10, 10, 10] = masks[0, 8, 8, 8] = True  # the latter shares a corner only
+    mended = Postprocessing()(masks)
+    assert mended[0, 1:8, 1:8, 1:8].all() and mended.sum() == 7**3, "an empty one stays empty"
     assert np.array_equal(Postprocessing()(mended), mended)
-    assert np.array_equal(Postprocessing(largest_component=False, fill_holes=False)(mask), mask)
-    assert not Postprocessing()(np.zeros((3, 3, 3), bool)).any()
+    assert np.array_equal(Postprocessing(largest_component=False, fill_holes=False)(masks), masks)
 
 
-def test_structures_stay_disjoint():
-    generator = np.random.default_rng(0)
-    probabilities = generator.dirichlet(np.ones(4), size=(9, 9, 9)).transpose(3, 0, 1, 2)[1:].astype(np.float32)
-    labels = label_map(probabilities, Postprocessing())
-    assert set(np.unique(labels)) <= {0, 1, 2, 3}
-
-
-def test_without_structures_all_is_background():
-    assert not label_map(np.zeros((0, 2, 3, 4), np.float32)).any()
+def test_structures_that_exclude_each_other_stay_disjoint_and_regions_may_lie_inside():
+    shell = np.zeros((2, 9, 9, 9), bool)
+    shell[0, 2:7, 2:7, 2:7] = True
+    shell[1] = ~shell[0] & np.pad(np.ones((7, 7, 7), bool), 1)
+    for order in ([0, 1], [1, 0]):
+        masks = shell[order]
+        found = Postprocessing()(masks)
+        assert not (found[0] & found[1]).any() and np.array_equal(found.any(0), masks.any(0))
+        assert found[0].sum() == (5**3, 7**3)[order[0]], "voxels of both go to the first"
+    nested = Postprocessing()(shell[::-1], regions=True)
+    assert [mask.sum() for mask in nested] == [7**3, 5**3]

@@ -6,7 +6,6 @@ import hashlib
 import json
 import weakref
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import itk
@@ -15,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from small_models import model_of, tiles_of
 from torch import nn
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import CheckpointError, ConfigError
-from ankleseg.inference import Model, Postprocessing, WholeVolume, predict_case, predict_cases, run
-from ankleseg.transforms import Otsu, Preparation, ZScore
+from ankleseg.inference import Model, Postprocessing, predict_case, predict_cases, run
 from ankleseg.volumes import write_volume
 
 
@@ -37,9 +36,8 @@ class Bright(nn.Module):
         return self.sharpness * (x - 0.5)
 
 
-def model(**preparation) -> Model:
-    settings = {"foreground": Otsu(), "scaling": ZScore(), "bring_to_side": "right", **preparation}
-    return Model(Bright().eval(), Preparation(**settings), ("bone",), (16, 16), 1, Path("model.ckpt"))
+def model(*overrides: str, network: nn.Module | None = None, **others) -> Model:
+    return model_of((network or Bright()).eval(), *overrides, **others)
 
 
 def scan(path: Path) -> np.ndarray:
@@ -60,15 +58,15 @@ def case(path: Path, side: str | None = "left") -> Case:
 
 @pytest.mark.parametrize("mode", ["tiles", "slices", "patches"])
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("spacing", [None, [0.8, 0.8, None]])
-def test_the_mask_is_where_the_structure_is(tmp_path: Path, mode: str, side: str, spacing):
+@pytest.mark.parametrize("spacing", ["null", "[0.8,0.8,null]"])
+def test_the_mask_is_where_the_structure_is(tmp_path: Path, mode: str, side: str, spacing: str):
     ball = scan(tmp_path / "a.nii.gz")
     found = predict_case(
-        case(tmp_path / "a.nii.gz", side), [model(spacing=spacing)], WholeVolume(window=(16, 16), mode=mode)
+        case(tmp_path / "a.nii.gz", side), [model(f"prepare.spacing={spacing}")], tiles_of(16, 16, tiling=mode)
     )
-    assert found.labels.shape == ball.shape and found.probabilities.shape == (1, *ball.shape)
-    both = 2 * ((found.labels == 1) & ball).sum() / ((found.labels == 1).sum() + ball.sum())
-    assert both == 1 if spacing is None else both > 0.9
+    assert found.masks.shape[1:] == ball.shape and found.probabilities.shape == (1, *ball.shape)
+    both = 2 * (found.masks[0] & ball).sum() / (found.masks[0].sum() + ball.sum())
+    assert both == 1 if spacing == "null" else both > 0.9
 
 
 def test_files_overlay_their_input_in_two_libraries(tmp_path: Path):
@@ -79,7 +77,7 @@ def test_files_overlay_their_input_in_two_libraries(tmp_path: Path):
         [case(path)],
         [model()],
         tmp_path / "out",
-        whole_volume=WholeVolume(window=(16, 16)),
+        inferer=tiles_of(16, 16),
         postprocessing=Postprocessing(),
         save_probabilities=True,
     )
@@ -101,7 +99,7 @@ def test_files_overlay_their_input_in_two_libraries(tmp_path: Path):
 def test_a_bad_case_is_recorded_and_the_others_go_on(tmp_path: Path):
     for name in ("a", "b", "c"):
         scan(tmp_path / f"{name}.nii.gz")
-    settings = {"whole_volume": WholeVolume(window=(16, 16))}
+    settings = {"inferer": tiles_of(16, 16)}
     cases = [case(tmp_path / f"{name}.nii.gz") for name in ("a", "b", "c")]
     predict_cases(cases, [model()], tmp_path / "out", **settings)
     assert (tmp_path / "out/b/b_labels.nii.gz").exists()
@@ -116,7 +114,7 @@ def test_a_bad_case_is_recorded_and_the_others_go_on(tmp_path: Path):
 def test_no_input_is_removed_for_a_result(tmp_path: Path):
     scan(tmp_path / "a/a_labels.nii.gz")
     scan(tmp_path / "a/a_T1w.nii.gz")
-    settings = {"whole_volume": WholeVolume(window=(16, 16))}
+    settings = {"inferer": tiles_of(16, 16)}
     with pytest.raises(ConfigError, match=r"a_labels.nii.gz: is an input and would be replaced by a result"):
         predict_cases([Case("a", "s", {"image": tmp_path / "a/a_labels.nii.gz"})], [model()], tmp_path, **settings)
     (row,) = predict_cases([Case("b", "s", {"image": tmp_path / "a/a_labels.nii.gz"})], [model()], tmp_path, **settings)
@@ -126,7 +124,7 @@ def test_no_input_is_removed_for_a_result(tmp_path: Path):
 def test_old_masks_go_where_a_name_looks_like_a_pattern(tmp_path: Path):
     scan(tmp_path / "T1 [ax].nii.gz")
     odd = Case("T1 [ax]", "s", {"image": tmp_path / "T1 [ax].nii.gz"})
-    settings = {"whole_volume": WholeVolume(window=(16, 16))}
+    settings = {"inferer": tiles_of(16, 16)}
     predict_cases([odd], [model()], tmp_path / "out", **settings)
     (tmp_path / "T1 [ax].nii.gz").unlink()
     (row,) = predict_cases([odd], [model()], tmp_path / "out", **settings)
@@ -141,11 +139,8 @@ def test_memory_that_runs_out_is_met_with_smaller_pieces(tmp_path: Path):
             return super().forward(x)
 
     ball = scan(tmp_path / "a.nii.gz")
-    greedy = model()
-    greedy = Model(Greedy().eval(), greedy.preparation, greedy.structures, greedy.window, 1, greedy.path)
-    (row,) = predict_cases(
-        [case(tmp_path / "a.nii.gz")], [greedy], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16))
-    )
+    greedy = model(network=Greedy())
+    (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [greedy], tmp_path / "out", inferer=tiles_of(16, 16))
     assert row["status"] == "ok"
     assert (nib.load(tmp_path / "out" / row["labels"]).get_fdata() > 0).sum() == ball.sum()
 
@@ -166,9 +161,7 @@ def test_the_second_attempt_finds_the_memory_of_the_first_free(tmp_path: Path, m
         return true(*others, **more)
 
     monkeypatch.setattr(run, "predict_case", greedy)
-    (row,) = predict_cases(
-        [case(tmp_path / "a.nii.gz")], [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16))
-    )
+    (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [model()], tmp_path / "out", inferer=tiles_of(16, 16))
     assert row["status"] == "ok" and held
 
 
@@ -183,18 +176,20 @@ def test_the_smaller_pieces_are_no_larger_than_those_asked_for(tmp_path: Path):
             return super().forward(x)
 
     scan(tmp_path / "a.nii.gz")
-    greedy = replace(model(), network=Greedy().eval())
-    predict_cases([case(tmp_path / "a.nii.gz")], [greedy], tmp_path / "out", whole_volume=WholeVolume(window=(12, 20)))
+    greedy = model(network=Greedy())
+    predict_cases([case(tmp_path / "a.nii.gz")], [greedy], tmp_path / "out", inferer=tiles_of(12, 20))
     assert seen[-1] == (1, 1, 12, 16)
 
 
 def test_slices_in_another_plane_are_told(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
     for orientation, expected in (("PSR", ""), ("SRP", "do not trust the result")):
-        settings = {"whole_volume": WholeVolume(window=(8, 8))}
-        (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [model(orientation=orientation)], tmp_path, **settings)
+        settings = {"inferer": tiles_of(8, 8)}
+        (row,) = predict_cases(
+            [case(tmp_path / "a.nii.gz")], [model(f"prepare.orientation={orientation}")], tmp_path, **settings
+        )
         assert row["status"] == "ok" and expected in row["message"] and bool(row["message"]) == bool(expected)
-    trained_so = replace(model(orientation="SRP"), slice_axis=1)
+    trained_so = model("prepare.orientation=SRP", slice_axis=1)
     (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [trained_so], tmp_path, **settings)
     assert row["message"] == ""
 
@@ -213,8 +208,8 @@ def test_slices_unlike_those_of_training_are_told(
     tmp_path: Path, trained: tuple[float, float] | None, expected: str, capsys: pytest.CaptureFixture[str]
 ):
     write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).random((16, 16, 6)), np.diag([1.0, 1, 3, 1]))
-    told = replace(model(orientation="RAS"), slice_spacing=trained)
-    settings = {"whole_volume": WholeVolume(window=(8, 8))}
+    told = model("prepare.orientation=RAS", slice_spacing=trained)
+    settings = {"inferer": tiles_of(8, 8)}
     (row,) = predict_cases([case(tmp_path / "a.nii.gz")], [told], tmp_path / "out", **settings)
     assert (row["status"], row["message"]) == ("ok", expected)
     assert ("do not trust" in (said := capsys.readouterr().out)) == bool(expected) and expected in said
@@ -222,8 +217,8 @@ def test_slices_unlike_those_of_training_are_told(
 
 def test_several_models_are_averaged(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
-    one, two = model(), model(spacing=[0.8, 0.8, None])
-    volume = WholeVolume(window=(16, 16))
+    one, two = model(), model("prepare.spacing=[0.8,0.8,null]")
+    volume = tiles_of(16, 16)
     scan_of_a = case(tmp_path / "a.nii.gz")
     mean = predict_case(scan_of_a, [one, two], volume).probabilities
     each = [predict_case(scan_of_a, [m], volume).probabilities for m in (one, two)]
@@ -232,17 +227,17 @@ def test_several_models_are_averaged(tmp_path: Path):
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
-    other = Model(Bright(), model().preparation, ("cord",), (16, 16), 1, Path("other.ckpt"))
+    other = model(structures=["cord"])
     with pytest.raises(CheckpointError, match="predict different structures; average runs of one experiment"):
-        predict_case(case(tmp_path / "a.nii.gz"), [model(), other], WholeVolume(window=(16, 16)))
-    four = Model(Bright(), model().preparation, ("bone",), (16, 16), 4, Path("four.ckpt"))
-    with pytest.raises(CheckpointError, match="four.ckpt: a has 1 channels, the network wants 4"):
-        predict_case(case(tmp_path / "a.nii.gz"), [four], WholeVolume(window=(16, 16)))
+        predict_case(case(tmp_path / "a.nii.gz"), [model(), other], tiles_of(16, 16))
+    four = model(channels=["t1", "t1ce", "t2", "flair"])
+    with pytest.raises(CheckpointError, match="case a has the channel image: expected t1, t1ce, t2, flair"):
+        predict_case(case(tmp_path / "a.nii.gz"), [four], tiles_of(16, 16))
 
 
 def test_patch_boxes_lie_in_the_foreground(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
-    found = predict_case(case(tmp_path / "a.nii.gz"), [model()], WholeVolume(window=(8, 8), mode="patches"))
+    found = predict_case(case(tmp_path / "a.nii.gz"), [model()], tiles_of(8, 8, tiling="patches"))
     image = nib.load(tmp_path / "a.nii.gz").get_fdata()
     assert found.patches
     for x0, y0, z0, x1, y1, z1 in found.patches:
@@ -252,13 +247,13 @@ def test_patch_boxes_lie_in_the_foreground(tmp_path: Path):
 
 def test_patch_boxes_are_those_of_the_masks_on_a_finer_grid(tmp_path: Path):
     scan(tmp_path / "a.nii.gz")
-    whole = WholeVolume(window=(8, 8), mode="patches")
+    whole = tiles_of(8, 8, tiling="patches")
     coarse = predict_case(case(tmp_path / "a.nii.gz"), [model()], whole)
     fine = predict_case(case(tmp_path / "a.nii.gz"), [model()], whole, spacing=[0.45, 0.45, None])
-    assert fine.labels.shape != coarse.labels.shape
+    assert fine.masks.shape != coarse.masks.shape
     assert len(fine.patches) > len(coarse.patches)
     for x0, y0, z0, x1, y1, z1 in fine.patches:
-        assert fine.labels[x0:x1, y0:y1, z0:z1].size == 64
+        assert fine.masks[0, x0:x1, y0:y1, z0:z1].size == 64
 
 
 @pytest.mark.parametrize("crash", [KeyboardInterrupt(), KeyError("a bug")])
@@ -276,7 +271,7 @@ def test_a_crash_keeps_what_was_predicted_before(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(run, "predict_case", crashing)
     cases = [case(tmp_path / f"{name}.nii.gz") for name in ("a", "b")]
     with pytest.raises(KeyboardInterrupt) if isinstance(crash, KeyboardInterrupt) else nullcontext():
-        predict_cases(cases, [model()], tmp_path / "out", whole_volume=WholeVolume(window=(16, 16)))
+        predict_cases(cases, [model()], tmp_path / "out", inferer=tiles_of(16, 16))
     row, *others = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
     assert row["case"] == "a" and (tmp_path / "out" / row["labels"]).exists()
     said = f"{cases[1].images[0]}: unexpected KeyError: 'a bug'; hydra.verbose=ankleseg shows where, please report it"
@@ -291,5 +286,5 @@ def test_the_images_of_another_network_go_too(tmp_path: Path):
     (out / name).mkdir(parents=True)
     (out / name / f"{name}_sharp.nii.gz").touch()
     (out / "predictions.json").write_text('{"images": ["sharp"]}')
-    predict_cases([case(tmp_path / f"{name}.nii.gz")], [model()], out, whole_volume=WholeVolume(window=(16, 16)))
+    predict_cases([case(tmp_path / f"{name}.nii.gz")], [model()], out, inferer=tiles_of(16, 16))
     assert not (out / name / f"{name}_sharp.nii.gz").exists()

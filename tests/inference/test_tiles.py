@@ -1,4 +1,4 @@
-"""Tiles cover a grid, and cutting then stitching returns the volume."""
+"""Tiles cover a grid as MONAI lays them; boxes hold their mask."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
-from ankleseg.inference.tiles import blending_weights, box_of, starts, tile_corners
-
-
-@pytest.mark.parametrize("length,window,step", itertools.product((1, 5, 16, 17, 31), (4, 16), (1, 3, 4)))
-def test_windows_cover_an_axis_and_stay_inside(length: int, window: int, step: int):
-    first = starts(length, window, step)
-    covered = {i for s in first for i in range(s, s + window)}
-    assert set(range(length)) <= covered
-    assert len(set(first)) == len(first)
-    assert length <= window or max(first) + window == length
+from ankleseg.errors import GeometryError
+from ankleseg.inference.tiles import box_of, tile_corners
 
 
-def test_half_overlap_covers_the_middle_four_times():
-    count = np.zeros((32, 32), int)
-    for x, y in tile_corners((32, 32), (8, 8), 0.5):
-        count[x : x + 8, y : y + 8] += 1
-    assert (count[4:-4, 4:-4] == 4).all() and count[0, 0] == 1
+def test_tiles_cover_every_axis_and_leave_it_only_where_they_are_longer():
+    for length, side, overlap in itertools.product((1, 5, 16, 17, 31), (4, 16), (0.0, 0.25, 0.7, 0.99)):
+        first = [corner for (corner,) in tile_corners((length,), (side,), overlap)]
+        assert first == sorted(set(first))
+        assert set(range(length)) <= {i for corner in first for i in range(corner, corner + side)}
+        if side <= length:
+            assert first[0] == 0 and first[-1] == length - side
+        else:
+            assert first == [-((side - length) // 2)]
 
 
-@pytest.mark.parametrize("blend", ["uniform", "smooth"])
-def test_weights_are_symmetric_and_positive(blend: str):
-    weights = blending_weights((6, 8), blend)
-    assert (weights > 0).all()
-    assert torch.allclose(weights, weights.flip(0)) and torch.allclose(weights, weights.flip(1))
+def test_a_step_of_voxels_is_kept_by_its_overlap():
+    for side in (48, 96, 128):
+        for step in range(1, side + 1):
+            assert tile_corners((4 * side,), (side,), 1 - step / side)[1] == (step,)
 
 
-def test_box_grows_to_the_divisor_within_the_grid():
-    mask = np.zeros((40, 40), bool)
-    mask[30:37, 2:5] = True
-    box = box_of(mask, margin=1, divisor=16)
-    assert all((b.stop - b.start) % 16 == 0 for b in box)
-    assert mask[box].sum() == mask.sum()
-    assert box_of(np.zeros((3, 3), bool)) is None
+def test_boxes_hold_their_mask_and_divide():
+    rng = np.random.default_rng(0)
+    for shape, margin, divisor in itertools.product(((40, 40), (37, 12), (9, 21)), (0, 1, 30), (1, 8, 16)):
+        mask = np.zeros(shape, bool)
+        mask[tuple(rng.integers(0, shape, (5, 2)).T)] = True
+        corner, sides = box_of(mask, margin, divisor)
+        assert all(number % divisor == 0 for number in (*corner, *sides))
+        for axis, (first, side, length) in enumerate(zip(corner, sides, shape, strict=True)):
+            found = np.flatnonzero(mask.any(1 - axis))
+            low, high = max(found[0] - margin, 0), min(found[-1] + margin + 1, length)
+            assert low - divisor < first <= low and high <= first + side < high + divisor
+    with pytest.raises(GeometryError):
+        box_of(np.zeros((3, 3), bool))

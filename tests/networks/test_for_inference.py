@@ -75,6 +75,31 @@ def test_the_network_itself_stays_as_it_is():
     assert network.head.weight.is_contiguous()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="oneDNN is not there")
+def test_one_call_of_onednn_gives_what_the_layers_give_and_gives_way_where_it_must(tmp_path: Path):
+    for dimensions in (2, 3):
+        ready = for_inference(with_statistics(UNet(widths=(4, 8), spatial_dims=dimensions)))
+        images = [torch.randn(batch, 1, *[side] * dimensions) for batch, side in ((1, 16), (2, 8))]
+        convolutions = [module for module in ready.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+        plain = [ready(image).detach() for image in images]  # gradients may be taken
+        assert all(module._packed is None for module in convolutions)
+        with torch.no_grad():
+            for image, expected in zip(images, plain, strict=True):
+                torch.testing.assert_close(ready(image), expected, atol=1e-5, rtol=0)
+            assert all(module._packed is not None for module in convolutions)
+            assert not any(isinstance(module, nn.ReLU) for module in ready.modules())
+            torch.save(ready, tmp_path / "ready.pt")
+            traced = torch.jit.trace(ready, images[0])
+            assert "mkldnn" not in str(traced.inlined_graph)
+            copies = [copy.deepcopy(ready), torch.load(tmp_path / "ready.pt", weights_only=False), traced]
+            for other in copies:
+                torch.testing.assert_close(other(images[0]), plain[0], atol=1e-5, rtol=0)
+            assert ready.double()(images[0].double()).dtype == torch.float64
+            with torch.autocast("cpu", torch.bfloat16):
+                assert ready.float()(images[0]).dtype == torch.bfloat16
+
+
 def test_twice_is_once():
     torch.manual_seed(0)
     ready = for_inference(with_statistics(UNet(widths=(4, 8))))

@@ -9,7 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ankleseg.errors import ConfigError
-from ankleseg.inference import WholeVolume
+from ankleseg.inference import VolumeInferer
+from ankleseg.labels import Labels
 from ankleseg.losses import DiceLoss
 from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
@@ -22,8 +23,8 @@ def task_with(rates: dict[str, float] | None) -> Segmentation:
         optimizer=partial(torch.optim.SGD, lr=0.5),
         rates=rates,
         loss=DiceLoss(),
-        structures=["talus"],
-        validation=WholeVolume(window=(8, 8)),
+        labels=Labels(structures=["talus"]),
+        validation=VolumeInferer((8, 8)),
     )
 
 

@@ -13,10 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ankleseg import keys
-from ankleseg.inference import WholeVolume
+from ankleseg.inference import VolumeInferer
+from ankleseg.labels import Labels
 from ankleseg.losses import CorrelationWeighted, MeanSquaredError
 from ankleseg.report import side_by_side
-from ankleseg.tasks import Restoration, RestoredCase
+from ankleseg.tasks import Restoration, ValidatedCase
 
 OPTIMIZER = partial(torch.optim.Adam, lr=0.1)
 
@@ -40,7 +41,8 @@ def task_of(network: nn.Module, loss: nn.Module | None = None, **settings) -> Re
     return Restoration(
         network=network,
         loss=loss or MeanSquaredError(),
-        validation=WholeVolume(window=(8, 8), mode="slices", images=1),
+        labels=Labels(images=["restored"]),
+        validation=VolumeInferer((8, 8), tiling="slices"),
         optimizer=OPTIMIZER,
         **settings,
     )
@@ -203,7 +205,7 @@ def test_a_picture_shows_image_restored_target_and_difference() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_validation_gives_what_the_picture_needs(tmp_path: Path) -> None:
     task = task_of(Affine(2, -1))
-    shown: list[RestoredCase] = []
+    shown: list[ValidatedCase] = []
 
     class Keep(pl.Callback):
         def on_validation_batch_end(self, trainer, module, outputs, *_) -> None:
@@ -212,5 +214,5 @@ def test_validation_gives_what_the_picture_needs(tmp_path: Path) -> None:
     trainer_in(tmp_path, callbacks=[Keep()]).validate(task, PairsInMemory(), verbose=False)
     assert [case.case for case in shown] == ["case 0", "case 1"]
     case = shown[0]
-    assert case.scored.sum() == 4 * 8 * 3
-    np.testing.assert_allclose(case.restored[case.scored], case.target[case.scored], atol=1e-5)
+    assert case.inside.sum() == 4 * 8 * 3
+    np.testing.assert_allclose(case.prediction[case.inside], case.reference[case.inside], atol=1e-5)

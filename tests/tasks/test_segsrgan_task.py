@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
-from ankleseg.inference import WholeVolume
+from ankleseg.inference import VolumeInferer
+from ankleseg.labels import Labels
 from ankleseg.losses import SharpSegmentation, gradient_penalty, slope_of
 from ankleseg.networks import SegSRGANDiscriminator, SegSRGANGenerator
 from ankleseg.tasks import SegSRGAN
@@ -75,8 +76,8 @@ def task(**settings) -> SegSRGAN:
         network=Affine(),
         discriminator=Linear(),
         reconstruction=SharpSegmentation(),
-        structures=["cortex"],
-        validation=WholeVolume(window=(8, 8, 8), images=1),
+        labels=Labels(structures=["cortex"], images=["sharp"]),
+        validation=VolumeInferer((8, 8, 8)),
         optimizer=partial(torch.optim.SGD, lr=0.5),
         **({"critic_steps": 1, "critic_optimizer": partial(torch.optim.SGD, lr=0.05)} | settings),
     )
