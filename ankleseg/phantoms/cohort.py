@@ -21,7 +21,7 @@ from ankleseg.phantoms.protocol import Contrast, Scan, Size, check_settings
 from ankleseg.phantoms.sequences import moving_ankle, write_sequence
 from ankleseg.volumes import write_volume
 
-RECIPE = 2  # raised whenever the same settings give other images
+EDITION = 2  # raised whenever the same settings give other images
 SETTINGS_FILE = "phantom.json"
 
 
@@ -100,7 +100,7 @@ def write_ankle_cohort(
     check_settings(size, side, contrast, subjects)
     static = _static_settings(repeats, snr, dynamic)
     settings = {
-        "cohort": "ankle", "recipe": RECIPE, "size": size, "subjects": subjects, "seed": seed, "side": side,
+        "cohort": "ankle", "recipe": EDITION, "size": size, "subjects": subjects, "seed": seed, "side": side,
         "contrast": contrast,
     }  # fmt: skip
     settings |= dynamic_settings(dynamic, motion) | static

@@ -26,7 +26,7 @@ from broken_studies import (
     truncated_sequence,
     wrong_sidecar,
 )
-from motion_studies import FRAMES, SEQUENCES, SETTINGS, recipe, times, tree, write_motion_study
+from motion_studies import FRAMES, SEQUENCES, SETTINGS, motion_settings, times, tree, write_motion_study
 
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import compose
@@ -62,7 +62,7 @@ def whole(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = tree(study)
     opened = []
     try:
-        results = prepare_motion_cohort(study, out, recipe(), bones=BONES)
+        results = prepare_motion_cohort(study, out, motion_settings(), bones=BONES)
         files, opened = opened, None
     finally:
         opened = None
@@ -98,7 +98,7 @@ def prepare(study: Path, poses_by_frames: dict, monkeypatch: pytest.MonkeyPatch)
         return poses_by_frames[key]
 
     monkeypatch.setattr(registered, "register_sequence", remembered)
-    return lambda out, root=study, **named: prepare_motion_cohort(root, out, recipe(), bones=BONES, **named)
+    return lambda out, root=study, **named: prepare_motion_cohort(root, out, motion_settings(), bones=BONES, **named)
 
 
 def of(files: dict, *sequences: str) -> dict:
@@ -128,7 +128,7 @@ def command(study: Path, out: Path) -> list[str]:
 def test_a_second_run_repeats_nothing(out: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered, "register_sequence", None)
     before, written = tree(out), times(out)
-    results = prepare_motion_cohort(load_cohort(study, strict=False), out, recipe(), bones=BONES)
+    results = prepare_motion_cohort(load_cohort(study, strict=False), out, motion_settings(), bones=BONES)
     assert tree(out) == before
     assert {name: at for name, at in times(out).items() if "/" in name} == {
         name: at for name, at in written.items() if "/" in name
@@ -162,7 +162,7 @@ def test_what_fails_beside_the_registration_fails_the_subject_and_leaves_no_reco
 
 def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) -> None:
     before = tree(out)
-    prepare_motion_cohort(study, out, recipe("motion.criteria.explained=[0.999,0.998]"), bones=BONES)
+    prepare_motion_cohort(study, out, motion_settings("motion.criteria.explained=[0.999,0.998]"), bones=BONES)
     assert {row["status"] for row in rows_of(out / "status.tsv")} == {"failed"}
     assert not list(out.rglob("*_displacement.nii.gz")), "nothing of the first run is left"
     assert all(row["frame_from_static"] is None for row in poses_of(out, ACTIVE) if row["bone"] == "talus")
@@ -288,7 +288,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(study: Path, 
 
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes(study: Path, whole: Path, tmp_path: Path) -> None:
-    results = prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=BONES, workers=2)
+    results = prepare_motion_cohort(study, tmp_path / "out", motion_settings(), bones=BONES, workers=2)
     assert [result.name for result in results] == [RIGHT, LEFT]
     assert tree(tmp_path / "out") == tree(whole)
 
@@ -303,7 +303,7 @@ def dask_address(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_dask_cluster_writes_the_same_bytes(study: Path, whole: Path, tmp_path: Path, dask_address: str) -> None:
-    results = prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=BONES, dask=dask_address)
+    results = prepare_motion_cohort(study, tmp_path / "out", motion_settings(), bones=BONES, dask=dask_address)
     assert [result.name for result in results] == [RIGHT, LEFT]
     assert np.array_equal([len(result.quality) for result in results], [2 * FRAMES, FRAMES])
     assert tree(tmp_path / "out") == tree(whole)
@@ -311,5 +311,5 @@ def test_a_dask_cluster_writes_the_same_bytes(study: Path, whole: Path, tmp_path
 
 def test_a_bone_that_the_cohort_does_not_have_is_refused(study: Path, tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="has no bone '3'; known are: "):
-        prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=["3"])
+        prepare_motion_cohort(study, tmp_path / "out", motion_settings(), bones=["3"])
     assert not (tmp_path / "out").exists()
