@@ -188,7 +188,7 @@ def _peak(reference: np.ndarray, peak: Peak) -> float:
     if peak == "range":
         return _range(reference)
     if isinstance(peak, str):
-        raise ConfigError(f"peak {peak!r} is unknown", mend="use maximum, range or a number")
+        raise ConfigError(f"invalid peak {peak!r}: expected maximum, range or a number")
     return float(peak)
 
 

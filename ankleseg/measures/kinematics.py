@@ -98,7 +98,7 @@ def joint_motion(
         GeometryError: an unknown side, or numbers of frames that differ.
     """
     if side not in SIDES:
-        raise GeometryError(f"side {side!r} is unknown", mend=f"use {' or '.join(SIDES)}")
+        raise GeometryError(f"invalid side {side!r}: expected {' or '.join(SIDES)}")
     known, states = _known(poses, status or {})
     motion = {}
     for joint, (distal, proximal) in JOINTS.items():

@@ -69,7 +69,7 @@ def prepare_motion_cohort(
         bones = [known_name(bone, known, "bone", cohort.root) for bone in bones]
         settings = replace(settings, cleaning=replace(settings.cleaning, bones=tuple(bones)))
     if workers < 1:
-        raise ConfigError(f"{workers} workers do nothing", mend="use at least 1")
+        raise ConfigError(f"invalid number of workers {workers}: expected at least 1")
     out = Path(out)
     spare_data(cohort, out)
     out.mkdir(parents=True, exist_ok=True)

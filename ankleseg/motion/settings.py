@@ -58,10 +58,8 @@ class MotionSettings:
         }
         for name, (value, values) in known.items():
             if value not in values:
-                raise ConfigError(
-                    f"motion.{name} {value!r} is unknown", mend=f"use {', '.join(str(one) for one in values)}"
-                )
+                raise ConfigError(f"invalid motion.{name} {value!r}: expected {', '.join(str(one) for one in values)}")
         if self.thickness is not None and not self.thickness > 0:
-            raise ConfigError(f"a slice of {self.thickness} mm has no thickness", mend="correct motion.thickness")
+            raise ConfigError(f"invalid motion.thickness {self.thickness}: expected more than 0 mm")
         if self.threads < 1:
-            raise ConfigError(f"motion.threads {self.threads} computes nothing", mend="use at least 1")
+            raise ConfigError(f"invalid motion.threads {self.threads}: expected at least 1")

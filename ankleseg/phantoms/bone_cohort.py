@@ -117,7 +117,7 @@ def write_bone_mask_cohort(
     """
     check_settings(size, side, contrast, subjects)
     if side is None:
-        raise ConfigError("the side of the bones is not given", mend="set side=left or side=right")
+        raise ConfigError("side is missing", mend="set side=left or side=right")
     bones = read_bones(masks)
     paths = {name: str(Path(masks[name]).resolve()) for name in STRUCTURES}
     settings = {

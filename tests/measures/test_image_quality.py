@@ -81,7 +81,7 @@ def test_the_peak_is_that_of_the_whole_reference():
 
 
 def test_an_unknown_peak_is_refused():
-    with pytest.raises(ConfigError, match="peak 'median' is unknown; use maximum, range or a number"):
+    with pytest.raises(ConfigError, match="invalid peak 'median': expected maximum, range or a number"):
         psnr(anatomy(), anatomy(), peak="median")
 
 

@@ -171,7 +171,7 @@ def test_the_range_of_motion_is_from_least_to_greatest_of_the_frames_that_are_th
 
 def test_what_does_not_fit_is_said():
     axes = dict.fromkeys(BONES, np.eye(4))
-    with pytest.raises(GeometryError, match="side 'R' is unknown; use left or right"):
+    with pytest.raises(GeometryError, match="invalid side 'R': expected left or right"):
         joint_motion({"tibia": STILL, "talus": STILL}, axes, "R")
     with pytest.raises(GeometryError, match=r"different numbers of frames \(tibia 4, talus 3\)"):
         joint_motion({"tibia": STILL, "talus": STILL[:3]}, axes, "left")

@@ -246,7 +246,7 @@ def talus_is_empty(root: Path, name: str) -> None:
 
 
 def test_what_cannot_be_done_is_told(study: Path, tmp_path: Path, prepare: Prepare, monkeypatch) -> None:
-    with pytest.raises(ConfigError, match="^0 workers do nothing; use at least 1$"):
+    with pytest.raises(ConfigError, match="^invalid number of workers 0: expected at least 1$"):
         prepare(tmp_path, workers=0)
     with pytest.raises(CohortError, match="sub-none"):
         prepare(tmp_path, subjects=["sub-none"])

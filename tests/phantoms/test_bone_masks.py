@@ -49,7 +49,7 @@ def test_a_missing_or_empty_mask_is_named(drawn, tmp_path):
 
 
 def test_the_side_must_be_given(drawn, tmp_path):
-    with pytest.raises(ConfigError, match="the side of the bones is not given; set side=left or side=right"):
+    with pytest.raises(ConfigError, match="side is missing; set side=left or side=right"):
         write_bone_mask_cohort(tmp_path / "cohort", masks=drawn[1], side=None)
 
 
