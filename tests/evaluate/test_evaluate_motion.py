@@ -191,7 +191,7 @@ def test_reported_angles_are_compared_with_those_of_the_model(
     assert sum(row.model_error_deg is not None for row in result.angles) == 2
     dyn(estimate, feet["left"], "angles.csv").write_text("frame,joint\n0,subtalar\n")
     (problem,) = evaluate_motion(estimate, own, tmp_path / "e").problems
-    assert problem.endswith("is no table of joint angles ('dorsiflexion_deg')")
+    assert problem.endswith("is not a table of joint angles ('dorsiflexion_deg')")
 
 
 def test_a_mask_on_another_grid_has_no_dice_but_its_pose_is_scored(

@@ -159,7 +159,7 @@ def test_outside_a_label_map_there_is_air():
 
 
 def test_an_unknown_profile_is_refused():
-    with pytest.raises(ConfigError, match="slice profile 'sinc' is unknown; use box or gaussian"):
+    with pytest.raises(ConfigError, match="invalid slice profile 'sinc': expected box or gaussian"):
         Scanner(profile="sinc")
 
 
