@@ -18,6 +18,8 @@ from volume_grids import GRIDS, affine_of, counting
 from ankleseg.errors import FileError
 from ankleseg.volumes import read_header, read_volume, replace_file, write_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
