@@ -23,6 +23,8 @@ from ankleseg.volumes.transforms import (
     write_itk_transform,
 )
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 POSE = exp_pose(np.array([0.3, -0.2, 0.5, 20.0, -35.0, 12.0]))
 TO_LPS = np.array([-1.0, -1.0, 1.0])
 
