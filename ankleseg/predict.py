@@ -16,7 +16,7 @@ SHORTEST = 8  # voxels
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from ankleseg.inference import Postprocessing, VolumeInferer
+    from ankleseg.inference import Model, Postprocessing, VolumeInferer
 
 
 def main(config: DictConfig) -> None:
@@ -39,7 +39,7 @@ def main(config: DictConfig) -> None:
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
-    settings = tiles_asked_for(settings, models[0].window)
+    settings = tiles_asked_for(blending_asked_for(settings, models[0]), models[0].window)
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
     for mode in [modes] if isinstance(modes, str) else modes:
@@ -78,6 +78,18 @@ def device_asked_for(asked: str) -> str:
     return asked
 
 
+def blending_asked_for(settings: dict[str, Any], model: Model) -> dict[str, Any]:
+    """Overlap and weights of tiles: as given, as a bundle of somebody else says, or smooth with half a side."""
+    from ankleseg.inference.volume import BLENDS
+
+    own = {"overlap": 0.5, "blend": "smooth"}
+    if model.blending is not None:
+        words = {mode: word for word, mode in BLENDS.items()}
+        own = {"overlap": model.blending.overlap, "blend": words.get(model.blending.mode, model.blending.mode)}
+        settings = settings | {"padding_mode": model.blending.padding_mode}
+    return settings | {name: value for name, value in own.items() if settings[name] is None}
+
+
 def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[str, Any]:
     """Window and overlap: as given, by the side of a patch and its step, or as in training.
 
@@ -109,7 +121,14 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
 
 
 def inferer_asked_for(
-    mode: str, *, window: Sequence[int], overlap: float, blend: str, batch: int, memory_gb: float | None
+    mode: str,
+    *,
+    window: Sequence[int],
+    overlap: float,
+    blend: str,
+    batch: int,
+    memory_gb: float | None,
+    padding_mode: str = "replicate",
 ) -> VolumeInferer:
     """The inferer that the settings under ``predict`` say, in MONAI's words.
 
@@ -121,7 +140,9 @@ def inferer_asked_for(
 
     if blend not in BLENDS:
         raise ConfigError(f"invalid predict.blend {blend!r}", mend=f"choose {' or '.join(BLENDS)}")
-    return VolumeInferer(window, batch, overlap, BLENDS[blend], tiling=mode, memory_gb=memory_gb)
+    return VolumeInferer(
+        window, batch, overlap, BLENDS[blend], padding_mode=padding_mode, tiling=mode, memory_gb=memory_gb
+    )
 
 
 def checked_spacing(asked: Any) -> list[float | None] | None:

@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ankleseg.inference.bundle.datalist import datalist
+    from ankleseg.inference.bundle.export import export_bundle
     from ankleseg.inference.case import predict_case
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.model import (
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from ankleseg.inference.volume import VolumeInferer
 
 _HOMES = {
+    "bundle.datalist": ("datalist",),
+    "bundle.export": ("export_bundle",),
     "case": ("predict_case",),
     "inputs": ("cases_of",),
     "model": (
@@ -47,7 +51,9 @@ __all__ = [
     "VolumeInferer",
     "build_network",
     "cases_of",
+    "datalist",
     "description",
+    "export_bundle",
     "find_checkpoint",
     "load_model",
     "model_of",

@@ -149,17 +149,18 @@ def _values(
     model: Model, sample: Sample, inferer: VolumeInferer, *, slice_thickness: float, **told: Any
 ) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
-    images = len(model.labels.images)
+    images, whole = len(model.labels.images), model.blending is not None
     image: MetaTensor = sample[keys.IMAGE]
     values = inferer(
         image.as_tensor()[None],
         model.network,
-        foreground=np.asarray(sample[keys.FOREGROUND][0]),
-        activate=model.labels.activate,
+        foreground=None if whole else np.asarray(sample[keys.FOREGROUND][0]),
+        activate=None if whole else model.labels.activate,
         fill=images,
         slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
         **told,
-    )[0]
+    )
+    values = (model.labels.activate(values) if whole else values)[0]
     scale = scales_of(sample)[0]
     for restored in values[:images]:
         restored.copy_(scale.undone(restored).clamp_min(sample[LOWEST]))

@@ -15,6 +15,7 @@ from torch import nn
 from ankleseg.cohorts.files import is_given
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
+from ankleseg.inference.bundle.files import is_bundle
 from ankleseg.inference.format_1 import in_format_2
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.labels import Labels
@@ -25,6 +26,21 @@ from ankleseg.volumes import not_downloaded
 DESCRIPTION = "ankleseg"  # key of the description in a checkpoint
 FORMAT = 2
 PUBLIC = ("inference", "networks", "transforms")  # rooms whose classes a description names
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How a bundle of somebody else blends the outputs of tiles, before they are activated, in the words of MONAI.
+
+    Attributes:
+        overlap: fraction of a side shared by neighbouring tiles.
+        mode: ``gaussian`` or ``constant`` weights.
+        padding_mode: of tiles that reach beyond the volume.
+    """
+
+    overlap: float
+    mode: str
+    padding_mode: str
 
 
 @dataclass(frozen=True)
@@ -40,8 +56,9 @@ class Model:
         window: sides of its training patches.
         path: the file.
         postprocessing: what is done to its masks, None for nothing.
-        slice_axis: the prepared axis across the slices of the scans it was trained on.
+        slice_axis: the prepared axis across the slices of the scans it was trained on, None where it is not known.
         slice_spacing: range of their distances in mm, where they were made thick.
+        blending: of a bundle of somebody else. None: probabilities are blended, as a command asks for it.
     """
 
     network: nn.Module
@@ -52,8 +69,9 @@ class Model:
     window: tuple[int, ...]
     path: Path
     postprocessing: Postprocessing | None = None
-    slice_axis: int = 2
+    slice_axis: int | None = 2
     slice_spacing: tuple[float, float] | None = None
+    blending: Blending | None = None
 
 
 def description(
@@ -64,7 +82,7 @@ def description(
     channels: Sequence[str],
     window: Sequence[int],
     postprocessing: Mapping[str, Any] | None = None,
-    slice_axis: int = 2,
+    slice_axis: int | None = 2,
     slice_spacing: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint. Arguments are as in `Model`."""
@@ -96,7 +114,8 @@ def _public_name(target: str) -> str:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Find the checkpoint that a user means by a file, a run, or a folder of runs (the latest one).
+    """Find the checkpoint that a user means by a file, a run, or a folder of runs (the latest one); a MONAI bundle is
+    its folder.
 
     Raises:
         CheckpointError: there is none.
@@ -106,6 +125,8 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise CheckpointError("does not exist", file=path, mend="give a checkpoint, a run folder or a folder of runs")
+    if is_bundle(path):
+        return path
     for pattern in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt"):
         if is_given(path / pattern):
             return path / pattern
@@ -124,11 +145,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is not a checkpoint, is damaged, or holds more than tensors and plain types.
     """
+    content = read_tensors(path)
+    if not isinstance(content, dict) or DESCRIPTION not in content or "state_dict" not in content:
+        raise CheckpointError("was not made by ankleseg", file=path, mend="give a checkpoint of ankleseg.train")
+    return content
+
+
+def read_tensors(path: str | Path) -> Any:
+    """Read what PyTorch saved without running any code in it.
+
+    Raises:
+        CheckpointError: it is damaged, or holds more than tensors and plain types.
+    """
     path = Path(path)
     if error := not_downloaded(path):
         raise CheckpointError(error.problem, file=path, mend=error.mend)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not zipfile.is_zipfile(path):
             raise CheckpointError("is not a checkpoint, or is damaged", file=path, mend="train it again") from error
@@ -139,29 +172,57 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError("is not a checkpoint, or is damaged", file=path, mend="train it again") from error
-    if not isinstance(content, dict) or DESCRIPTION not in content or "state_dict" not in content:
-        raise CheckpointError("was not made by ankleseg", file=path, mend="give a checkpoint of ankleseg.train")
-    return content
 
 
-def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
-    """Load a checkpoint for prediction.
-
-    Args:
-        path: a checkpoint, a run folder or a folder of runs.
-        device: where the network goes.
+def network_in(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read what a checkpoint says of its network, in the words of this version, and the weights of that.
 
     Raises:
-        CheckpointError: it cannot be trusted, read or rebuilt.
+        CheckpointError: see `read_checkpoint`.
     """
-    path = find_checkpoint(path)
     content = read_checkpoint(path)
     weights = {
         name.removeprefix("network."): value
         for name, value in content["state_dict"].items()
         if name.startswith("network.")
     }
-    return model_of(content[DESCRIPTION], weights, path, device=device)
+    return in_this_format(content[DESCRIPTION], Path(path)), weights
+
+
+def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
+    """Load a checkpoint or a MONAI bundle for prediction.
+
+    Args:
+        path: a checkpoint, a run folder, a folder of runs or a bundle.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: it cannot be trusted, read or rebuilt.
+    """
+    path = find_checkpoint(path)
+    if path.is_dir():
+        from ankleseg.inference.bundle.loading import load_bundle
+
+        return load_bundle(path, device=device)
+    described, weights = network_in(path)
+    return model_of(described, weights, path, device=device)
+
+
+def in_this_format(described: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A description of an earlier version in the words of this one.
+
+    Raises:
+        CheckpointError: it is of a version that is not known.
+    """
+    if described.get("format") == 1:
+        described = in_format_2(described)
+    if described.get("format") != FORMAT:
+        raise CheckpointError(
+            f"has format {described.get('format')}, this version reads 1 and {FORMAT}",
+            file=path,
+            mend="use the version of ankleseg that wrote it",
+        )
+    return dict(described)
 
 
 def model_of(
@@ -178,14 +239,7 @@ def model_of(
     Raises:
         CheckpointError: it cannot be trusted or rebuilt.
     """
-    if described.get("format") == 1:
-        described = in_format_2(described)
-    if described.get("format") != FORMAT:
-        raise CheckpointError(
-            f"has format {described.get('format')}, this version reads 1 and {FORMAT}",
-            file=path,
-            mend="use the version of ankleseg that wrote it",
-        )
+    described = in_this_format(described, path)
     try:
         network = build_network(described["network"])
         preparation = Preparation(described["preparation"])
@@ -209,7 +263,7 @@ def model_of(
         window=tuple(described["window"]),
         path=path,
         postprocessing=postprocessing,
-        slice_axis=int(described["slice_axis"]),
+        slice_axis=None if described["slice_axis"] is None else int(described["slice_axis"]),
         slice_spacing=None if mm is None else (float(mm[0]), float(mm[1])),
     )
 

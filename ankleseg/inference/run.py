@@ -141,6 +141,8 @@ def _with_less_memory(
 
 def _unlike_training(header: Header, model: Model) -> str:
     """Say when slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
+    if model.slice_axis is None:
+        return ""
     turned = model.preparation.oriented(header.affine)
     mm = voxel_sides(turned)
     across = float(mm[model.slice_axis])

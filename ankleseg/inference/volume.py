@@ -121,7 +121,7 @@ class VolumeInferer(SlidingWindowInferer):
         foreground: Bool[np.ndarray, "*any"] | Tensor | None = None,
         activate: Activate | None = None,
         fill: int = 0,
-        slice_thickness: float | None = None,
+        slice_thickness: float | Tensor | None = None,
         progress: Callable[[float], object] | None = None,
         announce: Callable[[str], object] | None = None,
         **kwargs: Any,
@@ -160,7 +160,7 @@ class VolumeInferer(SlidingWindowInferer):
         def values_of(tiles: Tensor) -> Tensor:
             tiles = tiles.to(device)
             told = (
-                {} if slice_thickness is None else {"slice_thickness": tiles.new_full((len(tiles),), slice_thickness)}
+                {} if slice_thickness is None else {"slice_thickness": tiles.new_full((len(tiles),), float(slice_thickness))}
             )
             outputs = network(tiles, *args, **told, **kwargs)
             return outputs if activate is None else activate(outputs)

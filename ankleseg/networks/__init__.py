@@ -5,6 +5,7 @@ from __future__ import annotations
 from ankleseg.networks.fcn import FCN
 from ankleseg.networks.global_skip import GlobalSkip
 from ankleseg.networks.inference import for_inference
+from ankleseg.networks.one_of_two import OneOfTwo
 from ankleseg.networks.resnet import ResNet
 from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
 from ankleseg.networks.unet import UNet
@@ -12,6 +13,7 @@ from ankleseg.networks.unet import UNet
 __all__ = [
     "FCN",
     "GlobalSkip",
+    "OneOfTwo",
     "ResNet",
     "SegSRGANDiscriminator",
     "SegSRGANGenerator",

@@ -111,6 +111,8 @@ class InstanceNorm(nn.Module):
         self.in_place = False
 
     def forward(self, x: Maps) -> Maps:
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return self._in_plain_words(x)
         if x.is_contiguous():
             return self._normed(x.view(1, -1, *x.shape[2:]), len(x)).view(x.shape)
         if self.in_place:
@@ -119,6 +121,13 @@ class InstanceNorm(nn.Module):
             return x
         normed = [self._normed(sample, 1) for sample in x.split(1)]
         return normed[0] if len(x) == 1 else torch.cat(normed)
+
+    def _in_plain_words(self, x: Maps) -> Maps:
+        """The same of operations that other formats know too."""
+        column = (-1, 1, 1, 1)
+        centred = x - x.mean((2, 3, 4), keepdim=True)
+        deviation = centred.square().mean((2, 3, 4), keepdim=True).sqrt()
+        return centred / (deviation + self.epsilon) * self.weight.view(column) + self.bias.view(column)
 
     def _normed(self, maps: Tensor, samples: int) -> Tensor:
         weight, bias = self.weight.repeat(samples), self.bias.repeat(samples)

@@ -1,6 +1,7 @@
 """What MONAI lacks for MRI of joints, brains and cords, as MONAI dictionary transforms; they mix with its own."""
 
 from ankleseg.transforms.clip_spikes import ClipSpikesd
+from ankleseg.transforms.decode_labels import DecodeLabelsd
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.foreground_windows import ForegroundWindowsd
 from ankleseg.transforms.intensity_range import IntensityRanged
@@ -19,6 +20,7 @@ from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
 from ankleseg.transforms.rand_world_blur import RandWorldBlurd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
+from ankleseg.transforms.restore_intensities import RememberScand, RestoreIntensitiesd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
 from ankleseg.transforms.slices_last import SlicesLastd
 from ankleseg.transforms.thick_scans import ThickDraw, ThickScans
@@ -27,6 +29,7 @@ from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
     "ClipSpikesd",
+    "DecodeLabelsd",
     "ForegroundMaskd",
     "ForegroundWindowsd",
     "IntensityRanged",
@@ -43,7 +46,9 @@ __all__ = [
     "RandThickSlicesd",
     "RandWorldAffined",
     "RandWorldBlurd",
+    "RememberScand",
     "ResampleToSpacingd",
+    "RestoreIntensitiesd",
     "Scale",
     "ScaleInForegroundd",
     "SlicesLastd",

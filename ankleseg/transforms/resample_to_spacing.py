@@ -35,6 +35,7 @@ class ResampleToSpacingd(MapTransform, InvertibleTransform):
         pixdim: mm along the three axes; None leaves an axis, or all of them, as they are.
         mode: order of the spline, 0 (nearest, keeps the type) to 5, or ``nearest`` or ``bilinear``; one for all keys or
             one for each.
+        restore: False: the inverse leaves arrays at the new spacing, and only takes the trace off.
         allow_missing_keys: pass over keys that a sample lacks.
 
     Raises:
@@ -46,9 +47,11 @@ class ResampleToSpacingd(MapTransform, InvertibleTransform):
         keys: KeysCollection,
         pixdim: Sequence[float | None] | None = None,
         mode: int | str | Sequence[int | str] = 1,
+        restore: bool = True,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.restore = restore
         if pixdim is not None:
             pixdim = tuple(None if value is None else float(value) for value in pixdim)
             if len(pixdim) != 3 or any(value is not None and not value > 0 for value in pixdim):
@@ -67,7 +70,8 @@ class ResampleToSpacingd(MapTransform, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self._backward(own_copy(d[key]))
+            image = own_copy(d[key])
+            d[key] = self._backward(image) if self.restore else self.forget(image)
         return d
 
     def grid(self, shape: Sequence[int], affine: Affine) -> tuple[tuple[int, ...], Affine]:

@@ -1,0 +1,129 @@
+"""From a checkpoint to a MONAI bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ankleseg.config import require_folder
+from ankleseg.errors import ConfigError
+from ankleseg.files import replace_file
+from ankleseg.inference.bundle.card import LICENSE, card
+from ankleseg.inference.bundle.configs import inference_config
+from ankleseg.inference.bundle.exchange import write_onnx, write_torchscript
+from ankleseg.inference.bundle.files import OURS, is_ours
+from ankleseg.inference.bundle.metadata import metadata
+from ankleseg.inference.bundle.run_facts import run_facts
+from ankleseg.inference.model import build_network, find_checkpoint, model_of, network_in
+
+FORMATS = {"model.onnx": write_onnx, "model.ts": write_torchscript}
+
+
+def export_bundle(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    onnx: bool = False,
+    torchscript: bool = False,
+    authors: str | None = None,
+    license: str | Path | None = None,
+) -> list[str]:
+    """Write a trained network as a MONAI bundle, beside and renamed; a bundle of ours that is there is replaced.
+
+    Args:
+        checkpoint: a checkpoint, a run folder or a folder of runs.
+        out: the folder, whose name is that of the bundle.
+        onnx: also write ``models/model.onnx``.
+        torchscript: also write ``models/model.ts``.
+        authors: of the weights.
+        license: text file of the licence of the weights.
+
+    Returns:
+        A line on each further format: how far it is from PyTorch.
+
+    Raises:
+        ConfigError: ``out`` is something else than a bundle of ours, or cannot be written.
+        CheckpointError: the checkpoint cannot be used, or a format does not give what PyTorch gives.
+    """
+    out = Path(out)
+    require_folder(out)
+    if out.exists() and any(out.iterdir()) and not is_ours(out):
+        raise ConfigError("is a folder of other files, and would be replaced", file=out, mend="choose another out")
+    terms = LICENSE if license is None else _text(Path(license))
+    path = find_checkpoint(checkpoint)
+    described, weights = network_in(path)
+    model = model_of(described, weights, path)
+    network = build_network(described["network"])
+    network.load_state_dict(weights)
+    network.eval()
+    facts = run_facts(path)
+    name = out.resolve().name
+    config = inference_config(described, network, model.preparation, model.labels)
+    about = metadata(described, network, model.labels, name=name, source=facts.describe(), authors=authors)
+    with replace_folder(out) as part:
+        for folder in ("configs", "models", "docs"):
+            (part / folder).mkdir()
+        torch.save(dict(network.state_dict()), part / "models/model.pt")
+        wanted = {"model.onnx": onnx, "model.ts": torchscript}
+        checks = {
+            file: write(network, part / "models" / file, len(model.channels), model.window)
+            for file, write in FORMATS.items()
+            if wanted[file]
+        }
+        about[OURS]["formats"] = checks
+        _write_json(part / "configs/inference.json", config)
+        _write_json(part / "configs/metadata.json", about)
+        (part / "LICENSE").write_text(terms, encoding="utf-8")
+        text = card(name, described, model.preparation, model.labels, facts, checks)
+        (part / "docs/README.md").write_text(text, encoding="utf-8")
+    return [
+        f"models/{file}: differs from PyTorch by {check['difference']:.1e} at most, of a range of {check['range']:.3g}"
+        + ("" if check["dynamic"] else "; takes tiles of the size of training only")
+        for file, check in checks.items()
+    ]
+
+
+@contextmanager
+def replace_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``out`` that takes its place when the block ends well.
+
+    Raises:
+        ConfigError: the folder cannot be written, or the disk is full.
+    """
+    part = out.with_name(f".{out.name}.part-{os.getpid()}")
+    before = out.with_name(f".{out.name}.old-{os.getpid()}")
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if out.exists():
+            out.rename(before)
+        part.rename(out)
+    except OSError as error:
+        if before.exists() and not out.exists():
+            before.rename(out)
+        raise ConfigError(
+            f"cannot be written ({error.strerror or error})", file=out, mend="choose another out, or make room"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _write_json(path: Path, content: object) -> None:
+    with replace_file(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot be read as text ({error})", file=path, mend="give a text file as license, or leave it out"
+        ) from error

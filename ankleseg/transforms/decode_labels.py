@@ -1,0 +1,62 @@
+"""From what a network says of a scan to its label map and its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ankleseg.labels import Labels, Masks
+from ankleseg.transforms.sources import with_voxels
+
+
+class DecodeLabelsd(MapTransform):
+    """Make a label map of the probabilities of structures, 0 the background and k the k-th structure.
+
+    MONAI's ``AsDiscreted`` takes the maximum over channels that include the background, and knows neither a single
+    structure beside regions nor what is done to masks. Images among the outputs get a key each, their name.
+
+    Args:
+        keys: (images and structures, X, Y, Z) as `Labels.activate` gives them; becomes (1, X, Y, Z), of the same type
+            as ``AsDiscreted`` keeps it too. Without structures it is left as it is.
+        labels: what the outputs are, or the arguments of `Labels`.
+        postprocessing: applied to the masks (K, X, Y, Z), such as `ankleseg.inference.Postprocessing`; None leaves
+            them.
+        allow_missing_keys: pass over keys that a sample lacks.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        labels: Labels | Mapping[str, Any],
+        postprocessing: Callable[..., Masks] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.labels = labels if isinstance(labels, Labels) else Labels(**labels)
+        self.postprocessing = postprocessing
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        images = len(self.labels.images)
+        for key in self.key_iterator(d):
+            values = d[key]
+            for number, name in enumerate(self.labels.images):
+                d[name] = _like(values, values[number : number + 1])
+            if len(self.labels):
+                masks = self.labels.decode(np.asarray(values[images:].cpu()))
+                if self.postprocessing is not None:
+                    masks = self.postprocessing(masks, regions=self.labels.regions)
+                label_map = torch.from_numpy(self.labels.label_map(masks))[None]
+                d[key] = _like(values, label_map.to(values))
+        return d
+
+
+def _like(values: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+    plain = voxels.as_tensor() if isinstance(voxels, MetaTensor) else voxels
+    return with_voxels(values, plain.contiguous()) if isinstance(values, MetaTensor) else plain.contiguous()
