@@ -17,7 +17,7 @@ from ankleseg.transforms import (
     ThickSlicesd,
     thick_scan,
 )
-from ankleseg.transforms.splines import along
+from ankleseg.transforms.axis_splines import along
 
 EXAMPLES = {
     "RandThickSlicesd": {"finest": (None, None, 1.2), "coarsest": (None, None, 2.0), "size": (8, 9, 7), "noise": 0.02},
