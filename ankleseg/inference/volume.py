@@ -160,7 +160,9 @@ class VolumeInferer(SlidingWindowInferer):
         def values_of(tiles: Tensor) -> Tensor:
             tiles = tiles.to(device)
             told = (
-                {} if slice_thickness is None else {"slice_thickness": tiles.new_full((len(tiles),), float(slice_thickness))}
+                {}
+                if slice_thickness is None
+                else {"slice_thickness": tiles.new_full((len(tiles),), float(slice_thickness))}
             )
             outputs = network(tiles, *args, **told, **kwargs)
             return outputs if activate is None else activate(outputs)
