@@ -103,19 +103,18 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
     window = settings["window"] or (list(trained) if patch is None else [patch] * len(trained))
     if len(window) != len(trained) or not all(isinstance(side, int) and side >= SHORTEST for side in window):
         raise ConfigError(
-            f"a window of {window} does not suit the network",
-            mend=f"give predict.patch, or predict.window with {len(trained)} sides, of at least {SHORTEST} voxels",
+            f"invalid window {window}: expected {len(trained)} sides of at least {SHORTEST} voxels",
+            mend="set predict.patch or predict.window",
         )
     if step is not None:
         if len(set(window)) > 1:
             raise ConfigError(
-                f"predict.step {step} does not suit a window of {window}",
-                mend="give predict.overlap, a fraction of each side",
+                f"invalid predict.step {step}: a window of {window} has sides that differ",
+                mend="set predict.overlap, a fraction of each side",
             )
         if not 0 < step <= min(window):
             raise ConfigError(
-                f"predict.step {step} does not suit a patch of {min(window)} voxels",
-                mend=f"choose a step from 1 to {min(window)}",
+                f"invalid predict.step {step}: expected 1 to {min(window)}, the side of a patch in voxels",
             )
         settings["overlap"] = 1 - step / min(window)
     return settings | {"window": window}
@@ -156,7 +155,7 @@ def checked_spacing(asked: Any) -> list[float | None] | None:
         return None
     if not isinstance(asked, list) or len(asked) != 3 or not all(map(_is_spacing, asked)):
         raise ConfigError(
-            f"predict.spacing {asked} is no spacing", mend="give three positive numbers in mm, e.g. [0.5,0.5,0.5]"
+            f"invalid predict.spacing {asked}: expected three positive numbers in mm", mend="e.g. [0.5,0.5,0.5]"
         )
     return asked
 

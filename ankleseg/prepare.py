@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from ankleseg.cohorts import Cohort
-    from ankleseg.motion import MotionRecipe
+    from ankleseg.motion import MotionSettings
     from ankleseg.transforms import LowResolution
 
 
@@ -75,7 +75,7 @@ def prepare_motion(
     cohort: Cohort,
     out: str,
     *,
-    motion: MotionRecipe,
+    motion: MotionSettings,
     subjects: Any = None,
     bones: Any = None,
     workers: int = 1,

@@ -74,26 +74,14 @@ def pairs(side: int) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
             (ours.RandCoilFieldd("image"), patch),
             (monai.RandBiasFieldd("image", prob=1, degree=2, coeff_range=(-0.2, 0.2)), patch),
         ),
-        "contrast": (
-            (ours.RandScaleInRanged("image"), patch),
-            (monai.RandScaleIntensityd("image", prob=1, factors=0.2), patch),
-        ),
-        "brightness": (
-            (ours.RandShiftInRanged("image"), patch),
-            (monai.RandShiftIntensityd("image", prob=1, offsets=0.1), patch),
-        ),
-        "noise": (
-            (ours.RandNoiseInRanged("image"), patch),
-            (monai.RandGaussianNoised("image", prob=1, std=0.04), patch),
-        ),
     }
     calls = {name: (bound(*one), bound(*other)) for name, (one, other) in both.items()}
-    listed = [build(node) for node in compose("train", ["+augment=ankle"]).augment.transforms]
+    listed = [build(node) for node in compose("train", ["augment=ankle"]).augment.transforms]
     listed[0].size = (side, side)
     cut = ours.RandForegroundCropd(BOTH, (side, side), 0.25, margin=margin)
-    order = ("blur", "gamma", "coil field", "contrast", "brightness", "noise")
     first = both["crop"][1][0], monai.SqueezeDimd(BOTH, dim=-1), both["rotation, zoom and shift"][1][0]
-    theirs = monai.Compose([*first, *(both[name][1][0] for name in order)])
+    altered = (both[name][1][0] for name in ("blur", "gamma", "coil field"))
+    theirs = monai.Compose([*first, *altered, *(step for step in listed if type(step).__module__.startswith("monai."))])
     calls["cut and altered, ankle"] = bound(monai.Compose([cut, *listed]), scan), bound(theirs, scan)
     return calls
 

@@ -121,8 +121,8 @@ REFUSED = {
     "no spacing": (["prepare.spacing=[1.0,1.0,null]"], "without a spacing across the slices"),
     "no common spacing": (["common_spacing=false"], "without a spacing across the slices"),
     "slices last": (["prepare.orientation='slices last'"], "depends on the scan; name one"),
-    "no end": (["trainer.max_epochs=-1"], "the training has no end; set trainer.max_epochs"),
-    "null epochs": (["trainer.max_epochs=null"], "the training has no end; set trainer.max_epochs"),
+    "no end": (["trainer.max_epochs=-1"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
+    "null epochs": (["trainer.max_epochs=null"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
 }
 
 

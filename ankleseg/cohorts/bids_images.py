@@ -74,7 +74,9 @@ def selection(suffix: Any, acquisition: object, select: object, prefix: str = "c
         CohortError: ``select`` is no mapping from entities to one value each, or an acquisition contradicts it.
     """
     if not isinstance(select, Mapping | None):
-        raise CohortError(f"select={select} names no entity with its value", mend=f"write e.g. {prefix}select.run=2")
+        raise CohortError(
+            f"invalid select={select}: expected an entity and its value", mend=f"e.g. {prefix}select.run=2"
+        )
     for key, value in (select or {}).items():
         if isinstance(value, Sequence | Mapping) and not isinstance(value, str):
             raise CohortError(f"select.{key} is given several values", mend=f"give one, e.g. {prefix}select.{key}=2")

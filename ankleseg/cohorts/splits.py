@@ -179,7 +179,7 @@ def _members(cohort: Cohort, group: str | int) -> tuple[str, ...]:
 
 def _require_fold(fold: int, folds: int, cohort: Cohort) -> None:
     if not 0 <= fold < folds:
-        raise CohortError(f"there is no fold {fold}", file=cohort.root, mend=f"use a fold from 0 to {folds - 1}")
+        raise CohortError(f"invalid fold {fold}: expected 0 to {folds - 1}", file=cohort.root)
 
 
 def _require_at_least(needed: int, subjects: Sequence[str], cohort: Cohort) -> None:

@@ -50,7 +50,7 @@ def described(error: Exception, overrides: Sequence[str], command: str) -> Confi
         return ConfigError(f"{match[1]}: a sweep takes several runs", mend="add -m")
     if match := re.match("Interpolation key '(.+)' not found", lines[0]):
         return ConfigError(
-            f"{getattr(error, 'full_key', None) or 'a value'}: ${{{match[1]}}} names no setting",
+            f"{getattr(error, 'full_key', None) or 'a value'}: ${{{match[1]}}} is not a setting",
             mend="correct it, or write \\${ where it is text",
         )
     return ConfigError(f"{lines[0].rstrip('.')}{_cause(error)}")
@@ -64,7 +64,9 @@ def _cause(error: Exception) -> str:
 def _unreadable(override: str, overrides: Sequence[str], command: str) -> ConfigError:
     match = OVERRIDE.fullmatch(override)
     if match and match["name"] in ("cohort", "+cohort") and os.path.lexists(match["value"]):
-        return ConfigError(f"cohort={match['value']} names no kind of cohort", mend=f"write {_root(match['value'])}")
+        return ConfigError(
+            f"invalid cohort={match['value']}: expected a kind of cohort", mend=f"write {_root(match['value'])}"
+        )
     if match and parsed(quoted(match["value"])) is not None:
         as_text = shlex.quote(f"{match['key']}={quoted(match['value'])}")
         return ConfigError(f"{override}: cannot be read as a value", mend=f"correct it, or write it as text: {as_text}")
@@ -86,9 +88,9 @@ def _unknown_choice(missing: str, options: Sequence[str]) -> ConfigError:
     while (below := name.partition("/"))[0] and below[1] and (conf_dir() / group / below[0]).is_dir():
         group, name = f"{group}/{below[0]}", below[2]
     if group == "cohort" and os.path.lexists(name):
-        return ConfigError(f"cohort={name} names no kind of cohort", mend=f"write {_root(name)}")
+        return ConfigError(f"invalid cohort={name}: expected a kind of cohort", mend=f"write {_root(name)}")
     if not options:
-        return ConfigError(f"there is no configuration {missing}", mend="check its spelling")
+        return ConfigError(f"unknown configuration {missing}", mend="check its spelling")
     close = difflib.get_close_matches(name, options, n=1)
     meant = f"did you mean {close[0]}? Or one of " if close else "choose "
     others = ", ".join(option for option in options if option not in close)

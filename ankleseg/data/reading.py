@@ -66,8 +66,8 @@ class ForegroundAsMaskd(Transform):
 
 
 def preparing(preparation: Preparation, labels: Labels | None = None, **mends: Any) -> Compose:
-    """Read and prepare an item, see `reading`."""
-    return Compose([*reading(labels, **mends), preparation])
+    """Read and prepare an item, see `reading`; in one list, as MONAI takes a list inside another one for random."""
+    return Compose([*reading(labels, **mends), *preparation.transforms])
 
 
 def prepared(case: Case, preparation: Preparation, labels: Labels | None = None, **mends: Any) -> dict[Hashable, Any]:

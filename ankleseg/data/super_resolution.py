@@ -65,7 +65,7 @@ class SuperResolutionData(SegmentationData):
     def transform(self) -> Compose:
         before, after = self.preparation.parts()
         read = reading(self.labels, **self._mends)
-        return Compose([*read, before, AsSeenThick(self.thick, after), WithoutMetadata(), *self.kept()])
+        return Compose([*read, *before.transforms, AsSeenThick(self.thick, after), WithoutMetadata(), *self.kept()])
 
     def described(self) -> dict[str, Any]:
         thick = {name: getattr(self.thick, name) for name in ("finest", "coarsest", *SHARED)}

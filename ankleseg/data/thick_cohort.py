@@ -37,8 +37,8 @@ def write_thick_cohort(
 
     Args:
         cases: sharp scans.
-        out: folder that receives ``<case>.nii.gz`` (of several channels ``<case>_<channel>.nii.gz``) and ``scans.csv``, a
-            cohort to predict.
+        out: folder that receives ``<case>.nii.gz`` (of several channels ``<case>_<channel>.nii.gz``) and ``scans.csv``,
+            a cohort to predict.
         low: how the scans are taken; its spacing is along the axes of ``orientation``.
         orientation: ``RAS`` for left–right, posterior–anterior and inferior–superior.
         noise: standard deviation of Rician noise, as a fraction of the 99.5th percentile of the sharp scan.

@@ -21,7 +21,10 @@ def main(config: DictConfig) -> None:
     """
     given = to_plain(config.predictions)
     if isinstance(given, list):
-        raise ConfigError("predictions is a list without names", mend="name them: 'predictions={first:DIR,second:DIR}'")
+        raise ConfigError(
+            "invalid predictions: expected one folder, or several by name",
+            mend="name them: 'predictions={first:DIR,second:DIR}'",
+        )
     if (Path(config.out) / "checkpoints").exists():  # its metrics.csv and ours have one name
         raise ConfigError(
             "is a training run", file=config.out, mend=f"choose another out, e.g. {config.out}/evaluation"

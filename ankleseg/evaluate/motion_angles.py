@@ -108,4 +108,4 @@ def read_angles(poses: Path) -> tuple[AngleTable, str]:
                 if known_text(row[angle]) is not None
             }, ""
     except (OSError, KeyError, ValueError, TypeError) as error:
-        return {}, f"{file}: is no table of joint angles ({error})"
+        return {}, f"{file}: is not a table of joint angles ({error})"

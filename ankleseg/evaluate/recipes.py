@@ -102,7 +102,9 @@ def _required(references: str | None) -> str:
 
 def _one_folder(predictions: Folders, recipe: str, command: str) -> str:
     if not isinstance(predictions, str):
-        raise ConfigError(f"recipe={recipe} takes one folder of predictions", mend=f"give the out= of {command}")
+        raise ConfigError(
+            f"invalid predictions: recipe={recipe} expects one folder", mend=f"give the out= of {command}"
+        )
     return predictions
 
 

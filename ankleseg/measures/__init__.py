@@ -3,9 +3,7 @@
 from ankleseg.measures.anatomical_frames import anatomical_frames, common_axes
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
 from ankleseg.measures.image_quality import (
-    GradientSimilarity,
     correlation,
-    gradient_magnitude_similarity,
     psnr,
     ssim,
 )
@@ -25,7 +23,6 @@ from ankleseg.measures.volumetry import (
 )
 
 __all__ = [
-    "GradientSimilarity",
     "Overlap",
     "SurfaceDistance",
     "Variation",
@@ -35,7 +32,6 @@ __all__ = [
     "correlation",
     "finite_helical_axes",
     "frames_from_landmarks",
-    "gradient_magnitude_similarity",
     "helical_axis",
     "joint_angles",
     "joint_motion",

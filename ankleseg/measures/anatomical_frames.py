@@ -260,4 +260,4 @@ def _check(masks: Mapping[str, np.ndarray], side: str) -> None:
     if missing:
         raise GeometryError(f"no mask of {', '.join(missing)} is given", mend=f"give {', '.join(BONES)}, or landmarks")
     if side not in SIDES:
-        raise GeometryError(f"side {side!r} is unknown", mend=f"use {' or '.join(SIDES)}")
+        raise GeometryError(f"invalid side {side!r}: expected {' or '.join(SIDES)}")

@@ -7,7 +7,6 @@ measure that is not defined, such as that of an empty mask, is None.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, log10
 
 import numpy as np
@@ -128,38 +127,6 @@ def correlation(image: Image, reference: Image, *, mask: Mask | None = None) -> 
     return float(np.clip(one @ other / np.sqrt((one @ one) * (other @ other)), -1, 1))
 
 
-@dataclass(frozen=True)
-class GradientSimilarity:
-    """Gradient magnitude similarity over the voxels: ``mean`` (1 is perfect) and standard ``deviation`` (0 is)."""
-
-    mean: float | None
-    deviation: float | None
-
-
-def gradient_magnitude_similarity(
-    image: Image,
-    reference: Image,
-    *,
-    spacing: np.ndarray | Sequence[float] | None = None,
-    data_range: float | None = None,
-    mask: Mask | None = None,
-) -> GradientSimilarity:
-    """Mean (GMS) and deviation (GMSD) of `gradient_similarity_map`; both None where it or the mask is empty.
-
-    Args:
-        image, reference: of one shape.
-        spacing: size of a voxel along each axis; None: a cube.
-        data_range: of the intensities; None: of the whole reference.
-        mask: of the voxels that count; None: all.
-
-    Raises:
-        GeometryError: the shapes differ.
-    """
-    _require_one_grid(image, reference, mask)
-    similarity = gradient_similarity_map(image, reference, spacing=spacing, data_range=data_range)
-    return GradientSimilarity(mean_inside(similarity, mask), deviation_inside(similarity, mask))
-
-
 def gradient_similarity_map(
     image: Image,
     reference: Image,
@@ -221,7 +188,7 @@ def _peak(reference: np.ndarray, peak: Peak) -> float:
     if peak == "range":
         return _range(reference)
     if isinstance(peak, str):
-        raise ConfigError(f"peak {peak!r} is unknown", mend="use maximum, range or a number")
+        raise ConfigError(f"invalid peak {peak!r}: expected maximum, range or a number")
     return float(peak)
 
 

@@ -72,14 +72,6 @@ def joint_angles(rotation: Float[np.ndarray, "*stack 3 3"]) -> Float[np.ndarray,
     return np.degrees(np.stack([dorsiflexion, inversion, internal], axis=-1))
 
 
-def joint_rotation(angles: Float[np.ndarray, "*stack 3"]) -> Float[np.ndarray, "*stack 3 3"]:
-    """Return the rotation of dorsiflexion, inversion and internal rotation in degrees: `joint_angles` undone."""
-    from scipy.spatial.transform import Rotation
-
-    angles = np.asarray(angles, float)
-    return Rotation.from_euler("XYZ", angles.reshape(-1, 3), degrees=True).as_matrix().reshape(*angles.shape, 3)
-
-
 def joint_motion(
     poses: Mapping[str, Pose],
     frames: Mapping[str, Frame],
@@ -106,7 +98,7 @@ def joint_motion(
         GeometryError: an unknown side, or numbers of frames that differ.
     """
     if side not in SIDES:
-        raise GeometryError(f"side {side!r} is unknown", mend=f"use {' or '.join(SIDES)}")
+        raise GeometryError(f"invalid side {side!r}: expected {' or '.join(SIDES)}")
     known, states = _known(poses, status or {})
     motion = {}
     for joint, (distal, proximal) in JOINTS.items():

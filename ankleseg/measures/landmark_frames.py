@@ -57,7 +57,7 @@ def frames_from_landmarks(
     Source: the landmarks of Sheehan et al. 1999 as used by Makki et al. 2019, with our directions of the axes.
     """
     if side not in SIDES:
-        raise GeometryError(f"side {side!r} is unknown", file=file, mend=f"use {' or '.join(SIDES)}")
+        raise GeometryError(f"invalid side {side!r}: expected {' or '.join(SIDES)}", file=file)
     _check_names(landmarks, file)
     right = 1.0 if side == "right" else -1.0
     builders = {"calcaneus": _calcaneus, "talus": _talus, "tibia": _tibia}
@@ -95,7 +95,7 @@ def _tibia(points: Mapping[str, np.ndarray], right: float) -> Frame:
 def _check_names(landmarks: Mapping[str, Mapping[str, object]], file: str | Path | None) -> None:
     for bone, points in landmarks.items():
         if bone not in LANDMARKS:
-            raise GeometryError(f"bone {bone!r} is unknown", file=file, mend=f"use {', '.join(LANDMARKS)}")
+            raise GeometryError(f"invalid bone {bone!r}: expected {', '.join(LANDMARKS)}", file=file)
         wrong = sorted(set(points) ^ set(LANDMARKS[bone]))
         if wrong:
             verb = "lacks" if wrong[0] in LANDMARKS[bone] else "has the unknown landmark"

@@ -42,7 +42,7 @@ def smooth_poses(
     if kept.sum() < 3:
         raise GeometryError(f"{kept.sum()} poses are too few to be smoothed", mend="use them as they are")
     if period < LEAST_PERIOD:
-        raise GeometryError(f"a period of {period:g} frames is too short", mend=f"use at least {LEAST_PERIOD:g}")
+        raise GeometryError(f"invalid period of {period:g} frames: expected at least {LEAST_PERIOD:g}")
     mean = mean_pose(poses[kept], share[kept])
     twists = np.zeros((len(poses), 6))
     twists[kept] = log_pose(invert_pose(mean) @ poses[kept])

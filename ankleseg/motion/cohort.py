@@ -21,9 +21,9 @@ from ankleseg.files import replace_file
 from ankleseg.motion.cleaning.cohort import spare_data, write_descriptions, write_rows
 from ankleseg.motion.files import QUALITY, write_table
 from ankleseg.motion.overrule import TABLE, Overrules, read_overrules, without_registration
-from ankleseg.motion.recipe import MotionRecipe
+from ankleseg.motion.plain import plain_settings
 from ankleseg.motion.result import SubjectResult
-from ankleseg.motion.settings import plain_settings
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.motion.subject import process_subject
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def prepare_motion_cohort(
     cohort: Cohort | str | Path,
     out: str | Path,
-    recipe: MotionRecipe | None = None,
+    settings: MotionSettings | None = None,
     *,
     subjects: Sequence[str] | None = None,
     bones: Sequence[str] | None = None,
@@ -46,9 +46,9 @@ def prepare_motion_cohort(
     Args:
         cohort: loaded with ``strict=False``, or where it is.
         out: folder of the derivative.
-        recipe: settings; None takes the defaults.
+        settings: of the application; None takes the defaults.
         subjects: only these.
-        bones: only these; None takes those of the recipe.
+        bones: only these; None takes those of the settings.
         workers: subjects done at once, each in a process of its own.
         dask: address of a dask scheduler that shares the work instead.
 
@@ -59,27 +59,27 @@ def prepare_motion_cohort(
         ConfigError: no worker, dask is not installed, or results would replace scans (see `spare_data`).
         CohortError: an unknown subject or bone, or an ``overrule.tsv`` that cannot be understood.
     """
-    recipe = recipe or MotionRecipe()
+    settings = settings or MotionSettings()
     if not isinstance(cohort, Cohort):
         cohort = load_cohort(cohort, strict=False)
     if subjects is not None:
         cohort = cohort.select(subjects)
     if bones is not None:
-        known = cohort.structures or recipe.cleaning.bones
+        known = cohort.structures or settings.cleaning.bones
         bones = [known_name(bone, known, "bone", cohort.root) for bone in bones]
-        recipe = replace(recipe, cleaning=replace(recipe.cleaning, bones=tuple(bones)))
+        settings = replace(settings, cleaning=replace(settings.cleaning, bones=tuple(bones)))
     if workers < 1:
-        raise ConfigError(f"{workers} workers do nothing", mend="use at least 1")
+        raise ConfigError(f"invalid number of workers {workers}: expected at least 1")
     out = Path(out)
     spare_data(cohort, out)
     out.mkdir(parents=True, exist_ok=True)
     overrules = read_overrules(out)
     write_descriptions(cohort, out)
     found: dict[str, SubjectResult] = {}
-    for result in _progress(_work(cohort.cases, out, recipe, overrules, workers, dask), len(cohort.cases)):
+    for result in _progress(_work(cohort.cases, out, settings, overrules, workers, dask), len(cohort.cases)):
         found[result.case] = result
     results = [found[case.name] for case in cohort.cases]
-    write_cohort_tables(cohort, out, recipe, results)
+    write_cohort_tables(cohort, out, settings, results)
     rows = [row for result in results for row in result.quality]
     done = {row["sequence"] for row in rows}
     for sequence, frame, bone in without_registration(overrules, rows):
@@ -108,7 +108,7 @@ def describe(results: Sequence[SubjectResult]) -> str:
     return "\n".join(lines)
 
 
-def write_cohort_tables(cohort: Cohort, out: Path, recipe: MotionRecipe, results: Sequence[SubjectResult]) -> None:
+def write_cohort_tables(cohort: Cohort, out: Path, settings: MotionSettings, results: Sequence[SubjectResult]) -> None:
     """Write ``cleaning.tsv``, ``status.tsv``, ``manifest.json`` and ``report.html``."""
     from ankleseg.motion.page import cohort_page
 
@@ -118,27 +118,27 @@ def write_cohort_tables(cohort: Cohort, out: Path, recipe: MotionRecipe, results
         "ankleseg": __version__,
         "python": platform.python_version(),
         "cohort": str(cohort.root.resolve()),
-        "recipe": plain_settings(recipe),
+        "settings": plain_settings(settings),
         "subjects": {result.name: {"status": result.status, "problem": result.problem} for result in results},
     }
     with replace_file(out / "manifest.json") as part:
         part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    page = cohort_page(f"Bones in motion: {cohort.root.resolve().name}", results, recipe)
+    page = cohort_page(f"Bones in motion: {cohort.root.resolve().name}", results, settings)
     with replace_file(out / "report.html") as part:
         part.write_text(page, encoding="utf-8")
 
 
 def _work(
-    cases: Sequence[Case], out: Path, recipe: MotionRecipe, overrules: Overrules, workers: int, dask: str | None
+    cases: Sequence[Case], out: Path, settings: MotionSettings, overrules: Overrules, workers: int, dask: str | None
 ) -> Iterator[SubjectResult]:
     if dask is not None:
-        yield from _by_dask(cases, out, recipe, overrules, dask)
+        yield from _by_dask(cases, out, settings, overrules, dask)
     elif workers == 1:
         for case in cases:
-            yield process_subject(case, out, recipe, overrules)
+            yield process_subject(case, out, settings, overrules)
     else:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            tasks = [pool.submit(process_subject, case, out, recipe, overrules) for case in cases]
+            tasks = [pool.submit(process_subject, case, out, settings, overrules) for case in cases]
             try:
                 for task in as_completed(tasks):
                     yield task.result()
@@ -148,7 +148,7 @@ def _work(
 
 
 def _by_dask(
-    cases: Sequence[Case], out: Path, recipe: MotionRecipe, overrules: Overrules, address: str
+    cases: Sequence[Case], out: Path, settings: MotionSettings, overrules: Overrules, address: str
 ) -> Iterator[SubjectResult]:
     try:
         from distributed import Client, as_completed
@@ -157,7 +157,7 @@ def _by_dask(
     with Client(address, timeout="30s") as client:
         # Subjects are never repeated by the scheduler: the folder of a subject belongs to one process.
         tasks = [
-            client.submit(process_subject, case, out.resolve(), recipe, overrules, pure=False, retries=0)
+            client.submit(process_subject, case, out.resolve(), settings, overrules, pure=False, retries=0)
             for case in cases
         ]
         for task in as_completed(tasks):
@@ -184,5 +184,5 @@ def prepared_in_motion(cohort: str | Path, out: str | Path) -> Path:
     Raises:
         AnklesegError: as in `prepare_motion_cohort`.
     """
-    prepare_motion_cohort(cohort, out, MotionRecipe(highres=False))
+    prepare_motion_cohort(cohort, out, MotionSettings(highres=False))
     return Path(out)

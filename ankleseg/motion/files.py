@@ -15,8 +15,8 @@ from ankleseg.files import replace_file
 from ankleseg.measures.helical_axes import finite_helical_axes, mean_helical_axis
 from ankleseg.measures.kinematics import ANGLES, COLUMNS, SHIFTS, JointMotion, motion_rows, ranges_of_motion
 from ankleseg.motion.cleaning import Cleaned
-from ankleseg.motion.recipe import MotionRecipe
 from ankleseg.motion.sequence import MovedSequence, binary
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.register import GLOBAL
 from ankleseg.rigid.static_bones import StaticBones
@@ -32,7 +32,7 @@ FRACTION_STEP = 1 / 255  # of a voxel; fractions are kept in steps of it
 
 
 def write_sequence(
-    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, name: str, folder: Path, recipe: MotionRecipe
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, name: str, folder: Path, settings: MotionSettings
 ) -> list[Path]:
     """Write everything that is known of a sequence, and return the files.
 
@@ -42,7 +42,7 @@ def write_sequence(
         bones: of its static scan.
         name: of the subject in the derivative.
         folder: ``dyn`` of the subject.
-        recipe: settings.
+        settings: of the application.
     """
     stem, volume = moved.name, moved.source.volume
     files = []
@@ -61,7 +61,7 @@ def write_sequence(
     files.append(write_table(folder / f"{stem}_quality.tsv", quality_rows(moved, name), QUALITY))
     files += _write_angles(moved, folder)
     files += _write_transforms(moved, cleaned, folder / "transforms")
-    files += _write_images(moved, cleaned, bones, folder, recipe)
+    files += _write_images(moved, cleaned, bones, folder, settings)
     return files
 
 
@@ -166,35 +166,35 @@ class _Grid:
 
 
 def _write_images(
-    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, folder: Path, recipe: MotionRecipe
+    moved: MovedSequence, cleaned: Cleaned, bones: StaticBones, folder: Path, settings: MotionSettings
 ) -> list[Path]:
     """The static scan moved into every frame, and the displacements on the grid of the frames."""
     assert cleaned.static is not None
     static, volume = cleaned.static, moved.source.volume
     files: list[Path] = []
     shape, affine = volume.data.shape[:3], volume.affine
-    fine_shape, fine_affine = resampled_grid(shape, affine, _fine_spacing(static, volume, recipe))
+    fine_shape, fine_affine = resampled_grid(shape, affine, _fine_spacing(static, volume, settings))
     trusted = {bone: moved.poses(bone) for bone in moved.bones}
     for frame, whole in enumerate(moved.registered[GLOBAL].frame_from_static):
         poses = {bone: stack[frame] for bone, stack in trusted.items() if np.isfinite(stack[frame]).all()}
         if not poses:
             continue
         stem = f"{moved.name}_frame-{frame:02d}"
-        field = polyrigid_pullback(bones, poses, whole, shape, affine, decay=recipe.decay)
+        field = polyrigid_pullback(bones, poses, whole, shape, affine, decay=settings.decay)
         files.append(write_displacement_field(folder / f"{stem}_displacement.nii.gz", field, affine))
-        if recipe.highres:
+        if settings.highres:
             image = polyrigid_image(
-                static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, decay=recipe.decay
+                static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, decay=settings.decay
             )
             whole_numbers = np.clip(np.rint(image, out=image), -32768, 32767, out=image).astype(np.int16)
             files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", whole_numbers, fine_affine))
     return files
 
 
-def _fine_spacing(static: Volume, volume: Volume, recipe: MotionRecipe) -> list[float]:
+def _fine_spacing(static: Volume, volume: Volume, settings: MotionSettings) -> list[float]:
     """The spacing asked for, else that of the static scan, its largest along the slices of the sequence."""
-    if recipe.spacing is not None:
-        return [float(value) for value in recipe.spacing]
+    if settings.spacing is not None:
+        return [float(value) for value in settings.spacing]
     fine = np.sort(static.spacing)
     return [float(fine[rank]) for rank in np.argsort(np.argsort(volume.spacing, kind="stable"), kind="stable")]
 

@@ -10,22 +10,22 @@ from ankleseg.measures.kinematics import motion_rows, ranges_of_motion
 from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.motion.cleaning import Cleaned
 from ankleseg.motion.masks import fractions_on_frames
-from ankleseg.motion.recipe import MotionRecipe
 from ankleseg.motion.result import SubjectResult
 from ankleseg.motion.sequence import OVERRULED, MovedSequence
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.report.motion import MotionCohort, MotionSequence, MotionSubject, PoseStatus, SubjectSummary
 from ankleseg.report.motion_page import render_motion_cohort, render_motion_subject
 from ankleseg.rigid.register import GLOBAL
 
 
-def subject_page(cleaned: Cleaned, sequences: Mapping[str, MovedSequence], recipe: MotionRecipe) -> str:
+def subject_page(cleaned: Cleaned, sequences: Mapping[str, MovedSequence], settings: MotionSettings) -> str:
     """Return the page of a subject."""
     static = cleaned.static
     subject = MotionSubject(
         name=cleaned.name,
         group=cleaned.group,
         side=cleaned.side,
-        facts=facts(recipe),
+        facts=facts(settings),
         findings=cleaned.findings,
         static=None if static is None else static.data,
         static_affine=None if static is None else static.affine,
@@ -37,7 +37,7 @@ def subject_page(cleaned: Cleaned, sequences: Mapping[str, MovedSequence], recip
     return render_motion_subject(subject)
 
 
-def cohort_page(title: str, results: Sequence[SubjectResult], recipe: MotionRecipe) -> str:
+def cohort_page(title: str, results: Sequence[SubjectResult], settings: MotionSettings) -> str:
     """Return the page of a cohort."""
     about = {result.name: {"subject": result.name, "group": result.group or "n/a"} for result in results}
     angles, ranges = [], []
@@ -50,7 +50,7 @@ def cohort_page(title: str, results: Sequence[SubjectResult], recipe: MotionReci
     return render_motion_cohort(
         MotionCohort(
             title=title,
-            facts=facts(recipe),
+            facts=facts(settings),
             subjects=[_summary(result) for result in results],
             angles=angles,
             ranges=ranges,
@@ -59,14 +59,14 @@ def cohort_page(title: str, results: Sequence[SubjectResult], recipe: MotionReci
     )
 
 
-def facts(recipe: MotionRecipe) -> list[tuple[str, str]]:
+def facts(settings: MotionSettings) -> list[tuple[str, str]]:
     """Return what was done, as pairs of name and value."""
-    thickness = "as the sidecar says" if recipe.thickness is None else f"{recipe.thickness:g} mm"
-    gate = "none" if recipe.criteria.gate is None else f"{recipe.criteria.gate:g}"
+    thickness = "as the sidecar says" if settings.thickness is None else f"{settings.thickness:g} mm"
+    gate = "none" if settings.criteria.gate is None else f"{settings.criteria.gate:g}"
     return [
         ("Program", f"ankleseg {__version__}"),
-        ("Slice profile", f"{recipe.profile}, {thickness}"),
-        ("Gain over a bone", f"polynomial of order {recipe.order}"),
+        ("Slice profile", f"{settings.profile}, {thickness}"),
+        ("Gain over a bone", f"polynomial of order {settings.order}"),
         ("Gate on the correlation over the foot", gate),
         ("Joint angles", "since the static scan; dorsiflexion, inversion and internal rotation are positive"),
     ]

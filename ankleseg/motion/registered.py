@@ -15,8 +15,8 @@ from ankleseg import __version__
 from ankleseg.files import replace_file
 from ankleseg.motion.cleaning import Cleaned
 from ankleseg.motion.cleaning.case import CleanedSequence
-from ankleseg.motion.recipe import MotionRecipe
-from ankleseg.motion.settings import plain_settings
+from ankleseg.motion.plain import plain_settings
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.register import Registered, register_sequence
 
@@ -27,7 +27,7 @@ Weights = Mapping[str, Float[np.ndarray, "x y z"]]
 
 
 def register(
-    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, recipe: MotionRecipe
+    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, settings: MotionSettings
 ) -> dict[str, Registered]:
     """Find the poses of the foot and of every bone of a cleaned case on every frame of one of its sequences."""
     static, volume = cleaned.static, sequence.volume
@@ -40,31 +40,31 @@ def register(
         cleaned.foot.astype(np.float32),
         volume.data,
         volume.affine,
-        SliceProfile(recipe.thickness or sequence.thickness_mm, recipe.profile),
-        order=recipe.order,
-        device=recipe.device,
+        SliceProfile(settings.thickness or sequence.thickness_mm, settings.profile),
+        order=settings.order,
+        device=settings.device,
     )
 
 
 def registered(
-    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, recipe: MotionRecipe, folder: Path, inputs: str
+    cleaned: Cleaned, sequence: CleanedSequence, weights: Weights, settings: MotionSettings, folder: Path, inputs: str
 ) -> dict[str, Registered]:
     """Read the registrations of a sequence from ``folder``, where they are kept; else make and keep them.
 
     Args:
-        cleaned, sequence, weights, recipe: as in `register`.
+        cleaned, sequence, weights, settings: as in `register`.
         folder: of the subject's sequences.
         inputs: hash of the scans and masks they depend on.
     """
     file = folder / f".{sequence.name}_registered.json"
-    key = _key(inputs, recipe)
+    key = _key(inputs, settings)
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept["inputs"] == key:
             return {name: _read(one) for name, one in kept["registered"].items()}
     except (OSError, ValueError, KeyError):
         pass
-    found = register(cleaned, sequence, weights, recipe)
+    found = register(cleaned, sequence, weights, settings)
     arrays = {name: {key: value.tolist() for key, value in asdict(one).items()} for name, one in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as part:
@@ -76,7 +76,7 @@ def _read(arrays: dict[str, list]) -> Registered:
     return Registered(**{name: np.array(values, np.float64) for name, values in arrays.items()})
 
 
-def _key(inputs: str, recipe: MotionRecipe) -> str:
-    defaults = MotionRecipe()
-    plain = plain_settings(replace(recipe, **{name: getattr(defaults, name) for name in JUDGING}))
+def _key(inputs: str, settings: MotionSettings) -> str:
+    defaults = MotionSettings()
+    plain = plain_settings(replace(settings, **{name: getattr(defaults, name) for name in JUDGING}))
     return hashlib.sha256(json.dumps([__version__, inputs, plain]).encode()).hexdigest()

@@ -16,7 +16,7 @@ from ankleseg.measures.pose_smoothing import smooth_poses
 from ankleseg.motion.cleaning import Cleaned, CleanedSequence
 from ankleseg.motion.masks import fractions_on_frames
 from ankleseg.motion.overrule import Overrules
-from ankleseg.motion.recipe import MotionRecipe
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.rigid.quality import Verdict, apart, judge
 from ankleseg.rigid.register import GLOBAL, Registered
 from ankleseg.volumes.landmarks import read_landmarks
@@ -66,7 +66,7 @@ def move_sequence(
     cleaned: Cleaned,
     sequence: CleanedSequence,
     registered: Mapping[str, Registered],
-    recipe: MotionRecipe,
+    settings: MotionSettings,
     overrules: Overrules,
 ) -> MovedSequence:
     """Judge the registration of every bone on every frame, and derive masks and the motion of the joints from it.
@@ -75,7 +75,7 @@ def move_sequence(
         cleaned: the case; it has a static scan and at least one bone.
         sequence: of this case.
         registered: the foot and every bone of the case on this sequence.
-        recipe: settings.
+        settings: of the application.
         overrules: what a person said of single registrations; it goes before the program's own verdict.
     """
     static, volume = cleaned.static, sequence.volume
@@ -88,7 +88,7 @@ def move_sequence(
             registered[bone],
             registered[GLOBAL],
             points[bone],
-            recipe.criteria,
+            settings.criteria,
             apart_mm=gaps.get(bone),
             unusable=tuple(sequence.unusable),
         )
@@ -102,7 +102,7 @@ def move_sequence(
         name=sequence.name, source=sequence, registered=dict(registered), verdicts=verdicts, shared=shared,
         fractions=fractions, motion={}, smooth_motion=None, axes="",
     )  # fmt: skip
-    return _with_motion(moved, cleaned, recipe)
+    return _with_motion(moved, cleaned, settings)
 
 
 def binary(fractions: Float[np.ndarray, "*grid"]) -> Bool[np.ndarray, "*grid"]:
@@ -110,22 +110,22 @@ def binary(fractions: Float[np.ndarray, "*grid"]) -> Bool[np.ndarray, "*grid"]:
     return fractions >= 0.5
 
 
-def _with_motion(moved: MovedSequence, cleaned: Cleaned, recipe: MotionRecipe) -> MovedSequence:
+def _with_motion(moved: MovedSequence, cleaned: Cleaned, settings: MotionSettings) -> MovedSequence:
     assert cleaned.static is not None
     motion: dict[str, JointMotion] = {}
     smooth, problem = None, ""
     try:
         if cleaned.side is None:
             raise AnklesegError("the side of the foot is unknown")
-        if recipe.landmarks:
-            axes = frames_from_landmarks(read_landmarks(recipe.landmarks), cleaned.side, file=recipe.landmarks)
+        if settings.landmarks:
+            axes = frames_from_landmarks(read_landmarks(settings.landmarks), cleaned.side, file=settings.landmarks)
         else:
             axes = common_axes(anatomical_frames(cleaned.masks, cleaned.static.affine, cleaned.side))
         states = {bone: [verdict.status for verdict in verdicts] for bone, verdicts in moved.verdicts.items()}
         poses = {bone: moved.poses(bone) for bone in moved.bones}
         motion = joint_motion(poses, axes, cleaned.side, states)
-        if recipe.smoothing_frames:
-            smoothed = {bone: smooth_poses(stack, period=recipe.smoothing_frames) for bone, stack in poses.items()}
+        if settings.smoothing_frames:
+            smoothed = {bone: smooth_poses(stack, period=settings.smoothing_frames) for bone, stack in poses.items()}
             smooth = joint_motion(smoothed, axes, cleaned.side)
     except AnklesegError as error:
         problem = str(error)

@@ -22,22 +22,22 @@ from ankleseg.motion.cleaning import Cleaned, clean_into, derivative_name, read_
 from ankleseg.motion.cleaning.cohort import RECORD
 from ankleseg.motion.overrule import Overrules
 from ankleseg.motion.page import subject_page
-from ankleseg.motion.recipe import MotionRecipe
+from ankleseg.motion.plain import plain_settings
 from ankleseg.motion.result import SubjectResult
-from ankleseg.motion.settings import plain_settings
+from ankleseg.motion.settings import MotionSettings
 from ankleseg.volumes import Volume, write_volume
 
 log = logging.getLogger(__name__)
 
 
-def process_subject(case: Case, out: Path, recipe: MotionRecipe, overrules: Overrules) -> SubjectResult:
+def process_subject(case: Case, out: Path, settings: MotionSettings, overrules: Overrules) -> SubjectResult:
     """Clean a case, follow its bones through its sequences, and write all of it with a report.
 
     What goes wrong is told in the result, so that the other subjects go on.
     """
     name = derivative_name(case.name)
     try:
-        return _process(case, name, out, recipe, overrules)
+        return _process(case, name, out, settings, overrules)
     except AnklesegError as error:
         problem = str(error)
     except Exception as error:  # a bug met by one subject must not cost the others
@@ -46,18 +46,18 @@ def process_subject(case: Case, out: Path, recipe: MotionRecipe, overrules: Over
     return SubjectResult(name, case.name, case.group, case.side, "failed", problem, [], [], {}, {})
 
 
-def _process(case: Case, name: str, out: Path, recipe: MotionRecipe, overrules: Overrules) -> SubjectResult:
-    cleaning = clean_into(case, out, recipe.cleaning)
+def _process(case: Case, name: str, out: Path, settings: MotionSettings, overrules: Overrules) -> SubjectResult:
+    cleaning = clean_into(case, out, settings.cleaning)
     folder = out / name
     inputs = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     status, side, group = inputs["status"], inputs["side"], inputs["group"]
     sequences = [Path(file).name.removesuffix("_dynamic.nii.gz") for file in inputs["files"] if "_dynamic.nii" in file]
-    keys = {sequence: _key(inputs["inputs"], recipe, sequence, overrules) for sequence in sequences}
+    keys = {sequence: _key(inputs["inputs"], settings, sequence, overrules) for sequence in sequences}
     records = {sequence: _read_record(folder / "dyn", sequence, key) for sequence, key in keys.items()}
     if status != "excluded" and not all(records.values()):
-        records |= _move(case, name, out, recipe, overrules, inputs["inputs"], keys, records)
+        records |= _move(case, name, out, settings, overrules, inputs["inputs"], keys, records)
     elif not (folder / "report.html").is_file():
-        _write_report(case, name, out, recipe, {})
+        _write_report(case, name, out, settings, {})
     done = {sequence: record for sequence, record in records.items() if record is not None}
     return SubjectResult(
         name=name,
@@ -77,7 +77,7 @@ def _move(
     case: Case,
     name: str,
     out: Path,
-    recipe: MotionRecipe,
+    settings: MotionSettings,
     overrules: Overrules,
     inputs: str,
     keys: Mapping[str, str],
@@ -91,27 +91,27 @@ def _move(
     from ankleseg.motion.sequence import move_sequence
     from ankleseg.rigid.static_bones import static_bones
 
-    torch.set_num_threads(recipe.threads)
+    torch.set_num_threads(settings.threads)
     cleaned = read_cleaned(case, out)
     assert cleaned is not None
     folder = out / name
     (folder / "report.html").unlink(missing_ok=True)
     assert cleaned.static is not None
-    weights = {bone: recipe.weights(bone, mask, cleaned.static.affine) for bone, mask in cleaned.masks.items()}
+    weights = {bone: settings.weights(bone, mask, cleaned.static.affine) for bone, mask in cleaned.masks.items()}
     written, moved_sequences = {}, {}
     with ThreadPoolExecutor(1) as beside:  # what registration does not wait for
         bones = beside.submit(static_bones, cleaned.masks, cleaned.static.affine)
         weights_written = beside.submit(_write_weights, weights, cleaned.static, name, folder / "anat")
         for sequence, key in keys.items():
             source = cleaned.sequences[sequence]
-            found = registered(cleaned, source, weights, recipe, folder / "dyn", inputs)
-            moved = move_sequence(cleaned, source, found, recipe, overrules)
+            found = registered(cleaned, source, weights, settings, folder / "dyn", inputs)
+            moved = move_sequence(cleaned, source, found, settings, overrules)
             moved_sequences[sequence] = moved
             if records[sequence] is not None:
                 continue
             _remove(folder / "dyn", sequence)
             weights_written.result()  # what failed beside fails here, before a record calls the sequence whole
-            files = write_sequence(moved, cleaned, bones.result(), name, folder / "dyn", recipe)
+            files = write_sequence(moved, cleaned, bones.result(), name, folder / "dyn", settings)
             record = {
                 "inputs": key,
                 "files": [file.relative_to(folder / "dyn").as_posix() for file in files],
@@ -122,7 +122,7 @@ def _move(
             with replace_file(_record_file(folder / "dyn", sequence)) as part:
                 part.write_text(json.dumps(record), encoding="utf-8")
             written[sequence] = record
-    _write_report(case, name, out, recipe, moved_sequences, cleaned)
+    _write_report(case, name, out, settings, moved_sequences, cleaned)
     return written
 
 
@@ -138,21 +138,21 @@ def _write_report(
     case: Case,
     name: str,
     out: Path,
-    recipe: MotionRecipe,
+    settings: MotionSettings,
     sequences: Mapping[str, Any],
     cleaned: Cleaned | None = None,
 ) -> None:
     cleaned = cleaned or read_cleaned(case, out)
     assert cleaned is not None
-    page = subject_page(replace(cleaned, name=name), sequences, recipe)
+    page = subject_page(replace(cleaned, name=name), sequences, settings)
     with replace_file(out / name / "report.html") as part:
         part.write_text(page, encoding="utf-8")
 
 
-def _key(inputs: str, recipe: MotionRecipe, sequence: str, overrules: Overrules) -> str:
+def _key(inputs: str, settings: MotionSettings, sequence: str, overrules: Overrules) -> str:
     """Hash of all that the files of a sequence depend on."""
     said = sorted((key, value) for key, value in overrules.items() if key[0] == sequence)
-    told = json.dumps([__version__, inputs, plain_settings(recipe), said])
+    told = json.dumps([__version__, inputs, plain_settings(settings), said])
     return hashlib.sha256(told.encode()).hexdigest()
 
 

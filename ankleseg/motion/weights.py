@@ -34,9 +34,9 @@ class BoneWeights:
 
     def __post_init__(self) -> None:
         if self.unit not in ("mm", "voxel"):
-            raise ConfigError(f"unit {self.unit!r} of the weights is unknown", mend="use mm or voxel")
+            raise ConfigError(f"invalid unit {self.unit!r} of motion.weights: expected mm or voxel")
         if self.sigma < 0 or any(radius < 0 for radius in self.radius.values()):
-            raise ConfigError("radius and sigma of the weights must not be negative", mend="correct motion.weights")
+            raise ConfigError("invalid motion.weights: expected a radius and a sigma of at least 0")
 
     def __call__(self, bone: str, mask: Bool[np.ndarray, "x y z"], affine: Affine) -> Float[np.ndarray, "x y z"]:
         """Return the weight of a bone, float32 from 0 to 1."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ankleseg.phantoms.ankle import Ankle, Pose, draw_ankle
     from ankleseg.phantoms.ankle_labels import AnkleLabels
-    from ankleseg.phantoms.bone_cohort import bone_mask_sequence, image_bone_masks, moving_bones, write_bone_mask_cohort
+    from ankleseg.phantoms.bone_cohort import moving_bones, write_bone_mask_cohort
     from ankleseg.phantoms.bones import Bone
     from ankleseg.phantoms.brain import Brain, draw_brain
     from ankleseg.phantoms.brain_cohort import brain_scans, write_brain_cohort
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ankle": ("Ankle", "Pose", "draw_ankle"),
     "ankle_labels": ("AnkleLabels",),
-    "bone_cohort": ("bone_mask_sequence", "image_bone_masks", "moving_bones", "write_bone_mask_cohort"),
+    "bone_cohort": ("moving_bones", "write_bone_mask_cohort"),
     "bones": ("Bone",),
     "brain": ("Brain", "draw_brain"),
     "brain_cohort": ("brain_scans", "write_brain_cohort"),
@@ -75,13 +75,11 @@ __all__ = [
     "Tissue",
     "ankle_scan",
     "ankle_sequence",
-    "bone_mask_sequence",
     "brain_scans",
     "draw_ankle",
     "draw_brain",
     "dynamic_phantom",
     "ffe_contrast",
-    "image_bone_masks",
     "image_brain_labels",
     "moving_ankle",
     "moving_bones",

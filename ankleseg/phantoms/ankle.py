@@ -100,9 +100,9 @@ def draw_ankle(rng: np.random.Generator, *, group: Group = "control", side: Side
         ConfigError: an unknown group or side.
     """
     if group not in GROUPS:
-        raise ConfigError(f"group {group!r} is unknown", mend=f"use {' or '.join(GROUPS)}")
+        raise ConfigError(f"invalid group {group!r}: expected {' or '.join(GROUPS)}")
     if side is not None and side not in SIDES:
-        raise ConfigError(f"side {side!r} is unknown", mend=f"use {' or '.join(SIDES)}")
+        raise ConfigError(f"invalid side {side!r}: expected {' or '.join(SIDES)}")
     drawn_side: Side = "left" if rng.random() < 0.5 else "right"
     chosen = drawn_side if side is None else side
     vary = Variation(rng)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ankleseg.errors import ConfigError
-from ankleseg.phantoms.ankle import Ankle, Pose, Side
+from ankleseg.phantoms.ankle import Pose, Side
 from ankleseg.phantoms.bone_masks import BoneMask, dress_bones, lay_ankle, read_bones
 from ankleseg.phantoms.bones import Bone
-from ankleseg.phantoms.cohort import RECIPE, Subject, dynamic_settings, write_cohort
-from ankleseg.phantoms.dynamic_protocol import TASKS, DynamicSettings, Task
-from ankleseg.phantoms.dynamic_scan import DynamicScan
+from ankleseg.phantoms.cohort import EDITION, Subject, dynamic_settings, write_cohort
+from ankleseg.phantoms.dynamic_protocol import TASKS, DynamicSettings
 from ankleseg.phantoms.exam import Exam, subject_generators
 from ankleseg.phantoms.grid import Grid
 from ankleseg.phantoms.protocol import (
@@ -23,7 +21,6 @@ from ankleseg.phantoms.protocol import (
     STRUCTURES,
     Contrast,
     Protocol,
-    Scan,
     Size,
     check_settings,
     draw_scanner,
@@ -34,7 +31,7 @@ from ankleseg.volumes import reorient
 FIELD_SPACING = 1.0  # mm; finer than for drawn bones, because real ones have smaller features
 
 
-def image_bone_masks(
+def moving_bones(
     masks: Mapping[str, str | Path],
     *,
     side: Side,
@@ -42,8 +39,8 @@ def image_bone_masks(
     seed: int = 0,
     name: str = "sub-R01",
     contrast: Contrast = "t1",
-) -> Scan:
-    """Image real bones inside made-up soft tissue, on a grid along the axes of the tibia's file.
+) -> MovingSubject:
+    """Image real bones inside made-up soft tissue, on a grid along the axes of the tibia's file, at rest and in motion.
 
     The field of view ends just below the upper end of the tibia's mask, so that nothing of the shin is made up.
 
@@ -58,48 +55,8 @@ def image_bone_masks(
         FileError: a mask cannot be used.
     """
     bones = read_bones(masks)
-    return _bone_exam(bones, lay_ankle(bones, side), side, size, name, seed, contrast).take()
-
-
-def moving_bones(
-    masks: Mapping[str, str | Path],
-    *,
-    side: Side,
-    size: Size = "demo",
-    seed: int = 0,
-    name: str = "sub-R01",
-    contrast: Contrast = "t1",
-) -> MovingSubject:
-    """Do as `image_bone_masks`; `MovingSubject.sequence` takes dynamic sequences of the same subject."""
-    bones = read_bones(masks)
     exam = _bone_exam(bones, lay_ankle(bones, side), side, size, name, seed, contrast)
     return moving_subject(exam, name, size, seed, contrast)
-
-
-def bone_mask_sequence(
-    masks: Mapping[str, str | Path],
-    *,
-    side: Side,
-    size: Size = "demo",
-    seed: int = 0,
-    name: str = "sub-R01",
-    contrast: Contrast = "t1",
-    task: Task = "active",
-    **settings: Any,
-) -> tuple[Ankle, Scan, DynamicScan]:
-    """Image real bones at rest and in one dynamic sequence.
-
-    Args:
-        masks, side, size, seed, name, contrast: as in `image_bone_masks`.
-        task: ``active`` or ``passive``.
-        settings: attributes of `DynamicSettings`.
-
-    Raises:
-        ConfigError, FileError: as in `image_bone_masks`; an unknown task or a setting out of its range.
-    """
-    asked = DynamicSettings(**settings)
-    subject = moving_bones(masks, side=side, size=size, seed=seed, name=name, contrast=contrast)
-    return subject.ankle, subject.scan, subject.sequence(task, asked)
 
 
 def _bone_exam(
@@ -156,15 +113,15 @@ def write_bone_mask_cohort(
         size, subjects, seed, contrast, dynamic, motion, workers: as in `write_ankle_cohort`.
 
     Raises:
-        ConfigError, FileError, AnklesegError: as in `image_bone_masks` and `write_ankle_cohort`.
+        ConfigError, FileError, AnklesegError: as in `moving_bones` and `write_ankle_cohort`.
     """
     check_settings(size, side, contrast, subjects)
     if side is None:
-        raise ConfigError("the side of the bones is not given", mend="set side=left or side=right")
+        raise ConfigError("side is missing", mend="set side=left or side=right")
     bones = read_bones(masks)
     paths = {name: str(Path(masks[name]).resolve()) for name in STRUCTURES}
     settings = {
-        "cohort": "bones", "recipe": RECIPE, "masks": paths, "side": side, "size": size, "subjects": subjects,
+        "cohort": "bones", "recipe": EDITION, "masks": paths, "side": side, "size": size, "subjects": subjects,
         "seed": seed, "contrast": contrast,
     }  # fmt: skip
     settings |= dynamic_settings(dynamic, motion)

@@ -123,7 +123,7 @@ def draw_brain(rng: np.random.Generator, *, age: Age = "neonate") -> Brain:
         ConfigError: an unknown age group.
     """
     if age not in AGE_GROUPS:
-        raise ConfigError(f"age {age!r} is unknown", mend=f"use {' or '.join(AGE_GROUPS)}")
+        raise ConfigError(f"invalid age {age!r}: expected {' or '.join(AGE_GROUPS)}")
     group = AGE_GROUPS[age]
 
     def number(mean: float, deviation: float) -> float:

@@ -19,7 +19,7 @@ from ankleseg.phantoms.brain_protocol import (
 from ankleseg.phantoms.cohort import write_cohort
 from ankleseg.phantoms.protocol import Size
 
-BRAIN_RECIPE = 2  # raised whenever the same settings give other images
+BRAIN_EDITION = 2  # raised whenever the same settings give other images
 
 
 def write_brain_cohort(
@@ -61,7 +61,7 @@ def write_brain_cohort(
     check_brain_settings(size, age, contrast, subjects)
     slices = as_thick(thick, profile, thickness, echoes)
     settings: dict[str, Any] = {
-        "cohort": "brain", "recipe": BRAIN_RECIPE, "size": size, "subjects": subjects, "seed": seed, "age": age,
+        "cohort": "brain", "recipe": BRAIN_EDITION, "size": size, "subjects": subjects, "seed": seed, "age": age,
         "contrast": contrast,
     }  # fmt: skip
     if slices is not None:

@@ -51,14 +51,14 @@ class ThickSlices:
                 f"thick slices cannot have voxels of {list(self.spacing)} mm", mend="give three sides, e.g. [0.5,0.5,3]"
             )
         if self.profile not in PROFILES:
-            raise ConfigError(f"slice profile {self.profile!r} is unknown", mend=f"use {' or '.join(PROFILES)}")
+            raise ConfigError(f"invalid slice profile {self.profile!r}: expected {' or '.join(PROFILES)}")
         if self.thickness is not None and not 0 < self.thickness <= max(self.spacing):
             raise ConfigError(
                 f"slices {max(self.spacing):g} mm apart cannot be {self.thickness:g} mm thick here",
                 mend=f"give a thickness above 0, to {max(self.spacing):g} mm: slices do not overlap",
             )
         if self.echoes < 1:
-            raise ConfigError(f"{self.echoes} echoes are nothing to take", mend="ask for at least 1")
+            raise ConfigError(f"invalid number of echoes {self.echoes}: expected at least 1")
 
     def echo_times(self) -> Mapping[str, float]:
         """Echo times in ms by the name of their acquisition, where there are several."""
@@ -105,9 +105,9 @@ def check_brain_settings(size: str, age: str, contrast: str, subjects: int) -> N
         ("contrast", contrast, get_args(BrainContrast)),
     ):
         if value not in known:
-            raise ConfigError(f"{what} {value!r} is unknown", mend=f"use {' or '.join(known)}")
+            raise ConfigError(f"invalid {what} {value!r}: expected {' or '.join(known)}")
     if subjects < 1:
-        raise ConfigError(f"a cohort of {subjects} subjects has nobody in it", mend="ask for at least 1")
+        raise ConfigError(f"invalid number of subjects {subjects}: expected at least 1")
 
 
 def brain_grid(size: Size, age: Age, rng: np.random.Generator) -> Grid:
@@ -159,5 +159,5 @@ def as_thick(
     try:
         sides = tuple(float(side) for side in thick)
     except (TypeError, ValueError):
-        raise ConfigError(f"thick={thick} are no sides of voxels", mend="give three in mm, e.g. [0.5,0.5,3]") from None
+        raise ConfigError(f"invalid thick={thick}: expected three sides of a voxel in mm, e.g. [0.5,0.5,3]") from None
     return ThickSlices(sides, profile, thickness, int(echoes))  # type: ignore[arg-type]

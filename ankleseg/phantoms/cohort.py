@@ -21,7 +21,7 @@ from ankleseg.phantoms.protocol import Contrast, Scan, Size, check_settings
 from ankleseg.phantoms.sequences import moving_ankle, write_sequence
 from ankleseg.volumes import write_volume
 
-RECIPE = 2  # raised whenever the same settings give other images
+EDITION = 2  # raised whenever the same settings give other images
 SETTINGS_FILE = "phantom.json"
 
 
@@ -100,7 +100,7 @@ def write_ankle_cohort(
     check_settings(size, side, contrast, subjects)
     static = _static_settings(repeats, snr, dynamic)
     settings = {
-        "cohort": "ankle", "recipe": RECIPE, "size": size, "subjects": subjects, "seed": seed, "side": side,
+        "cohort": "ankle", "recipe": EDITION, "size": size, "subjects": subjects, "seed": seed, "side": side,
         "contrast": contrast,
     }  # fmt: skip
     settings |= dynamic_settings(dynamic, motion) | static
@@ -127,9 +127,9 @@ def dynamic_settings(dynamic: bool, motion: DynamicSettings | None) -> dict[str,
 def _static_settings(repeats: int, snr: float | None, dynamic: bool) -> dict[str, Any]:
     """What is asked of the static scans beyond one of a drawn SNR, as ``phantom.json`` says it."""
     if repeats < 1:
-        raise ConfigError(f"{repeats} repeats are no scan", mend="ask for at least 1")
+        raise ConfigError(f"invalid number of repeats {repeats}: expected at least 1")
     if snr is not None and not snr > 0:
-        raise ConfigError(f"an SNR of {snr:g} is none", mend="choose it above 0")
+        raise ConfigError(f"invalid snr {snr:g}: expected more than 0")
     asked = {"repeats": (repeats, 1), "snr": (snr, None)}
     settings = {name: value for name, (value, usual) in asked.items() if value != usual}
     if settings and dynamic:
@@ -184,7 +184,7 @@ def write_cohort(
     """
     out = Path(out)
     if workers is not None and workers < 1:
-        raise ConfigError(f"{workers} workers make nothing", mend="ask for at least 1, or null for one each core")
+        raise ConfigError(f"invalid number of workers {workers}: expected at least 1, or null for one each core")
     if _already_there(out, settings):
         return out
     with _whole_folder(out) as part:

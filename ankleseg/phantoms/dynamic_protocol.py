@@ -61,7 +61,7 @@ class DynamicSettings:
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
-            raise ConfigError(f"motion.profile={self.profile} is unknown", mend=f"use {' or '.join(PROFILES)}")
+            raise ConfigError(f"invalid motion.profile={self.profile}: expected {' or '.join(PROFILES)}")
         for name, low, high in (
             ("frames", 2, 200),
             ("range", 0, 30),
@@ -75,7 +75,7 @@ class DynamicSettings:
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"motion.{name}={value:g} cannot be", mend=f"choose {low:g} to {high:g}")
+                raise ConfigError(f"invalid motion.{name}={value:g}: expected {low:g} to {high:g}")
 
     @property
     def spacing(self) -> float:

@@ -71,9 +71,9 @@ def check_settings(size: str, side: str | None, contrast: str, subjects: int) ->
         ("contrast", contrast, CONTRASTS),
     ):
         if value not in known:
-            raise ConfigError(f"{what} {value!r} is unknown", mend=f"use {' or '.join(filter(None, known))}")
+            raise ConfigError(f"invalid {what} {value!r}: expected {' or '.join(filter(None, known))}")
     if subjects < 1:
-        raise ConfigError(f"a cohort of {subjects} subjects has nobody in it", mend="ask for at least 1")
+        raise ConfigError(f"invalid number of subjects {subjects}: expected at least 1")
 
 
 def draw_grid(protocol: Protocol, ankle: np.ndarray, heel: np.ndarray, rng: np.random.Generator) -> Grid:

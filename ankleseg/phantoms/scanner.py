@@ -82,7 +82,7 @@ class Scanner:
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
-            raise ConfigError(f"slice profile {self.profile!r} is unknown", mend=f"use {' or '.join(PROFILES)}")
+            raise ConfigError(f"invalid slice profile {self.profile!r}: expected {' or '.join(PROFILES)}")
 
 
 def scan(

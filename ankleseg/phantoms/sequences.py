@@ -63,7 +63,7 @@ class MovingSubject:
             ConfigError: an unknown task.
         """
         if task not in TASKS:
-            raise ConfigError(f"task {task!r} is unknown", mend=f"use {' or '.join(TASKS)}")
+            raise ConfigError(f"invalid task {task!r}: expected {' or '.join(TASKS)}")
         settings = settings or DynamicSettings()
         rng = motion_generators(self.name, self.seed)[1 + TASKS.index(task)]
         cycle = Cycle(self.ankle, self.joints, settings, task, rng)

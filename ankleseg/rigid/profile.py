@@ -33,9 +33,9 @@ class SliceProfile:
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
-            raise ConfigError(f"slice profile {self.shape!r} is unknown", mend=f"use {' or '.join(SHAPES)}")
+            raise ConfigError(f"invalid slice profile {self.shape!r}: expected {' or '.join(SHAPES)}")
         if not self.thickness > 0:
-            raise ConfigError(f"a slice of {self.thickness} mm has no thickness", mend="give the thickness in mm")
+            raise ConfigError(f"invalid slice thickness {self.thickness}: expected more than 0 mm")
 
     @property
     def extent(self) -> float:

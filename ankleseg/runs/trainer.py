@@ -28,7 +28,9 @@ def epochs_of(config: DictConfig) -> float:
     """
     epochs = config.trainer.get("max_epochs") or -1
     if epochs < 0 and (config.trainer.get("max_steps") or -1) < 0:
-        raise ConfigError("the training has no end", mend="set trainer.max_epochs, or trainer.max_steps")
+        raise ConfigError(
+            "trainer.max_epochs is missing", mend="set it, or trainer.max_steps: the training would not end"
+        )
     return epochs if epochs > 0 else math.inf
 
 

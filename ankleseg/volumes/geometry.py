@@ -56,7 +56,7 @@ def anatomical_axis(affine: Affine, axis: str) -> int:
         GeometryError: the axis has another name.
     """
     if axis not in ANATOMICAL_AXES:
-        raise GeometryError(f"there is no anatomical axis {axis!r}", mend=f"use one of {', '.join(ANATOMICAL_AXES)}")
+        raise GeometryError(f"invalid anatomical axis {axis!r}: expected one of {', '.join(ANATOMICAL_AXES)}")
     world_axes = io_orientation(affine)[:, 0]
     return int(np.flatnonzero(world_axes == ANATOMICAL_AXES.index(axis))[0])
 
@@ -77,7 +77,7 @@ def reorient(
         GeometryError: ``codes`` does not name three different axes.
     """
     if sorted(_world_axis(code) for code in codes) != [0, 1, 2]:
-        raise GeometryError(f"{codes!r} is no orientation", mend="use three letters such as RAS, LPS or PSR")
+        raise GeometryError(f"invalid orientation {codes!r}: expected three letters such as RAS, LPS or PSR")
     change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
     return apply_orientation(data, change), affine @ inv_ornt_aff(change, data.shape[:3])
 

@@ -27,7 +27,7 @@ def read_landmarks(path: str | Path) -> dict[str, dict[str, Float[np.ndarray, "3
             f"cannot be read ({error.strerror or error})", file=path, mend="check the file and its disk"
         ) from None
     except ValueError as error:
-        raise FileError(f"is no JSON file ({error})", file=path, mend="correct it") from None
+        raise FileError(f"is not a JSON file ({error})", file=path, mend="correct it") from None
     if not isinstance(content, dict) or not all(isinstance(points, dict) for points in content.values()):
         raise FileError("does not list points by bone", file=path, mend='write {"talus": {"dome_lowest": [x, y, z]}}')
     return {

@@ -152,7 +152,7 @@ def _rigid(pose: np.ndarray, path: Path | None = None) -> Float[np.ndarray, "4 4
     """The pose with its rotation made exact, since text is rounded."""
     pose = np.asarray(pose, float)
     if not is_rigid(pose, tolerance=1e-3):
-        problem, mend = "scales, shears or mirrors: it is no rigid pose", "give one of six degrees of freedom"
+        problem, mend = "scales, shears or mirrors: expected a rigid pose", "give one of six degrees of freedom"
         raise GeometryError(problem, mend=mend) if path is None else FileError(problem, file=path, mend=mend)
     left, _, right = np.linalg.svd(pose[:3, :3])
     exact = pose.copy()
@@ -173,7 +173,7 @@ def _euler(angles: np.ndarray, turns_zyx: bool) -> np.ndarray:
 def _itk_fields(path: Path) -> dict[str, str]:
     text = _text(path)
     if not text.startswith("#Insight Transform File"):
-        raise FileError("is no text transform of ITK", file=path, mend="save it as .tfm")
+        raise FileError("is not a text transform of ITK", file=path, mend="save it as .tfm")
     lines = [line.partition(":") for line in text.splitlines() if line.strip() and not line.startswith("#")]
     names = [name.strip() for name, _, _ in lines]
     if sorted(names) != ["FixedParameters", "Parameters", "Transform"]:
@@ -192,7 +192,7 @@ def _text(path: Path) -> str:
             f"cannot be read ({error.strerror or error})", file=path, mend="check the file and its disk"
         ) from None
     if len(content) > LARGEST_FILE or b"\0" in content:
-        raise FileError("is no text file of one transform", file=path, mend="save it as text")
+        raise FileError("is not a text file of one transform", file=path, mend="save it as text")
     return content.decode("utf-8", "replace")
 
 

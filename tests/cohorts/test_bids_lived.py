@@ -393,7 +393,7 @@ def test_groups_may_be_numbers(touch) -> None:
 @pytest.mark.parametrize(
     ("select", "said"),
     [
-        ("run-2", "select=run-2 names no entity with its value; write e.g. cohort.select.run=2"),
+        ("run-2", "invalid select=run-2: expected an entity and its value; e.g. cohort.select.run=2"),
         ({"run": [1, 2]}, "select.run is given several values; give one, e.g. cohort.select.run=2"),
         ({"run": 3}, "holds no run-3 T1w image, but sub-01_run-1_T1w.nii.gz"),
         ({"run": "none"}, "holds no T1w image without run, but sub-01_run-1_T1w.nii.gz"),

@@ -84,12 +84,12 @@ def test_listed_subjects_are_taken_as_listed(ankles):
 @for_all(
     ("split", "message"),
     [
-        (LeaveOneOut(14), "there is no fold 14; use a fold from 0 to 13"),
-        (LeaveOneOut(-1), "there is no fold -1"),
-        (KFold(folds=5, fold=5), "there is no fold 5; use a fold from 0 to 4"),
+        (LeaveOneOut(14), "invalid fold 14: expected 0 to 13"),
+        (LeaveOneOut(-1), "invalid fold -1"),
+        (KFold(folds=5, fold=5), "invalid fold 5: expected 0 to 4"),
         (KFold(folds=2), "2 folds cannot give training, validation and test; use three folds or more"),
         (KFold(folds=20), "has 14 subjects to share where 20 are needed"),
-        (HoldOutGroup(fold=7), "there is no fold 7; use a fold from 0 to 6"),
+        (HoldOutGroup(fold=7), "invalid fold 7: expected 0 to 6"),
         (HoldOutGroup(validation=7), "has 7 subjects to share where 8 are needed"),
         (
             HoldOutGroup(train="controls"),

@@ -86,7 +86,11 @@ TOLD = {
         ["input=Mes", "scans", "(2)", "out=x"],
         "scans: expected key=value; put quotes around a value with blanks: 'input=Mes scans (2)'",
     ),
-    "folder for cohort": ("train", ["cohort=/usr"], "cohort=/usr names no kind of cohort; write cohort.root=/usr"),
+    "folder for cohort": (
+        "train",
+        ["cohort=/usr"],
+        "invalid cohort=/usr: expected a kind of cohort; write cohort.root=/usr",
+    ),
     "option": (
         "predict",
         ["--input", "out=x"],
@@ -112,7 +116,7 @@ TOLD = {
     "interpolation": (
         "predict",
         ["out=${x}/y"],
-        r"out: ${x} names no setting; correct it, or write \${ where it is text",
+        r"out: ${x} is not a setting; correct it, or write \${ where it is text",
     ),
     "missing": ("predict", ["input=x"], "out is missing; add out=…"),
     "kind in a recipe": (

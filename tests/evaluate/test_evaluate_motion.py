@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from registered_sequences import BONES, FRAMES, sequence_name, write_registered,
 from ankleseg.cohorts import load_cohort, load_dynamic
 from ankleseg.config import compose
 from ankleseg.errors import FileError
+from ankleseg.evaluate import motion_truth
 from ankleseg.evaluate.__main__ import main
 from ankleseg.evaluate.motion import MotionEvaluation, evaluate_motion
 from ankleseg.measures import anatomical_frames
@@ -49,6 +50,29 @@ def perfect(cohort: Path, feet: dict[str, str], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def truth(cohort: Path, perfect: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_truth(cohort, perfect, tmp_path_factory.mktemp("truth") / "cohort")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def axes_found_once() -> Iterator[None]:
+    """The axes of the same bones are found only once in all tests."""
+    find, found = anatomical_frames, {}
+
+    def once(masks: dict[str, np.ndarray], affine: np.ndarray, side: str) -> dict[str, np.ndarray]:
+        key = (*((bone, mask.tobytes()) for bone, mask in masks.items()), affine.tobytes(), side)
+        if key not in found:
+            found[key] = find(masks, affine, side)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(motion_truth, "anatomical_frames", once)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def plain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare all tests but those of the report the time of drawing."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("ankleseg.evaluate.motion_page._figure", lambda _: None)
 
 
 @pytest.fixture
@@ -115,7 +139,7 @@ def test_a_rotation_moves_each_voxel_by_its_distance_from_the_axis(
 
 
 def test_a_wrong_result_called_ok_is_counted_and_one_called_suspect_is_not(
-    estimate: Path, truth: Path, feet: dict[str, str], tmp_path: Path
+    estimate: Path, truth: Path, feet: dict[str, str], tmp_path: Path, drawn: None
 ):
     far = translation((1.5, 0, 0))
     change(estimate, feet["right"], 0, "talus", moved(far))
@@ -130,6 +154,7 @@ def test_a_wrong_result_called_ok_is_counted_and_one_called_suspect_is_not(
     assert entry["ok", "talus"]["error_mm"] == {"median": 0, "p95": pytest.approx(1.38), "max": 1.5}
     assert "wrong results called ok: 1; called 17 ok, 1 suspect" in result.describe()
     page = (tmp_path / "e" / "report.html").read_text()
+    assert "data:image/png;base64," in page
     assert "Wrong results called ok: 1 of 17." in page
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
 
@@ -191,7 +216,7 @@ def test_reported_angles_are_compared_with_those_of_the_model(
     assert sum(row.model_error_deg is not None for row in result.angles) == 2
     dyn(estimate, feet["left"], "angles.csv").write_text("frame,joint\n0,subtalar\n")
     (problem,) = evaluate_motion(estimate, own, tmp_path / "e").problems
-    assert problem.endswith("is no table of joint angles ('dorsiflexion_deg')")
+    assert problem.endswith("is not a table of joint angles ('dorsiflexion_deg')")
 
 
 def test_a_mask_on_another_grid_has_no_dice_but_its_pose_is_scored(

@@ -86,7 +86,7 @@ def test_the_command_fails_only_when_nothing_could_be_scored(restored: Folder, f
         (["predictions=a"], "references is missing; add references=…"),
         (
             ["predictions={a: b}", "references=c"],
-            "recipe=quality takes one folder of predictions; give the out= of ankleseg.predict",
+            "invalid predictions: recipe=quality expects one folder; give the out= of ankleseg.predict",
         ),
     ],
 )

@@ -142,7 +142,7 @@ def test_runs_that_give_other_images_are_not_averaged(tmp_path: Path):
 def test_a_step_longer_than_the_patch_is_refused():
     settings = {"window": None, "patch": 128, "step": 30, "overlap": 0.5}
     assert tiles_asked_for(settings, (64, 64, 64)) == {"window": [128, 128, 128], "overlap": 1 - 30 / 128}
-    with pytest.raises(ConfigError, match="predict.step 200 does not suit a patch of 64 voxels; choose a step from 1"):
+    with pytest.raises(ConfigError, match="invalid predict.step 200: expected 1 to 64, the side of a patch"):
         tiles_asked_for({"window": None, "patch": None, "step": 200, "overlap": 0.5}, (64, 64, 64))
 
 
@@ -150,13 +150,13 @@ def test_a_step_longer_than_the_patch_is_refused():
     "asked", [{"patch": 0, "window": None}, {"patch": None, "window": [64, 64]}, {"patch": 4, "window": None}]
 )
 def test_windows_that_do_not_suit_the_network_are_refused(asked: dict):
-    with pytest.raises(ConfigError, match="or predict.window with 3 sides, of at least 8 voxels"):
+    with pytest.raises(ConfigError, match="expected 3 sides of at least 8 voxels; set predict.patch or predict.window"):
         tiles_asked_for({"step": None, "overlap": 0.5, **asked}, (64, 64, 64))
 
 
 @pytest.mark.parametrize("asked", [0.5, [0.5, 0.5], [0.5, 0.5, "a"], [0.5, 0.5, 0]])
 def test_a_spacing_that_is_none_is_refused(asked):
-    with pytest.raises(ConfigError, match="give three positive numbers in mm, e.g."):
+    with pytest.raises(ConfigError, match="invalid predict.spacing .*: expected three positive numbers in mm; e.g. "):
         checked_spacing(asked)
     assert checked_spacing([0.5, None, 2]) == [0.5, None, 2] and checked_spacing(None) is None
 
@@ -164,7 +164,7 @@ def test_a_spacing_that_is_none_is_refused(asked):
 def test_one_number_is_the_side_of_a_window_and_one_step_needs_equal_sides():
     settings = {"patch": None, "step": None, "overlap": 0.5}
     assert tiles_asked_for({"window": 64, **settings}, (32, 32, 32))["window"] == [64, 64, 64]
-    with pytest.raises(ConfigError, match="step 16 does not suit a window of .* give predict.overlap"):
+    with pytest.raises(ConfigError, match="invalid predict.step 16: a window of .* set predict.overlap"):
         tiles_asked_for({"window": [64, 64, 32], **settings, "step": 16}, (32, 32, 32))
 
 

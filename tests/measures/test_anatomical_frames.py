@@ -112,7 +112,7 @@ def test_what_is_missing_is_said(ankles):
     _, masks, affine = ankles[0]
     with pytest.raises(GeometryError, match="no mask of talus is given; give tibia, talus, calcaneus, or landmarks"):
         anatomical_frames({bone: masks[bone] for bone in ("tibia", "calcaneus")}, affine, "left")
-    with pytest.raises(GeometryError, match="side 'l' is unknown; use left or right"):
+    with pytest.raises(GeometryError, match="invalid side 'l': expected left or right"):
         anatomical_frames(masks, affine, "l")
     with pytest.raises(GeometryError, match="holds no voxel of the bone"):
         anatomical_frames({**masks, "talus": np.zeros_like(masks["talus"])}, affine, "left")

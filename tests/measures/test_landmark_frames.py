@@ -82,10 +82,10 @@ def test_wrong_landmarks_are_told_in_one_line(tmp_path):
     more = {"tibia": {**landmarks(np.eye(4))["tibia"], "knee": np.zeros(3)}}
     with pytest.raises(GeometryError, match="tibia has the unknown landmark knee"):
         frames_from_landmarks(more, "left")
-    with pytest.raises(GeometryError, match="bone 'fibula' is unknown; use calcaneus, talus, tibia"):
+    with pytest.raises(GeometryError, match="invalid bone 'fibula': expected calcaneus, talus, tibia"):
         frames_from_landmarks({"fibula": {}}, "left")
     for text, message in {
-        "{": "is no JSON file",
+        "{": "is not a JSON file",
         "[1]": "does not list points by bone",
         '{"talus": {"sinus": [1, 2]}}': "talus.sinus is not three numbers; give x, y and z in RAS\\+ mm",
         '{"talus": {"sinus": [1, 2, NaN]}}': "talus.sinus is not three numbers",

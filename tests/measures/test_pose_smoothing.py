@@ -71,5 +71,5 @@ def test_what_cannot_be_smoothed_is_said():
     few = np.stack([POSE, POSE, np.full((4, 4), np.nan), np.full((4, 4), np.nan)])
     with pytest.raises(GeometryError, match="2 poses are too few to be smoothed"):
         smooth_poses(few)
-    with pytest.raises(GeometryError, match="a period of 2 frames is too short; use at least 2.5"):
+    with pytest.raises(GeometryError, match="invalid period of 2 frames: expected at least 2.5"):
         smooth_poses(cycle(), period=2)

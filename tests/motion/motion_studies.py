@@ -12,7 +12,7 @@ from pathlib import Path
 from broken_studies import LEFT, RIGHT, rewrite, sequence, sidecar
 
 from ankleseg.config import build, compose
-from ankleseg.motion import MotionRecipe
+from ankleseg.motion import MotionSettings
 
 FRAMES = 2
 SETTINGS = (f"motion.cleaning.frames={FRAMES}", "motion.highres=false", "motion.threads=1")
@@ -35,9 +35,9 @@ def write_motion_study(whole_study: Path, root: Path) -> Path:
 
 
 @cache
-def recipe(*changes: str) -> MotionRecipe:
-    """The recipe of the command with the settings of these tests."""
-    return build(compose("prepare", ["out=x", *SETTINGS, *changes]).motion)
+def motion_settings(*changes: str) -> MotionSettings:
+    """The settings of the command with those of these tests."""
+    return build(compose("prepare", ["recipe=ankle_dynamic", "out=x", *SETTINGS, *changes]).motion)
 
 
 def tree(folder: Path) -> dict[str, str]:

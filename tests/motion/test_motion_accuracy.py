@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from motion_studies import recipe, tree
+from motion_studies import motion_settings, tree
 
 from ankleseg.motion import SubjectResult, describe, prepare_motion_cohort
 from ankleseg.phantoms import DynamicSettings, moving_ankle
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         *("motion.cleaning.frames=3", "motion.highres=true", "motion.spacing=[4,4,8]", "motion.profile=gaussian"),
         "motion.criteria.jump_mm=[80,90]",  # three frames of a whole cycle do lie far apart
     )
-    return Run(root, truth, out, prepare_motion_cohort(root, out, recipe(*changes)), inputs)
+    return Run(root, truth, out, prepare_motion_cohort(root, out, motion_settings(*changes)), inputs)
 
 
 def table(path: Path, delimiter: str = "\t") -> list[dict[str, str]]:

@@ -118,9 +118,9 @@ def test_weights_in_mm_are_as_wide_along_every_axis(bone: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"unit": "inch"}, "unit 'inch' of the weights is unknown; use mm or voxel"),
-        ({"sigma": -1.0}, "radius and sigma of the weights must not be negative; correct motion.weights"),
-        ({"radius": {"talus": -1.0}}, "radius and sigma of the weights must not be negative; correct motion.weights"),
+        ({"unit": "inch"}, "invalid unit 'inch' of motion.weights: expected mm or voxel"),
+        ({"sigma": -1.0}, "invalid motion.weights: expected a radius and a sigma of at least 0"),
+        ({"radius": {"talus": -1.0}}, "invalid motion.weights: expected a radius and a sigma of at least 0"),
     ],
 )
 def test_wrong_weights_are_told(settings: dict, message: str, monkeypatch) -> None:

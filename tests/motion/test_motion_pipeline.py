@@ -26,7 +26,7 @@ from broken_studies import (
     truncated_sequence,
     wrong_sidecar,
 )
-from motion_studies import FRAMES, SEQUENCES, SETTINGS, recipe, times, tree, write_motion_study
+from motion_studies import FRAMES, SEQUENCES, SETTINGS, motion_settings, times, tree, write_motion_study
 
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import compose
@@ -80,7 +80,7 @@ def whole(study: Path, remembered: None, tmp_path_factory: pytest.TempPathFactor
     before = tree(study)
     opened = []
     try:
-        results = prepare_motion_cohort(study, out, recipe(), bones=BONES)
+        results = prepare_motion_cohort(study, out, motion_settings(), bones=BONES)
         files, opened = opened, None
     finally:
         opened = None
@@ -100,7 +100,7 @@ def out(whole: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def prepare(study: Path, remembered: None) -> Prepare:
     """Prepare the study."""
-    return lambda out, root=study, **named: prepare_motion_cohort(root, out, recipe(), bones=BONES, **named)
+    return lambda out, root=study, **named: prepare_motion_cohort(root, out, motion_settings(), bones=BONES, **named)
 
 
 def of(files: dict, *sequences: str) -> dict:
@@ -129,7 +129,7 @@ def words(study: Path, out: Path) -> list[str]:
 def test_a_second_run_repeats_nothing(out: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registered, "register_sequence", None)
     before, written = tree(out), times(out)
-    results = prepare_motion_cohort(load_cohort(study, strict=False), out, recipe(), bones=BONES)
+    results = prepare_motion_cohort(load_cohort(study, strict=False), out, motion_settings(), bones=BONES)
     assert tree(out) == before
     assert {name: at for name, at in times(out).items() if "/" in name} == {
         name: at for name, at in written.items() if "/" in name
@@ -163,7 +163,7 @@ def test_what_fails_beside_the_registration_fails_the_subject_and_leaves_no_reco
 
 def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) -> None:
     before = tree(out)
-    prepare_motion_cohort(study, out, recipe("motion.criteria.explained=[0.999,0.998]"), bones=BONES)
+    prepare_motion_cohort(study, out, motion_settings("motion.criteria.explained=[0.999,0.998]"), bones=BONES)
     assert {row["status"] for row in rows_of(out / "status.tsv")} == {"failed"}
     assert not list(out.rglob("*_displacement.nii.gz")), "nothing of the first run is left"
     assert all(row["frame_from_static"] is None for row in poses_of(out, ACTIVE) if row["bone"] == "talus")
@@ -247,7 +247,7 @@ def talus_is_empty(root: Path, name: str) -> None:
 
 
 def test_what_cannot_be_done_is_told(study: Path, tmp_path: Path, prepare: Prepare, monkeypatch) -> None:
-    with pytest.raises(ConfigError, match="^0 workers do nothing; use at least 1$"):
+    with pytest.raises(ConfigError, match="^invalid number of workers 0: expected at least 1$"):
         prepare(tmp_path, workers=0)
     with pytest.raises(CohortError, match="sub-none"):
         prepare(tmp_path, subjects=["sub-none"])
@@ -309,7 +309,7 @@ def dask_address(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_dask_cluster_writes_the_same_bytes(study: Path, whole: Path, tmp_path: Path, dask_address: str) -> None:
-    results = prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=BONES, dask=dask_address)
+    results = prepare_motion_cohort(study, tmp_path / "out", motion_settings(), bones=BONES, dask=dask_address)
     assert [result.name for result in results] == [RIGHT, LEFT]
     assert np.array_equal([len(result.quality) for result in results], [2 * FRAMES, FRAMES])
     assert tree(tmp_path / "out") == tree(whole)
@@ -317,5 +317,5 @@ def test_a_dask_cluster_writes_the_same_bytes(study: Path, whole: Path, tmp_path
 
 def test_a_bone_that_the_cohort_does_not_have_is_refused(study: Path, tmp_path: Path) -> None:
     with pytest.raises(CohortError, match="has no bone '3'; known are: "):
-        prepare_motion_cohort(study, tmp_path / "out", recipe(), bones=["3"])
+        prepare_motion_cohort(study, tmp_path / "out", motion_settings(), bones=["3"])
     assert not (tmp_path / "out").exists()

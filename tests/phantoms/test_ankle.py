@@ -113,9 +113,9 @@ def test_no_two_children_are_alike(ankles):
 
 
 def test_unknown_groups_and_sides_are_refused():
-    with pytest.raises(ConfigError, match="group 'clubfoot' is unknown; use control or equinus"):
+    with pytest.raises(ConfigError, match="invalid group 'clubfoot': expected control or equinus"):
         draw_ankle(np.random.default_rng(0), group="clubfoot")
-    with pytest.raises(ConfigError, match="side 'both' is unknown; use left or right"):
+    with pytest.raises(ConfigError, match="invalid side 'both': expected left or right"):
         draw_ankle(np.random.default_rng(0), side="both")
 
 

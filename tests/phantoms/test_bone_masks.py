@@ -9,7 +9,7 @@ import pytest
 from ankle_grids import grid_around
 
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.phantoms import AnkleLabels, Bone, Grid, LabelArray, draw_ankle, image_bone_masks, write_bone_mask_cohort
+from ankleseg.phantoms import AnkleLabels, Bone, Grid, LabelArray, draw_ankle, moving_bones, write_bone_mask_cohort
 from ankleseg.phantoms.bone_masks import lay_ankle, read_bones
 from ankleseg.phantoms.tissues import bone_of
 from ankleseg.volumes import read_mask, write_volume
@@ -42,14 +42,14 @@ def test_the_average_ankle_laid_over_drawn_bones_finds_their_pose(drawn):
 def test_a_missing_or_empty_mask_is_named(drawn, tmp_path):
     _, paths = drawn
     with pytest.raises(ConfigError, match="masks are given for talus; give one each for calcaneus, talus, tibia"):
-        image_bone_masks({"talus": paths["talus"]}, side="left")
+        moving_bones({"talus": paths["talus"]}, side="left")
     empty = write_volume(tmp_path / "empty.nii.gz", np.zeros((9, 9, 9), np.uint8), np.eye(4))
     with pytest.raises(FileError, match="empty.nii.gz: holds no voxel of the bone"):
-        image_bone_masks({**paths, "tibia": empty}, side="left")
+        moving_bones({**paths, "tibia": empty}, side="left")
 
 
 def test_the_side_must_be_given(drawn, tmp_path):
-    with pytest.raises(ConfigError, match="the side of the bones is not given; set side=left or side=right"):
+    with pytest.raises(ConfigError, match="side is missing; set side=left or side=right"):
         write_bone_mask_cohort(tmp_path / "cohort", masks=drawn[1], side=None)
 
 

@@ -166,7 +166,7 @@ def test_a_head_is_read_along_other_axes(rough):
 
 
 def test_an_unknown_age_is_refused():
-    with pytest.raises(ConfigError, match="age 'adult' is unknown; use neonate or child"):
+    with pytest.raises(ConfigError, match="invalid age 'adult': expected neonate or child"):
         draw_brain(np.random.default_rng(0), age="adult")
 
 

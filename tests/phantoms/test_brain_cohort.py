@@ -235,19 +235,19 @@ def test_the_cohort_of_the_configuration_is_split_by_its_subjects(tmp_path):
 @for_all(
     ("settings", "message"),
     [
-        ({"size": "huge"}, "size 'huge' is unknown; use full or demo"),
-        ({"age": "adult"}, "age 'adult' is unknown; use neonate or child"),
-        ({"contrast": "t3"}, "contrast 't3' is unknown; use both or t2 or t1 or random"),
-        ({"subjects": 0}, "a cohort of 0 subjects has nobody in it"),
+        ({"size": "huge"}, "invalid size 'huge': expected full or demo"),
+        ({"age": "adult"}, "invalid age 'adult': expected neonate or child"),
+        ({"contrast": "t3"}, "invalid contrast 't3': expected both or t2 or t1 or random"),
+        ({"subjects": 0}, "invalid number of subjects 0: expected at least 1"),
         ({"echoes": 4}, "are of thick slices, and there are none; set thick"),
         ({"thick": [1, 3]}, r"cannot have voxels of \[1.0, 3.0\] mm; give three sides"),
-        ({"thick": [1, 1, 3], "profile": "sinc"}, "slice profile 'sinc' is unknown"),
+        ({"thick": [1, 1, 3], "profile": "sinc"}, "invalid slice profile 'sinc'"),
         ({"thick": [1, 1, 3], "thickness": 0}, "slices 3 mm apart cannot be 0 mm thick here"),
         ({"thick": [1, 1, 3], "thickness": 4}, "slices 3 mm apart cannot be 4 mm thick here"),
         ({"thick": [1, 1, float("nan")]}, "thick slices cannot have voxels of"),
-        ({"thick": "abc"}, "thick=abc are no sides of voxels"),
-        ({"workers": 0}, "0 workers make nothing"),
-        ({"thick": [1, 1, 3], "echoes": 0}, "0 echoes are nothing to take"),
+        ({"thick": "abc"}, "invalid thick=abc: expected three sides of a voxel in mm"),
+        ({"workers": 0}, "invalid number of workers 0: expected at least 1"),
+        ({"thick": [1, 1, 3], "echoes": 0}, "invalid number of echoes 0: expected at least 1"),
     ],
 )
 def test_what_cannot_be_made_is_refused(tmp_path, settings, message):

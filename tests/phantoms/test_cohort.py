@@ -144,10 +144,10 @@ def test_a_failure_half_way_leaves_nothing(quick, tmp_path, monkeypatch):
 @for_all(
     ("settings", "message"),
     [
-        ({"size": "huge"}, "size 'huge' is unknown; use full or demo"),
-        ({"contrast": "t3"}, "contrast 't3' is unknown; use t1 or random"),
-        ({"side": "both"}, "side 'both' is unknown; use left or right"),
-        ({"subjects": 0}, "a cohort of 0 subjects has nobody in it"),
+        ({"size": "huge"}, "invalid size 'huge': expected full or demo"),
+        ({"contrast": "t3"}, "invalid contrast 't3': expected t1 or random"),
+        ({"side": "both"}, "invalid side 'both': expected left or right"),
+        ({"subjects": 0}, "invalid number of subjects 0: expected at least 1"),
     ],
 )
 def test_what_cannot_be_made_is_refused(tmp_path, settings, message):

@@ -294,10 +294,10 @@ def test_noise_is_what_was_asked_for(subject):
 @for_all(
     ("settings", "message"),
     [
-        ({"profile": "sinc"}, "motion.profile=sinc is unknown; use box or gaussian"),
-        ({"thickness": 0}, "motion.thickness=0 cannot be; choose 1 to 20"),
-        ({"within_frame": 2}, "motion.within_frame=2 cannot be; choose 0 to 1"),
-        ({"missing_slice": 30}, "motion.missing_slice=30 cannot be; choose 0 to 9"),
+        ({"profile": "sinc"}, "invalid motion.profile=sinc: expected box or gaussian"),
+        ({"thickness": 0}, "invalid motion.thickness=0: expected 1 to 20"),
+        ({"within_frame": 2}, "invalid motion.within_frame=2: expected 0 to 1"),
+        ({"missing_slice": 30}, "invalid motion.missing_slice=30: expected 0 to 9"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -306,7 +306,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 
 def test_an_unknown_task_is_refused(subject):
-    with pytest.raises(ConfigError, match="task 'idle' is unknown; use active or passive"):
+    with pytest.raises(ConfigError, match="invalid task 'idle': expected active or passive"):
         subject.sequence("idle")
 
 

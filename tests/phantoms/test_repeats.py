@@ -87,8 +87,8 @@ def test_the_first_run_is_the_scan_without_repeats(repeated: Path) -> None:
 @for_all(
     ("settings", "message"),
     [
-        ({"repeats": 0}, "0 repeats are no scan; ask for at least 1"),
-        ({"snr": 0.0}, "an SNR of 0 is none; choose it above 0"),
+        ({"repeats": 0}, "invalid number of repeats 0: expected at least 1"),
+        ({"snr": 0.0}, "invalid snr 0: expected more than 0"),
         (
             {"repeats": 2, "dynamic": True},
             "repeats can be set of static scans only; write the cohort in motion without",

@@ -41,9 +41,9 @@ def test_a_gaussian_has_its_thickness_at_half_of_its_maximum() -> None:
 @pytest.mark.parametrize(
     ("thickness", "shape", "message"),
     [
-        (8.0, "sinc", "slice profile 'sinc' is unknown; use box or gaussian"),
-        (0.0, "box", "a slice of 0.0 mm has no thickness; give the thickness in mm"),
-        (float("nan"), "gaussian", "a slice of nan mm has no thickness; give the thickness in mm"),
+        (8.0, "sinc", "invalid slice profile 'sinc': expected box or gaussian"),
+        (0.0, "box", "invalid slice thickness 0.0: expected more than 0 mm"),
+        (float("nan"), "gaussian", "invalid slice thickness nan: expected more than 0 mm"),
     ],
 )
 def test_what_is_no_profile_is_told(thickness: float, shape: str, message: str, monkeypatch) -> None:

@@ -26,7 +26,7 @@ def test_patches_stay_patches(dimensions: int) -> None:
     }
     assert LISTS
     for name in LISTS:
-        transform = Compose([build(node) for node in compose("train", [f"+augment={name}"]).augment.transforms])
+        transform = Compose([build(node) for node in compose("train", [f"augment={name}"]).augment.transforms])
         for seed in range(3):
             given = transform.set_random_state(seed)(sample)
             assert set(given) == set(sample) and given["image"].shape == given["label"].shape == image.shape

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from preparations import in_memory
 from scipy.ndimage import gaussian_filter1d, zoom
 
 from ankleseg.errors import ConfigError
-from ankleseg.transforms import LowResolution, thick_scan
+from ankleseg.transforms import LowResolution, ResampleToSpacingd, thick_scan
 from ankleseg.transforms.axis_splines import along, spline_matrix
-from ankleseg.transforms.placement import place
 from ankleseg.volumes.geometry import axis_codes, reorient, spacing
 from ankleseg.volumes.poses import rotation_about
 
@@ -78,12 +78,9 @@ def test_way_back_is_the_preparation_of_the_thick_file():
     low = LowResolution(spacing=(None, None, 3.0), phase=0.0)
     thick, affine = thick_scan(image, OBLIQUE, low)
     step = spacing(OBLIQUE)
-    placement = place(
-        thick.shape, affine, orientation=axis_codes(OBLIQUE), new_spacing=(step[0], step[1], step[2]), order=3
-    )
+    prepared = ResampleToSpacingd("image", step.tolist(), mode=3)(in_memory(thick, affine))["image"][0].numpy()
     axis = low.axis(2, 66, float(step[2]))
     back = along(thick, axis.fine_from_thick, 2)
-    prepared = placement.image_to_prepared(thick)
     assert prepared.shape == back.shape and np.allclose(prepared, back, atol=1e-4)
 
 

@@ -17,11 +17,10 @@ from ankleseg.transforms import (
     ThickSlicesd,
     thick_scan,
 )
-from ankleseg.transforms.splines import along
+from ankleseg.transforms.axis_splines import along
 
 EXAMPLES = {
     "RandThickSlicesd": {"finest": (None, None, 1.2), "coarsest": (None, None, 2.0), "size": (8, 9, 7), "noise": 0.02},
-    "ThickSlicesd": {"finest": (None, None, 2.0)},
 }
 SHAPE, SIZE, MM = (24, 26, 96), (10, 12, 30), (0.5, 0.5, 0.5)
 FIXED = {"finest": (None, None, 3.0), "noise": 0.0}

@@ -13,14 +13,11 @@ from ankleseg.transforms import (
     IntensityRanged,
     RandCoilFieldd,
     RandGammaInRanged,
-    RandNoiseInRanged,
-    RandScaleInRanged,
-    RandShiftInRanged,
     RandWorldBlurd,
 )
 
 DARK, BRIGHT = -2.0, 6.0
-ALL = (RandGammaInRanged, RandScaleInRanged, RandShiftInRanged, RandNoiseInRanged, RandCoilFieldd)
+ALL = (RandGammaInRanged, RandCoilFieldd)
 
 
 def sample(image: torch.Tensor) -> dict[str, Any]:
@@ -39,23 +36,19 @@ def relative(image: torch.Tensor) -> torch.Tensor:
     return (image - DARK) / (BRIGHT - DARK)
 
 
-@pytest.mark.parametrize("shape", [(28, 26), (12, 11, 10)])
-def test_each_does_what_its_number_says_within_its_range(shape: tuple[int, ...]) -> None:
+def test_gamma_is_a_power_within_its_range() -> None:
     """The number is found again in the patch; over many seeds the numbers fill their range."""
-    image = patch(*shape)
-    there = relative(image) > 0.05
-    old = relative(image)
-    checks = [
-        (RandGammaInRanged("image", gamma=(0.7, 1.4)), 0.7, 1.4, lambda new: (new.log() / old.log())[there].median()),
-        (RandScaleInRanged("image", factors=(0.8, 1.25)), 0.8, 1.25, lambda new: (new / old)[there].median()),
-        (RandShiftInRanged("image", offset=0.1), -0.1, 0.1, lambda new: (new - old).median()),
-        (RandNoiseInRanged("image", std=0.1), 0.0, 0.1, lambda new: (new - old).std()),
-    ]
-    for transform, low, high, number in checks:
-        made = (transform.set_random_state(seed)(sample(image))["image"] for seed in range(150))
-        found = np.array([float(number(relative(one))) for one in made])
-        tenth = (high - low) / 10
-        assert low - tenth / 2 <= found.min() < low + tenth and high - tenth < found.max() <= high + tenth / 2
+    for shape in ((28, 26), (12, 11, 10)):
+        image = patch(*shape)
+        there, old = relative(image) > 0.05, relative(image)
+        transform = RandGammaInRanged("image", gamma=(0.7, 1.4))
+        found = []
+        for seed in range(150):
+            new = relative(transform.set_random_state(seed)(sample(image))["image"])
+            powers = (new.log() / old.log())[there]
+            assert float((powers - powers.median()).abs().median()) < 1e-3
+            found.append(float(powers.median()))
+        assert 0.699 <= min(found) < 0.75 and 1.33 < max(found) <= 1.401
 
 
 def test_the_coil_field_is_smooth_and_leaves_the_darkest() -> None:
@@ -97,10 +90,11 @@ def test_patches_of_one_scan_change_alike_and_so_do_channels() -> None:
     image = patch(30, 30)
     two = {"image": torch.cat([image, 10 * image + 3]), "affine": np.eye(4)}
     two["image_range"] = torch.tensor([[DARK, BRIGHT], [10 * DARK + 3, 10 * BRIGHT + 3]])
-    for kind in (RandGammaInRanged, RandScaleInRanged, RandShiftInRanged):
-        whole, part = (kind("image").set_random_state(2)(sample(i))["image"] for i in (image, image[:, :9, :9]))
-        assert torch.allclose(whole[:, :9, :9], part)
-    for kind in (RandGammaInRanged, RandScaleInRanged, RandShiftInRanged, RandCoilFieldd):
+    whole, part = (
+        RandGammaInRanged("image").set_random_state(2)(sample(one))["image"] for one in (image, image[:, :9, :9])
+    )
+    assert torch.allclose(whole[:, :9, :9], part)
+    for kind in ALL:
         changed = kind("image").set_random_state(2)(two)["image"]
         assert torch.allclose(changed[1], 10 * changed[0] + 3, atol=1e-3)
 
@@ -128,9 +122,6 @@ def test_the_range_reaches_from_the_darkest_to_the_bright_end_of_the_foreground(
 def test_arguments_that_mean_nothing_are_refused() -> None:
     for kind, arguments, message in [
         (RandGammaInRanged, {"gamma": (0, 1)}, r"invalid gamma \[0, 1\]: expected two factors above 0"),
-        (RandScaleInRanged, {"factors": (1.2, 0.8)}, r"invalid factors \[1.2, 0.8\]: .* give the smaller one first"),
-        (RandShiftInRanged, {"offset": -1}, "invalid offset -1: expected 0 or more"),
-        (RandNoiseInRanged, {"std": -1}, "invalid std -1"),
         (RandCoilFieldd, {"coefficient": float("nan")}, "invalid coefficient nan"),
         (RandWorldBlurd, {"sigma": -1}, "invalid sigma -1"),
         (IntensityRanged, {"percentile": 0}, "invalid percentile 0"),

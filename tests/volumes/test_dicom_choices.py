@@ -15,6 +15,8 @@ from ankleseg.inference.inputs import cases_of
 from ankleseg.volumes import read_header, read_volume, selection_suffix, without_selection
 from ankleseg.volumes.selection import split_selection
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 
 def mended(path) -> str:
     """The path that a message says to give instead."""

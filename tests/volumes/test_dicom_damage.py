@@ -17,6 +17,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from ankleseg.errors import AnklesegError, FileError
 from ankleseg.volumes import read_header, read_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 DAMAGES = {
     "cut": lambda content, place, some: content[:place],
     "bit": lambda content, place, some: content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :],

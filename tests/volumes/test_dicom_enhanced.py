@@ -11,6 +11,8 @@ from laws import for_all
 from ankleseg.errors import FileError
 from ankleseg.volumes import read_header, read_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 
 @for_all("shared", [True, False])
 @for_all("times", [1, 3])

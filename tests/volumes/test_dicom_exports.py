@@ -23,6 +23,8 @@ from pydicom.uid import (
 from ankleseg.errors import FileError
 from ankleseg.volumes import read_header, read_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 
 def reads(path, data) -> tuple[str, ...]:
     """Read a scan, compare it with its truth, and return what is remarked."""

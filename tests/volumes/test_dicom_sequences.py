@@ -14,6 +14,8 @@ from ankleseg.errors import FileError
 from ankleseg.motion.cleaning.sequences import read_sequence
 from ankleseg.volumes import read_header, read_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 SLICES, TIMES = SHAPE[2], 4
 NIGHT = ("20231231235958", "20240101000000")
 INTERLEAVED = [0, 2, 4, 1, 3, 5]  # which slice is taken when

@@ -15,6 +15,8 @@ from volume_grids import affine_of, rotation
 from ankleseg.errors import FileError
 from ankleseg.volumes import axis_codes, read_header, read_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 SPACING = (0.5, 0.75)
 DISTANCE = 2.0
 AXES = rotation(12, -7, 20)  # columns: along a row, along a column, along the slices; LPS

@@ -60,7 +60,7 @@ def test_reorienting_is_a_view_and_keeps_further_axes():
 
 @for_all("codes", ["RAL", "RA", "XYZ", "ras", "RASL"])
 def test_an_orientation_that_is_none_is_refused(codes):
-    with pytest.raises(GeometryError, match=f"'{codes}' is no orientation; use three letters"):
+    with pytest.raises(GeometryError, match=f"invalid orientation '{codes}': expected three letters"):
         reorient(counting(), np.eye(4), codes)
 
 
@@ -69,7 +69,7 @@ def test_axes_are_found_from_the_affine():
     assert slice_axis(affine) == 2
     assert [anatomical_axis(affine, axis) for axis in ("LR", "PA", "IS")] == [2, 0, 1]
     assert slice_axis(affine_of("RPS", size=(0.8, 0.28, 0.28))) == 0
-    with pytest.raises(GeometryError, match="no anatomical axis 'AP'; use one of LR, PA, IS"):
+    with pytest.raises(GeometryError, match="invalid anatomical axis 'AP': expected one of LR, PA, IS"):
         anatomical_axis(affine, "AP")
 
 

@@ -14,6 +14,8 @@ from volume_grids import GRIDS, counting
 from ankleseg.errors import FileError
 from ankleseg.volumes import read_header, read_volume, write_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 KINDS = ("a.nrrd", "a.mha")
 

@@ -19,6 +19,8 @@ from ankleseg.errors import FileError
 from ankleseg.files import replace_file
 from ankleseg.volumes import read_header, read_volume, write_volume
 
+pytestmark = pytest.mark.xdist_group("itk")  # which takes seconds to load
+
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0])
 
 

@@ -18,7 +18,7 @@ from ankleseg.errors import ConfigError
 from ankleseg.files import replace_file
 from ankleseg.motion.cleaning.case import Cleaned, CleaningRules, clean_case
 from ankleseg.motion.cleaning.sequences import CleanedSequence
-from ankleseg.motion.settings import plain_settings
+from ankleseg.motion.plain import plain_settings
 from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, write_volume
 
 COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
