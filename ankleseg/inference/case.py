@@ -106,6 +106,9 @@ def predict_case(
             announce=announce if number == 0 else None,
         )
         restored = preparation.restore(values, sample[keys.IMAGE], resample=not finer)
+        if model.blending is not None and model.blending.background:
+            inside = preparation.restore(torch.ones_like(values[:1]), sample[keys.IMAGE], resample=not finer)
+            restored /= inside.clamp_min(TINY)
         if mean is None:
             mean = restored
         elif restored.shape != mean.shape:
@@ -143,6 +146,7 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
 
 
 LOWEST = "image_lowest"
+TINY = 1e-6  # of a voxel inside what was predicted: there is nothing to be told
 
 
 def _values(
