@@ -23,7 +23,7 @@ from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.volume import VolumeInferer
 from ankleseg.transforms import Preparation, scales_of
-from ankleseg.transforms.sources import affine_of
+from ankleseg.transforms.sources import affine_of, with_voxels
 from ankleseg.volumes import read_header
 
 Spacing = Sequence[float | None]
@@ -108,7 +108,7 @@ def predict_case(
         restored = preparation.restore(values, sample[keys.IMAGE], resample=not finer)
         if model.blending is not None and model.blending.background:
             inside = preparation.restore(torch.ones_like(values[:1]), sample[keys.IMAGE], resample=not finer)
-            restored /= inside.clamp_min(TINY)
+            restored = with_voxels(restored, restored.as_tensor() / inside.as_tensor().clamp_min(TINY))
         if mean is None:
             mean = restored
         elif restored.shape != mean.shape:
