@@ -159,12 +159,10 @@ class VolumeInferer(SlidingWindowInferer):
 
         def values_of(tiles: Tensor) -> Tensor:
             tiles = tiles.to(device)
-            told = (
-                {}
-                if slice_thickness is None
-                else {"slice_thickness": tiles.new_full((len(tiles),), float(slice_thickness))}
-            )
-            outputs = network(tiles, *args, **told, **kwargs)
+            condition = {}
+            if slice_thickness is not None:
+                condition["slice_thickness"] = tiles.new_full((len(tiles),), float(slice_thickness))
+            outputs = network(tiles, *args, **condition, **kwargs)
             return outputs if activate is None else activate(outputs)
 
         divisor = required_divisor(network)

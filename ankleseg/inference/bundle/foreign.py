@@ -57,7 +57,7 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
         described = description(
             network=network,
             preparation=Preparation(nodes),
-            labels=Labels(structures=structures, regions=not exclusive and len(structures) > 1),
+            labels=Labels(structures=tuple(structures), regions=not exclusive and len(structures) > 1),
             channels=_channels(about),
             window=window,
             slice_axis=None,
@@ -143,7 +143,7 @@ def _outputs(config: BundleConfig, about: Mapping[str, Any], folder: Path) -> tu
 
 
 def _exclusive(config: BundleConfig, written: str) -> bool | None:
-    steps = config.get("postprocessing") if "postprocessing" in config else None
+    steps: Any = config.get("postprocessing") if "postprocessing" in config else None
     steps = steps.get("transforms") if class_name(steps) == "Compose" else steps
     steps = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
     steps = [step for step in steps if step.get("_disabled_") is not True]
