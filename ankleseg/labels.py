@@ -110,7 +110,7 @@ class Labels:
 
         if self.regions:
             return label.float()
-        return cat([(label == value).float() for value in range(1, len(self) + 1)], dim=1)
+        return cat([label[:, :0].float(), *((label == value).float() for value in range(1, len(self) + 1))], dim=1)
 
     def masks(self, label: Shaped[np.ndarray, "channels *spatial"]) -> Masks:
         """Mask of each structure in the label of one case."""
