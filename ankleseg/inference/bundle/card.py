@@ -10,8 +10,8 @@ from ankleseg.inference.bundle.run_facts import RunFacts
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 
-LICENSE = """The weights in models/ belong to those who trained them. This file grants no rights to them: replace it by
-a licence before the bundle is passed on.
+LICENSE = """The weights in models/ belong to those who trained them. This file grants no rights to them:
+replace it by a licence before the bundle is passed on.
 
 The configuration in configs/ was written by ankleseg, which is under the Apache License, Version 2.0
 (http://www.apache.org/licenses/LICENSE-2.0).
@@ -85,7 +85,7 @@ def _lines(
     yield ""
     yield f"- Intended use: {USE}."
     yield "- Scans of another contrast, spacing, orientation of slices or part of the body than those of the training"
-    yield "  may give wrong results without a warning by MONAI's runner; `python -m ankleseg.predict` warns of slices."
+    yield "  may give wrong results. `python -m ankleseg.predict` warns of slices that differ, MONAI's runner of nothing."
     yield "- The side of a foot is not told by a folder of scans; give it in a table where training had it."
     yield ""
     yield "## Run"
