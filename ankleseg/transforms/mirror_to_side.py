@@ -15,8 +15,8 @@ from monai.utils import TraceKeys
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.sources import affine_of, file_of, own_copy
-from ankleseg.volumes import without_selection
 from ankleseg.volumes.geometry import anatomical_axis
+from ankleseg.volumes.selection import split_frame
 
 SIDES = ("left", "right")
 
@@ -60,7 +60,7 @@ class MirrorToSided(MapTransform, InvertibleTransform):
         for number, key in enumerate(self.key_iterator(d)):
             if self.side is not None and not shown and number == 0:
                 file = file_of(d[key])
-                _warn_of_side(file and str(without_selection(file)), self.side)
+                _warn_of_side(file and str(split_frame(file)[0]), self.side)
             image = own_copy(d[key])
             size = tuple(image.shape[1:])
             if mirrored:
