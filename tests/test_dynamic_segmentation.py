@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from registered_sequences import BONES, FRAMES, sequence_name, write_registered
+from small_models import model_of, prepared_by, tiles_of
 
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Explicit, HoldOutGroup, is_dynamic, load_dynamic
 from ankleseg.cohorts.registrations import read_registrations
-from ankleseg.data import Augmentation, PatchDataset, PatchSampler, SegmentationData
-from ankleseg.data.cache import CaseCache
+from ankleseg.data import PatchDataset, PatchSampler, PatchTransforms, SegmentationData, prepared
 from ankleseg.errors import CohortError, FileError
 from ankleseg.evaluate import evaluate
-from ankleseg.inference import Model, VolumeInferer, WholeVolume, predict_case, predict_cases
+from ankleseg.inference import Model, VolumeInferer, predict_case, predict_cases
 from ankleseg.labels import Labels
 from ankleseg.losses import DiceCrossEntropy
 from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
-from ankleseg.transforms import Otsu, Preparation, PreparedCase, WholeImage, ZScore, prepare_case
+from ankleseg.transforms import RandAnatomicalFlipd
 from ankleseg.volumes import read_mask, read_volume, write_volume
 from ankleseg.volumes.frames import read_frame
 
-PREPARATION = Preparation(foreground=Otsu(), scaling=ZScore())
+PREPARATION = prepared_by("prepare.bring_to_side=null")
+LABELS = Labels(structures=BONES)
 FAILED = {
     ("sub-C01", 1, "talus"): "failed",
     ("sub-C02", 2, "tibia"): "suspect",
@@ -153,62 +156,71 @@ def test_nan_spoils_its_own_frame_only(tmp_path: Path):
 
 
 def test_an_unknown_bone_is_not_in_the_label_and_the_others_keep_their_values(cohort: Cohort):
-    prepared = prepare_case(case_of(cohort, "sub-C01", 1), PREPARATION, BONES)
-    assert prepared.known == (True, False, True)
-    assert set(np.unique(prepared.label)) == {0, 1, 3}
-    whole = prepare_case(case_of(cohort, "sub-C01", 0), PREPARATION, BONES)
-    assert whole.known is None and set(np.unique(whole.label)) == {0, 1, 2, 3}
+    sample = prepared(case_of(cohort, "sub-C01", 1), PREPARATION, LABELS)
+    assert sample[keys.KNOWN].tolist() == [True, False, True]
+    assert set(np.unique(sample[keys.LABEL])) == {0, 1, 3}
+    whole = prepared(case_of(cohort, "sub-C01", 0), PREPARATION, LABELS)
+    assert keys.KNOWN not in whole and set(np.unique(whole[keys.LABEL])) == {0, 1, 2, 3}
 
 
 def test_registered_bones_in_one_place_are_both_unknown(cohort: Cohort):
     case = case_of(cohort, "sub-C01", 0)
     wrong = replace(case, references={**case.references, "talus": case.references["tibia"]})
-    assert prepare_case(wrong, PREPARATION, BONES).known == (True, False, False)
+    assert prepared(wrong, PREPARATION, LABELS)[keys.KNOWN].tolist() == [True, False, False]
+
+
+def data_of(cohort: Cohort, cases: Sequence[Case], **others: Any) -> SegmentationData:
+    part = Cohort(cohort.root, tuple(cases), BONES)
+    return SegmentationData(
+        cohort=part, split=Explicit(train=part.subjects)(part), preparation=PREPARATION, labels=LABELS,
+        sampler=PatchSampler(size=(16, 16), min_foreground=0.2), **others,
+    )  # fmt: skip
 
 
 def test_a_cached_case_knows_what_the_prepared_one_knows(cohort: Cohort, tmp_path: Path):
-    cache = CaseCache(tmp_path, PREPARATION, BONES)
-    for frame in (0, 1):
-        case = case_of(cohort, "sub-C01", frame)
-        plain = prepare_case(case, PREPARATION, BONES)
-        for _ in range(2):
-            kept = cache(case)
-            assert (kept.known, kept.sequence) == (plain.known, plain.sequence)
-            assert np.array_equal(kept.image, plain.image) and np.array_equal(kept.label, plain.label)
-    believed = replace(case_of(cohort, "sub-C01", 0), unknown=("tibia",))
-    assert cache(believed).known == (True, True, False)
+    cases = [case_of(cohort, "sub-C01", frame) for frame in (0, 1)]
+    plain = data_of(cohort, cases).samples("training", ["sub-C01"])
+    for _ in range(2):
+        kept = data_of(cohort, cases, cache=tmp_path).samples("training", ["sub-C01"])
+        for one, other in zip(plain, kept, strict=True):
+            assert one[keys.SEQUENCE] == other[keys.SEQUENCE] and one[keys.KNOWN].equal(other[keys.KNOWN])
+            assert one[keys.IMAGE].equal(other[keys.IMAGE]) and one[keys.LABEL].equal(other[keys.LABEL])
+    believed = [replace(cases[0], unknown=("tibia",))]
+    (sample,) = data_of(cohort, believed, cache=tmp_path).samples("training", ["sub-C01"])
+    assert sample[keys.KNOWN].tolist() == [True, True, False]
 
 
-def small_case(number: int, known: tuple[bool, ...] | None = None, sequence: Path | None = None) -> PreparedCase:
+def small(number: int, known: Sequence[bool] | None = None, sequence: str = "") -> dict:
     """A flat image of the value `number`."""
-    shape = (8, 8, 2)
-    placement = Preparation(foreground=WholeImage(), scaling=ZScore()).place(shape, np.diag([2.0, 2, 2, 1]))
-    image = np.full((1, *placement.shape), float(number), np.float32)
-    whole, label = np.ones(placement.shape, bool), np.zeros(placement.shape, np.uint8)
-    return PreparedCase(str(number), image, whole, label, placement.affine, placement, known, sequence)
+    shape = (1, 8, 8, 2)
+    sample = {
+        keys.IMAGE: torch.full(shape, float(number)), keys.LABEL: torch.zeros(shape, dtype=torch.uint8),
+        keys.FOREGROUND: torch.ones(shape, dtype=torch.bool), keys.AFFINE: torch.diag(torch.tensor([2.0, 2, 2, 1])),
+        keys.CASE: str(number), keys.SEQUENCE: sequence,
+    }  # fmt: skip
+    return sample if known is None else sample | {keys.KNOWN: torch.tensor(known)}
+
+
+def patches_of(samples: Sequence[dict], size: tuple[int, ...], *augment: Any, length: int) -> PatchDataset:
+    transforms = PatchTransforms(PatchSampler(size=size, min_foreground=0), augment, [2.0] * len(size))
+    return PatchDataset(samples, [(0, transforms)], length=length)
 
 
 def test_a_patch_says_what_is_known_of_its_case():
-    cases = [small_case(0), small_case(1, (True, False))]
-    data = PatchDataset(cases, PatchSampler(size=(4, 4), min_foreground=0), length=40)
+    data = patches_of([small(0, [True, True]), small(1, [True, False])], (4, 4), length=40)
     seen = {int(data[i][keys.IMAGE].max()): data[i][keys.KNOWN].tolist() for i in range(40)}
     assert seen == {0: [True, True], 1: [True, False]}
-    assert keys.KNOWN not in PatchDataset(cases[:1], PatchSampler(size=(4, 4), min_foreground=0), length=1)[0]
+    assert keys.KNOWN not in patches_of([small(0)], (4, 4), length=1)[0]
 
 
 def test_a_flip_that_swaps_structures_swaps_what_is_known():
-    augmentation = Augmentation(
-        rotation=0, zoom=(1, 1), shift=0, flips=["LR"], left_right_swap=[(1, 2)], gamma=(1, 1), contrast=(1, 1),
-        brightness=0, noise=0, blur=0, bias=0,
-    )  # fmt: skip
-    sampler = PatchSampler(size=(4, 4, 2), min_foreground=0)
-    data = PatchDataset([small_case(0, (True, False, True))], sampler, augmentation, length=40)
+    flip = RandAnatomicalFlipd([keys.IMAGE, keys.LABEL], axes=["LR"], pairs=[(1, 2)])
+    data = patches_of([small(0, [True, False, True])], (4, 4, 2), flip, length=40)
     assert {tuple(data[i][keys.KNOWN].tolist()) for i in range(40)} == {(True, False, True), (False, True, True)}
 
 
 def test_a_scan_is_drawn_as_often_as_all_frames_of_a_sequence():
-    cases = [small_case(0), *(small_case(n, sequence=Path("a")) for n in (1, 2, 3))]
-    data = PatchDataset(cases, PatchSampler(size=(4, 4), min_foreground=0), length=600)
+    data = patches_of([small(0), *(small(n, sequence="a") for n in (1, 2, 3))], (4, 4), length=600)
     drawn = np.bincount([int(data[i][keys.IMAGE].max()) for i in range(600)], minlength=4)
     assert drawn[0] == pytest.approx(300, abs=40) and (abs(drawn[1:] - 100) < 40).all()
 
@@ -235,40 +247,37 @@ def test_an_unknown_bone_is_not_scored_in_validation():
 def test_cases_without_anything_known_are_not_taught(cohort: Cohort):
     case = case_of(cohort, "sub-C01", 0)
     collided = replace(case, references=dict.fromkeys(BONES, case.references["tibia"]), name="collided")
-    training = Cohort(cohort.root, (case_of(cohort, "sub-C02", 0), collided), BONES)
-    split = Explicit(train=["sub-C01", "sub-C02"])(training)
-    data = SegmentationData(
-        cohort=training, split=split, preparation=PREPARATION, sampler=PatchSampler(size=(16, 16), min_foreground=0.2)
-    )
-    assert [case.name for case in data._prepared("training", split.train)] == [case_of(cohort, "sub-C02", 0).name]
+    data = data_of(cohort, [case_of(cohort, "sub-C02", 0), collided])
+    taught = data.samples("training", ["sub-C01", "sub-C02"])
+    assert [sample[keys.CASE] for sample in taught] == [case_of(cohort, "sub-C02", 0).name]
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     torch.manual_seed(0)
     network = UNet(1, 4, widths=(4, 8)).eval()
-    return Model(network, PREPARATION, BONES, (64, 64), 1, Path("none.ckpt"))
+    return model_of(network, "prepare.bring_to_side=null", structures=BONES, window=(64, 64))
 
 
 def test_a_sequence_is_predicted_frame_by_frame_on_its_own_grid(cohort: Cohort, model: Model, tmp_path: Path):
     file = case_of(cohort, "sub-C01", 0).images[0]
-    whole = WholeVolume(window=model.window, mode="slices")
+    whole = tiles_of(*model.window, tiling="slices")
     case = Case("sequence", "sub-C01", {"dynamic": file}, side="right")
-    (row,) = predict_cases([case], [model], tmp_path, whole_volume=whole)
+    (row,) = predict_cases([case], [model], tmp_path, inferer=whole)
     assert row["status"] == "ok"
     written = read_volume(tmp_path / row["labels"], dtype=None, dimensions=4)
     given = read_volume(file, dimensions=4)
     assert written.data.shape == given.data.shape and np.array_equal(written.affine, given.affine)
     for frame in (0, FRAMES - 1):
         alone = predict_case(replace(case, frame=frame), [model], whole)
-        assert np.array_equal(written.data[..., frame], alone.labels)
+        assert np.array_equal(written.data[..., frame], model.labels.label_map(alone.masks))
 
 
 def test_predicted_frames_are_scored_against_registered_masks(
     registered: Path, cohort: Cohort, model: Model, tmp_path: Path
 ):
     cases = [case_of(cohort, "sub-C01", frame) for frame in (0, 1)]
-    predict_cases(cases, [model], tmp_path / "p", whole_volume=WholeVolume(window=model.window, mode="slices"))
+    predict_cases(cases, [model], tmp_path / "p", inferer=tiles_of(*model.window, tiling="slices"))
     # perfect predictions in place of those of an untrained network
     for case in cases:
         for bone in BONES:

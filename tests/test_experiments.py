@@ -81,5 +81,5 @@ def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, r
     assert len(rows) == 1 and float(rows[0]["train/loss"]) > 0
     assert (tmp_path / "progress.png").read_bytes().startswith(b"\x89PNG")
     model, config = load_model(tmp_path), compose("train", overrides)
-    assert model.structures == tuple(config.structures) and model.images == tuple(config.images)
+    assert (model.labels.structures, model.labels.images) == (tuple(config.structures), tuple(config.images))
     assert cases_of(phantom_cohort, group="equinus")

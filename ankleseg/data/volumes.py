@@ -127,7 +127,13 @@ def prepared_samples(
             return list(tqdm(pool.map(dataset.__getitem__, range(len(cases))), total=len(cases), leave=False))
     items = [item_of(case) for case in cases]
     with own_errors():
-        memory = CacheDataset(items, transform, num_workers=workers, copy_cache=False, progress=True)
+        memory = CacheDataset(
+            items,
+            transform,
+            num_workers=workers,
+            copy_cache=False,
+            as_contiguous=False,  # slices stay together
+        )
     return [dict(memory[index]) for index in range(len(cases))]
 
 

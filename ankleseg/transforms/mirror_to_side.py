@@ -16,6 +16,7 @@ from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.sources import affine_of, file_of, own_copy
 from ankleseg.volumes.geometry import anatomical_axis
+from ankleseg.volumes.selection import split_frame
 
 SIDES = ("left", "right")
 
@@ -58,7 +59,8 @@ class MirrorToSided(MapTransform, InvertibleTransform):
         mirrored = self.side is not None and shown in SIDES and shown != self.side
         for number, key in enumerate(self.key_iterator(d)):
             if self.side is not None and not shown and number == 0:
-                _warn_of_side(file_of(d[key]), self.side)
+                file = file_of(d[key])
+                _warn_of_side(file and str(split_frame(file)[0]), self.side)
             image = own_copy(d[key])
             size = tuple(image.shape[1:])
             if mirrored:

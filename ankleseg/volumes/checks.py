@@ -24,6 +24,7 @@ from ankleseg.volumes.geometry import (
     voxel_distance,
 )
 from ankleseg.volumes.masks import ABSENT_MEND, check_values
+from ankleseg.volumes.selection import split_frame
 from ankleseg.volumes.volume import Header, Volume
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ def tell(header: Header | None, *, all_remarks: bool = False) -> str:
     told = [remark for remark in header.remarks if all_remarks or remark.suspect]
     line = "; ".join(f"{remark.problem}; {remark.mend}" for remark in told)
     if line and not log.disabled:
-        _warn_once(f"{header.path}: {line}")
+        _warn_once(f"{split_frame(header.path)[0]}: {line}")  # once a sequence
     return line
 
 
