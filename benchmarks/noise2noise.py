@@ -26,9 +26,9 @@ import torch
 from ankleseg.cohorts import Case, load_repeats
 from ankleseg.config import build, compose
 from ankleseg.inference import Model, VolumeInferer, load_model
+from ankleseg.measures.foreground import foreground_mask
 from ankleseg.measures.image_quality import psnr, ssim
 from ankleseg.train import main as train
-from ankleseg.transforms import Otsu
 from ankleseg.volumes import read_volume
 
 TARGETS = {"noisy": "Noise2Noise", "clean": "trained on clean scans"}
@@ -88,7 +88,7 @@ def non_local_means(case: Case, flat: bool, strength: float) -> np.ndarray:
     from skimage.restoration import denoise_nl_means
 
     image = read_volume(case.images[0]).data
-    sigma = deviation_of_noise(image, Otsu()(image))
+    sigma = deviation_of_noise(image, foreground_mask(image))
     settings: dict[str, Any] = {"h": strength * sigma, "sigma": sigma, "patch_size": 5, "fast_mode": True}
     if not flat:
         return denoise_nl_means(image, patch_distance=4, **settings)
@@ -108,7 +108,7 @@ def scores(case: Case, clean_up: Callable[[Case], np.ndarray]) -> dict[str, floa
     """How near a cleaned-up scan is to the one without noise, in the foot."""
     assert case.clean is not None
     clean = read_volume(case.clean).data
-    foot = Otsu()(clean)
+    foot = foreground_mask(clean)
     began = time.perf_counter()
     found = clean_up(case)
     seconds = time.perf_counter() - began

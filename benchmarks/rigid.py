@@ -142,13 +142,13 @@ def ours(path: Path, threads: int) -> tuple[dict[str, np.ndarray], dict[str, flo
 
 def run_ours(path: Path) -> None:
     """Register one exam and print what was found."""
+    from ankleseg.measures.foreground import foreground_mask
     from ankleseg.rigid.profile import SliceProfile
     from ankleseg.rigid.register import register_sequence
-    from ankleseg.transforms.foreground import Otsu
 
     exam = read(path)
     told = SliceProfile(exam.profile().thickness, "box")  # a header tells the thickness, not the shape
-    weights, foot = exam.weights(), Otsu()(exam.static).astype(np.float32)
+    weights, foot = exam.weights(), foreground_mask(exam.static).astype(np.float32)
     began = time.perf_counter()
     found = register_sequence(
         exam.static, exam.affine, exam.masks, weights, foot, exam.frames, exam.frames_affine, told

@@ -48,17 +48,17 @@ def main() -> None:
 
 def register(scan, dynamic) -> np.ndarray:
     """A row a bone and frame: target error (mm), rotation error (degrees), status (0 ok, 1 suspect, 2 failed)."""
+    from ankleseg.measures.foreground import foreground_mask
     from ankleseg.motion import BoneWeights
     from ankleseg.rigid.profile import SliceProfile
     from ankleseg.rigid.quality import STATUSES, Criteria, apart, judge
     from ankleseg.rigid.register import GLOBAL, register_sequence
-    from ankleseg.transforms.foreground import Otsu
     from ankleseg.volumes.poses import displacement_of, invert_pose, rotation_degrees
 
     image, affine = scan.image.astype(np.float32), scan.affine
     masks = {bone: mask > 0 for bone, mask in scan.masks.items()}
     weights = {bone: BoneWeights()(bone, mask, affine) for bone, mask in masks.items()}
-    foot = Otsu()(image).astype(np.float32)
+    foot = foreground_mask(image).astype(np.float32)
     profile = SliceProfile(dynamic.thickness_mm, "box")
     frames = dynamic.frames.astype(np.float32)
     found = register_sequence(image, affine, masks, weights, foot, frames, dynamic.affine, profile)

@@ -21,6 +21,7 @@ from ankleseg.volumes import write_volume  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give one worker all tests of a file whose fixtures are made once for the file, and begin with the slow files."""
     for item in items:

@@ -16,7 +16,7 @@ SHAPE = (40, 36, 10)
 
 @cache
 def foot() -> dict[str, np.ndarray]:
-    """``image`` (int16), ``body``, and two bones ``heel`` and ``shin``; no two axes look alike. Not to be written to."""
+    """``image`` (int16), ``body``, and two bones ``heel`` and ``shin``; no two axes look alike. Read only."""
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     body = (x / 0.8) ** 2 + (y / 0.7) ** 2 + (z / 0.9) ** 2 < 1
     heel = (x - 0.3) ** 2 + (y + 0.2) ** 2 + (z - 0.2) ** 2 < 0.06

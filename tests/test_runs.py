@@ -116,11 +116,14 @@ def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
 
 
 REFUSED = {
-    "2-D patches": (["patches.sampler.size=[32,32]"], "patches of 2 sides cannot be sharpened"),
+    "2-D patches": (["patches.sampler.size=[32,32]"], "invalid patches of 2 sides: expected 3"),
     "nonzero": (["prepare/foreground=nonzero"], "foreground=nonzero does not suit thick scans"),
     "no spacing": (["prepare.spacing=[1.0,1.0,null]"], "without a spacing across the slices"),
     "no common spacing": (["common_spacing=false"], "without a spacing across the slices"),
-    "slices last": (["prepare.orientation='slices last'"], "depends on the scan; name one"),
+    "slices last": (
+        ["prepare=whole_image", "prepare/foreground=otsu", "prepare.spacing=[1,1,1]"],
+        "depends on the scan does not suit thick scans; name one",
+    ),
     "no end": (["trainer.max_epochs=-1"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
     "null epochs": (["trainer.max_epochs=null"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
 }
@@ -143,7 +146,7 @@ def test_super_resolution_needs_no_structures(tiny_table: Path, tmp_path: Path):
     words += ["trainer.check_val_every_n_epoch=1", f"run_dir={tmp_path / 'run'}"]
     assert math.isfinite(main(compose("train", ["+experiment=brain_segsrgan", *words])))
     rows = list(csv.DictReader((tmp_path / "run/test/quality.csv").open()))
-    assert rows and {row["status"] for row in rows} == {"ok"}
+    assert rows and {row["status"] for row in rows} == {"ok"}, rows
 
 
 def test_a_run_that_was_moved_is_not_resumed(tmp_path: Path):

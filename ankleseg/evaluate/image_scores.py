@@ -13,6 +13,7 @@ from ankleseg.cohorts import Case, read_reference
 from ankleseg.errors import AnklesegError, told
 from ankleseg.evaluate.predictions import PredictedCase
 from ankleseg.evaluate.scores import ELSEWHERE, LEAST_COVERED, SCORED
+from ankleseg.measures.foreground import foreground_mask
 from ankleseg.measures.image_quality import (
     correlation,
     deviation_inside,
@@ -196,10 +197,8 @@ def _mask(case: Case, reference: Volume) -> tuple[Region, str, str]:
             mask |= (structure if _alike(structure, reference) else on_grid_of(structure, reference.header)).data
     if mask.any():
         return mask, STRUCTURES, ""
-    from ankleseg.transforms.foreground import Otsu
-
     try:
-        return Otsu()(reference.data), FOREGROUND, ""
+        return foreground_mask(reference.data), FOREGROUND, ""
     except AnklesegError as error:
         return np.ones_like(mask), WHOLE, f"no foreground found: the reference {error.problem}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,13 @@ from jaxtyping import Bool, Shaped
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.case import Side
 from ankleseg.errors import AnklesegError, FileError
+from ankleseg.measures.foreground import foreground_mask
 from ankleseg.motion.cleaning.agreement import Masks, check_bones
 from ankleseg.motion.cleaning.anatomy import bone_points, foot_of
 from ankleseg.motion.cleaning.masks import read_bone
 from ankleseg.motion.cleaning.place import check_place, surroundings
 from ankleseg.motion.cleaning.sequences import CleanedSequence, check_slices, compact, read_sequence
 from ankleseg.motion.cleaning.sides import check_lie, flipped_axis, judge_side, lies_elsewhere
-from ankleseg.transforms.foreground import Otsu
 from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, missing_file, read_volume
 
 BONES = ("calcaneus", "talus", "tibia")
@@ -35,7 +35,7 @@ class CleaningRules:
     Args:
         bones: that each case should have masks of.
         frames: that each sequence should have (published: 15); another number is told and used. None: any number.
-        foreground: finds the foot in raw intensities.
+        threshold: voxels brighter than this raw intensity are foot; None: than Otsu's threshold.
         copy_headers: take a file whose voxels fit and whose header does not as lying where the static scan lies.
         resample_masks: bring a mask on another grid of the same field of view to the static scan.
         mend_flipped: mirror a static scan and its masks that show the other foot than the table says, and sequences
@@ -44,7 +44,7 @@ class CleaningRules:
 
     bones: Sequence[str] = BONES
     frames: int | None = FRAMES
-    foreground: Callable[..., Any] = field(default_factory=Otsu)
+    threshold: float | None = None
     copy_headers: bool = True
     resample_masks: bool = True
     mend_flipped: bool = False
@@ -218,6 +218,6 @@ def _foot(image: Shaped[np.ndarray, "x y z"], rules: CleaningRules) -> Bool[np.n
     if image.min() == image.max():
         raise FileError(f"all its voxels hold the value {image.flat[0]:g}", mend="export it again")
     try:
-        return rules.foreground(image.astype(np.float32))
+        return foreground_mask(image.astype(np.float32), rules.threshold)
     except FileError as error:
         raise FileError(error.problem, mend="check that it is a scan of a foot") from None
