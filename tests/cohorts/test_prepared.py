@@ -34,6 +34,9 @@ def test_a_prepared_cohort_is_known_by_its_manifest_and_a_run_is_none(tmp_path: 
         manifest.write_text(json.dumps(WRITTEN | damaged))
         with pytest.raises(CohortError, match=r"manifest.json: is not understood \(.*\); run python -m ankleseg.prepa"):
             load_cohort(tmp_path)
+    manifest.write_text(json.dumps({name: value for name, value in WRITTEN.items() if name != "regions"}))
+    with pytest.raises(CohortError, match="is not understood"):  # of an earlier version
+        load_cohort(tmp_path)
     manifest.write_text(json.dumps({"seed": 0, "split": {}}))
     assert preparation_of(tmp_path) is None
     with pytest.raises(CohortError, match="is not a cohort"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,23 @@ def test_a_cache_changes_no_patch_and_what_is_prepared_otherwise_is_prepared_ane
         assert len(list(tmp_path.glob("*.pt"))) == 3 * (number + 1)
         first_batch(data_of(cohort, cache=tmp_path, **other))
     assert len(list(tmp_path.glob("*.pt"))) == 12
+
+
+def test_all_that_is_kept_is_deterministic_to_monai(cohort: Cohort) -> None:
+    """A list inside the list would count as random, and be done again whenever a sample is asked for."""
+    steps = data_of(cohort).transform()
+    assert steps.get_index_of_first(lambda step: isinstance(step, monai.Randomizable)) is None
+    assert steps.get_index_of_first(lambda step: not isinstance(step, monai.Transform)) is None
+
+
+def test_processes_that_train_together_share_what_one_of_them_prepared(cohort: Cohort, tmp_path, monkeypatch) -> None:
+    one, other = (data_of(cohort) for _ in range(2))
+    for data in (one, other):
+        data.trainer = SimpleNamespace(world_size=2, default_root_dir=str(tmp_path))
+    one.prepare_data()
+    assert len(list((tmp_path / "prepared").iterdir())) == 3
+    monkeypatch.setattr("ankleseg.data.volumes.FolderCache._pre_transform", lambda *_: pytest.fail("prepared again"))
+    assert first_batch(other)[keys.IMAGE].shape == (3, 1, 16, 16)
 
 
 # transforms of MONAI and of users

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.transforms import RandFlipd
+from monai.transforms import RandFlipd, Randomizable
 from preparations import preparation
 
 from ankleseg import keys
@@ -71,6 +71,7 @@ def test_patches_are_parts_of_the_thick_and_the_sharp_scan(cohort: Cohort) -> No
     """Thick ones that begin elsewhere, as is drawn, are those of the whole volume too (see the transform)."""
     data = data_of(cohort, split=Split(train=("s1",), validation=()))
     (sample,) = data.samples("training", ("s1",))
+    assert data.transform().get_index_of_first(lambda step: isinstance(step, Randomizable)) is None, "it is kept"
     data.setup("fit")
     (batch, *_) = data.train_dataloader()
     assert set(batch) == {keys.IMAGE, keys.TARGET, keys.LABEL, keys.SLICE_THICKNESS}
