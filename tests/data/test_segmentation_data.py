@@ -71,6 +71,13 @@ def test_training_draws_patches_and_validation_reads_volumes(cohort: Cohort, cap
     assert f"memory-mapped in {tmp_path / 'cache'}" in caplog.text and alone.val_dataloader() == []
 
 
+def test_more_than_there_is_of_memory_is_told_with_a_mend(cohort: Cohort, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("ankleseg.data.volumes.available_memory", lambda: 1000)
+    with caplog.at_level(logging.INFO):
+        data_of(cohort).setup("validate")
+    assert "in memory (1.0 kB free); set patches.cache=FOLDER to keep them on disk" in caplog.text
+
+
 def test_validation_alone_prepares_no_training_subject(cohort: Cohort, tmp_path: Path) -> None:
     broken = replace(cohort.cases[0], channels={"image": tmp_path / "gone.nii.gz"})
     data = data_of(replace(cohort, cases=(broken, *cohort.cases[1:])))
