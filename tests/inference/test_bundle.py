@@ -110,7 +110,6 @@ def test_the_card_tells_of_the_run(tmp_path: Path):
 def test_other_formats_give_what_pytorch_gives(tmp_path: Path):
     onnxruntime = pytest.importorskip("onnxruntime")
     path, bundle = exported(tmp_path, onnx=True, torchscript=True)
-    described, weights = network_in(path)
     image = torch.randn(3, 1, 24, 40)
     expected = load_model(path).network(image).detach().numpy()
     session = onnxruntime.InferenceSession(str(bundle / "models/model.onnx"))
