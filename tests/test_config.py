@@ -121,7 +121,7 @@ def test_prediction_takes_the_patches_that_end_training():
     assert list(compose("train", ["+experiment=ankle_noise2noise", "run_dir=x"]).window) == [96, 96]
 
 
-COMMANDS = ["phantoms", "prepare", "train", "predict", "evaluate"]
+COMMANDS = ["phantoms", "prepare", "train", "predict", "evaluate", "export"]
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -138,7 +138,7 @@ def test_help_and_typos_answer_without_heavy_libraries(name: str):
     assert typo.returncode == 1 and "ankleseg: outt is unknown; did you mean " in typo.stderr
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate", "prepare", "phantoms"])
+@pytest.mark.parametrize("command", ["predict", "evaluate", "prepare", "phantoms", "export"])
 def test_an_output_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path, command: str):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/below"):

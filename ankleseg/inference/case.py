@@ -23,7 +23,7 @@ from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.volume import VolumeInferer
 from ankleseg.transforms import Preparation, scales_of
-from ankleseg.transforms.sources import affine_of
+from ankleseg.transforms.sources import affine_of, with_voxels
 from ankleseg.volumes import read_header
 
 Spacing = Sequence[float | None]
@@ -106,6 +106,9 @@ def predict_case(
             announce=announce if number == 0 else None,
         )
         restored = preparation.restore(values, sample[keys.IMAGE], resample=not finer)
+        if model.blending is not None and model.blending.background:
+            inside = preparation.restore(torch.ones_like(values[:1]), sample[keys.IMAGE], resample=not finer)
+            restored = with_voxels(restored, restored.as_tensor() / inside.as_tensor().clamp_min(TINY))
         if mean is None:
             mean = restored
         elif restored.shape != mean.shape:
@@ -143,6 +146,7 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
 
 
 LOWEST = "image_lowest"
+TINY = 1e-6  # of a voxel inside what was predicted: there is nothing to be told
 
 
 def _values(

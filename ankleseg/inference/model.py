@@ -15,6 +15,7 @@ from torch import nn
 from ankleseg.cohorts.files import is_given
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
+from ankleseg.inference.allowed import require_allowed
 from ankleseg.inference.bundle.files import is_bundle
 from ankleseg.inference.format_1 import in_format_2
 from ankleseg.inference.postprocessing import Postprocessing
@@ -36,11 +37,14 @@ class Blending:
         overlap: fraction of a side shared by neighbouring tiles.
         mode: ``gaussian`` or ``constant`` weights.
         padding_mode: of tiles that reach beyond the volume.
+        background: whether it has an output of its own, which fades as those of structures do towards what the
+            preparation cropped away.
     """
 
     overlap: float
     mode: str
     padding_mode: str
+    background: bool = True
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,7 @@ def model_of(
     """
     described = in_this_format(described, path)
     try:
+        require_allowed([described[name] for name in ("network", "preparation", "postprocessing")])
         network = build_network(described["network"])
         preparation = Preparation(described["preparation"])
         labels = Labels(**described["labels"])
@@ -275,9 +280,19 @@ def build_network(node: Mapping[str, Any]) -> nn.Module:
         ConfigError: a ``_target_`` is refused or its arguments do not fit.
         CheckpointError: it names something that is no network.
     """
-    target = resolve_target(str(node.get("_target_")))
-    if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        raise CheckpointError(f"{node.get('_target_')!r} is no network", mend="name a subclass of torch.nn.Module")
+    require_network(node)
     network = build(node)
     assert isinstance(network, nn.Module)
     return network
+
+
+def require_network(node: Mapping[str, Any]) -> None:
+    """Refuse a node of anything else than a network.
+
+    Raises:
+        ConfigError: its ``_target_`` is refused.
+        CheckpointError: it names something that is no network.
+    """
+    target = resolve_target(str(node.get("_target_")))
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        raise CheckpointError(f"{node.get('_target_')!r} is no network", mend="name a subclass of torch.nn.Module")

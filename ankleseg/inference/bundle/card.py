@@ -85,7 +85,7 @@ def _lines(
     yield ""
     yield f"- Intended use: {USE}."
     yield "- Scans of another contrast, spacing, orientation of slices or part of the body than those of the training"
-    yield "  may give wrong results. `python -m ankleseg.predict` warns of other slices, MONAI's runner of nothing."
+    yield "  may give wrong results. `python -m ankleseg.predict` warns of slices that differ, MONAI's does not."
     yield "- The side of a foot is not told by a folder of scans; give it in a table where training had it."
     yield ""
     yield "## Run"

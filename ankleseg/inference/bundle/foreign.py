@@ -144,7 +144,8 @@ def _outputs(config: BundleConfig, about: Mapping[str, Any], folder: Path) -> tu
 
 def _exclusive(config: BundleConfig, written: str) -> bool | None:
     steps: Any = config.get("postprocessing") if "postprocessing" in config else None
-    steps = steps.get("transforms") if class_name(steps) == "Compose" else steps
+    if isinstance(steps, Mapping):
+        steps = steps.get("transforms")
     steps = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
     steps = [step for step in steps if step.get("_disabled_") is not True]
     others = [class_name(step) for step in steps if class_name(step) not in WAY_BACK]

@@ -47,7 +47,7 @@ def metadata(
         "required_packages_version": {
             "ankleseg": __version__,
             "nibabel": importlib.metadata.version("nibabel"),
-            "pytorch-ignite": _version("pytorch-ignite", "0.5.1"),
+            "pytorch-ignite": _version("pytorch-ignite", "0.4.11"),
             "fire": _version("fire", "0.7.0"),
         },
         "name": name,
