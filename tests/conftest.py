@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import install_import_hook
 
@@ -21,16 +24,36 @@ from ankleseg.volumes import write_volume  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give one worker all tests of a file whose fixtures are made once for the file, and begin with the slow files."""
-    for item in items:
-        if isinstance(item, pytest.Function) and not item.get_closest_marker("xdist_group"):
-            fixtures = (found[-1] for found in item._fixtureinfo.name2fixturedefs.values())
-            if any(fixture.scope in ("module", "class") for fixture in fixtures):
-                item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    """Begin with the files that hold slow tests."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give one worker all tests of a file that makes fixtures once, and of files of one ``xdist_group``.
+
+    The groups of xdist 3.8 are lost with pytest 9.2 (it writes them into ``_nodeid``, which is no longer read), so that
+    each worker made every fixture.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0]) or nodeid
+
+    config.option.loadscopereorder = False
+    return ByFixtures(config, log)
+
+
+@cache
+def group_of(path: str) -> str | None:
+    """What a test file is done with: its ``xdist_group``, itself if it makes fixtures once, or nothing."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if named := re.search(r'xdist_group\("(\w+)"\)', text):
+        return named[1]
+    return path if 'scope="module"' in text else None
 
 
 @pytest.fixture(scope="session")

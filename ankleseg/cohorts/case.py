@@ -115,7 +115,8 @@ def spare_inputs(cases: Iterable[Case], results: Iterable[Path]) -> None:
 class Cohort:
     """The cases of a study, and the structures of interest in the order of their labels.
 
-    ``remarks`` are lines on what its files leave open or contradict and how it was read all the same.
+    ``remarks`` are lines on what its files leave open or contradict and how it was read all the same. ``nested`` says
+    of masks that are files of their own that they may share voxels; label values tell it themselves.
 
     Raises:
         CohortError: no cases, two of one name, a name that is a path, or an image of two subjects.
@@ -125,6 +126,7 @@ class Cohort:
     cases: tuple[Case, ...]
     structures: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    nested: bool = False
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -174,8 +176,8 @@ class Cohort:
 
     @property
     def regions(self) -> bool:
-        """Whether structures share label values, so that a voxel may lie in several of them."""
-        return _share_values(self.cases)
+        """Whether a voxel may lie in several structures: they share label values, or are told to be nested."""
+        return self.nested or _share_values(self.cases)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -32,11 +32,12 @@ def load_prepared(root: Path) -> Cohort:
     try:
         structures = {str(name): int(value) for name, value in content["structures"].items()}
         cases = tuple(_case(root, name, entry, structures) for name, entry in content["cases"].items())
+        nested = bool(content["regions"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CohortError(
             f"is not understood ({error!r})", file=root / MANIFEST, mend="run python -m ankleseg.prepare again"
         ) from error
-    return Cohort(root, cases, tuple(structures))
+    return Cohort(root, cases, tuple(structures), nested=nested)
 
 
 def preparation_of(root: str | Path) -> list[dict[str, Any]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import (
     Compose,
     InvertibleTransform,
+    MapTransform,
     Orientationd,
     Randomizable,
     Transform,
@@ -103,7 +105,7 @@ class Preparation(Compose):
     def oriented(self, affine: Affine) -> Affine:
         """Axes and spacing of a scan of this affine once it is turned, at its own spacing; its place is not told."""
         voxel: dict[Hashable, Any] = {keys.IMAGE: MetaTensor(torch.zeros(1, 1, 1, 1), affine=torch.as_tensor(affine))}
-        with allow_missing_keys_mode(self):
+        with self._image_alone():
             for transform in self.transforms:
                 if isinstance(transform, TURNS):
                     voxel = transform(voxel)
@@ -126,7 +128,7 @@ class Preparation(Compose):
         restored = with_voxels(like, values)
         trace = copy.deepcopy(like.applied_operations)
         restored.applied_operations = convert_applied_interp_mode(trace, "nearest") if nearest else trace
-        with allow_missing_keys_mode(self), own_errors():
+        with self._image_alone(), own_errors():
             for transform in reversed(self.flatten().transforms):
                 if not isinstance(transform, InvertibleTransform) or keys.IMAGE not in getattr(transform, "keys", ()):
                     continue
@@ -135,6 +137,11 @@ class Preparation(Compose):
                 else:
                     restored = transform.inverse({keys.IMAGE: restored})[keys.IMAGE]
         return restored
+
+    def _image_alone(self) -> AbstractContextManager[None]:
+        """Let transforms pass over the keys that a sample of an image alone lacks."""
+        takes_keys = any(isinstance(transform, MapTransform) for transform in self.transforms)
+        return allow_missing_keys_mode(self) if takes_keys else nullcontext()
 
 
 def _check_axcodes(axcodes: Any) -> None:

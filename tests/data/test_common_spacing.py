@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from preparations import preparation
 
 from ankleseg.cohorts import Case, Cohort
-from ankleseg.transforms import Otsu, Preparation, ZScore, at_common_spacing
+from ankleseg.data import at_common_spacing
+from ankleseg.transforms import Preparation
 from ankleseg.volumes import write_volume
 
 
@@ -20,13 +22,15 @@ def cohort_of(folder: Path, spacings: list[tuple[float, float, float]]) -> Cohor
     return Cohort(root=folder, cases=tuple(cases), structures=())
 
 
-def test_median_spacing_along_the_prepared_axes(tmp_path: Path):
+def test_the_median_spacing_along_the_prepared_axes(tmp_path: Path) -> None:
     cohort = cohort_of(tmp_path, [(0.3, 0.4, 2.0), (0.3, 0.4, 2.0), (0.5, 0.6, 3.0)])
-    preparation = Preparation(orientation="SAR", foreground=Otsu(), scaling=ZScore())
-    assert at_common_spacing(preparation, cohort, 3).spacing == (2.0, 0.4, 0.3)
-    assert at_common_spacing(preparation, cohort, 2).spacing == (2.0, 0.4, None)
+    whole = preparation(axcodes="SAR")
+    assert at_common_spacing(whole, cohort, 3).spacing == (2.0, 0.4, 0.3)
+    assert at_common_spacing(whole, cohort, 2).spacing == (2.0, 0.4, None)
+    assert at_common_spacing(preparation(axcodes=None), cohort, 3).spacing == (0.3, 0.4, 2.0)
 
 
-def test_a_spacing_of_its_own_is_kept(tmp_path: Path):
-    preparation = Preparation(foreground=Otsu(), scaling=ZScore(), spacing=[1.0, 1.0, None])
-    assert at_common_spacing(preparation, cohort_of(tmp_path, [(2.0, 2.0, 2.0)]), 2) is preparation
+def test_a_spacing_of_its_own_is_kept_and_nothing_is_added_to_a_list(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path, [(2.0, 2.0, 2.0)])
+    for whole in (preparation(spacing=(1.0, 1.0, None)), Preparation([])):
+        assert at_common_spacing(whole, cohort, 2) is whole

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms import RandWorldAffined
@@ -58,6 +59,22 @@ def test_rotation_zoom_and_shift_happen_in_mm() -> None:
         assert np.allclose(there.mean(0), linear @ shifted.mean(0), atol=0.1)
         assert np.allclose(np.cov(there.T), linear @ np.cov(points.T) @ linear.T, atol=0.3)
         assert ((moved["image"] > 0.5) != (moved["label"] > 0)).float().mean() < 0.01, "image and label stay together"
+
+
+def test_draws_fill_their_ranges_and_no_more() -> None:
+    """Read off the trace: the voxel of the input for a voxel of the output."""
+    transform = RandWorldAffined("image", rotate=30, zoom=(0.8, 1.25), shift=4)
+    image, found = MetaTensor(torch.zeros(1, 21, 21), affine=torch.eye(4, dtype=torch.float64)), []
+    for seed in range(300):
+        moved = transform.set_random_state(seed)({"image": image})["image"]
+        told = moved.applied_operations[-1]["extra_info"]["matrix"]
+        matrix = np.array([float(value) for value in told]).reshape(3, 3)
+        linear, middle = matrix[:2, :2], np.array([10.0, 10.0])
+        angle = np.rad2deg(np.arctan2(linear[0, 1], linear[0, 0]))
+        found.append([angle, 1 / np.sqrt(np.linalg.det(linear)), *(middle - linear @ middle - matrix[:2, 2])])
+    for values, low, high in zip(np.array(found).T, (-30, 0.8, -4, -4), (30, 1.25, 4, 4), strict=True):
+        tenth = (high - low) / 10
+        assert low - 1e-6 <= values.min() < low + tenth and high - tenth < values.max() <= high + 1e-6
 
 
 def test_a_quarter_turn_about_one_axis_leaves_that_axis_alone() -> None:

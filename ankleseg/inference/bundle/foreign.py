@@ -13,10 +13,9 @@ import torch
 
 from ankleseg import keys
 from ankleseg.errors import AnklesegError, CheckpointError
-from ankleseg.inference.allowed import require_allowed
 from ankleseg.inference.bundle.files import METADATA, WEIGHTS, find_config, read_config
 from ankleseg.inference.bundle.parsing import BundleConfig, Expression, class_name
-from ankleseg.inference.model import Blending, Model, description, model_of, read_tensors, require_network
+from ankleseg.inference.model import Blending, Model, description, model_of, read_tensors
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 
@@ -42,23 +41,19 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
     about = read_config(folder / METADATA)
     config = BundleConfig(read_config(path), path)
     network, nodes = config.plain(config.get("network_def"), "network_def"), _preparation(config)
-    if not isinstance(network, Mapping):
-        raise CheckpointError("network_def is no node", file=path, mend=AGAIN)
     window, blending = _inferer(config)
     exclusive, names = _outputs(config, about, folder)
-    given = network.get("out_channels")
+    weights = _weights(folder / WEIGHTS)
+    given = network.get("out_channels") if isinstance(network, Mapping) else None
     if isinstance(given, int) and given != len(names):
         raise CheckpointError(
             f"its network has {given} outputs, its metadata describes {len(names)}", file=folder / METADATA, mend=AGAIN
         )
-    weights = _weights(folder / WEIGHTS)
+    if exclusive and len(names) == 2:
+        network = {"_target_": "ankleseg.networks.OneOfTwo", "network": network}
+        weights = {f"network.{name}": value for name, value in weights.items()}
     structures = _distinct(names[1:] if exclusive else names)
     try:
-        require_allowed([network, nodes])
-        require_network(network)
-        if exclusive and len(names) == 2:
-            network = {"_target_": "ankleseg.networks.OneOfTwo", "network": network}
-            weights = {f"network.{name}": value for name, value in weights.items()}
         described = description(
             network=network,
             preparation=Preparation(nodes),
@@ -69,9 +64,7 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
         )
     except AnklesegError as error:
         raise CheckpointError(error.problem, file=path, mend=error.mend) from error
-    return replace(
-        model_of(described, weights, folder, device=device), blending=replace(blending, background=exclusive)
-    )
+    return replace(model_of(described, weights, folder, device=device), blending=blending)
 
 
 AGAIN = "get the bundle again"
@@ -150,7 +143,7 @@ def _outputs(config: BundleConfig, about: Mapping[str, Any], folder: Path) -> tu
 
 
 def _exclusive(config: BundleConfig, written: str) -> bool | None:
-    steps = config.get("postprocessing") if "postprocessing" in config else None
+    steps: Any = config.get("postprocessing") if "postprocessing" in config else None
     if isinstance(steps, Mapping):
         steps = steps.get("transforms")
     steps = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
