@@ -13,9 +13,10 @@ import torch
 
 from ankleseg import keys
 from ankleseg.errors import AnklesegError, CheckpointError
+from ankleseg.inference.allowed import require_allowed
 from ankleseg.inference.bundle.files import METADATA, WEIGHTS, find_config, read_config
 from ankleseg.inference.bundle.parsing import BundleConfig, Expression, class_name
-from ankleseg.inference.model import Blending, Model, description, model_of, read_tensors
+from ankleseg.inference.model import Blending, Model, description, model_of, read_tensors, require_network
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 
@@ -41,19 +42,23 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
     about = read_config(folder / METADATA)
     config = BundleConfig(read_config(path), path)
     network, nodes = config.plain(config.get("network_def"), "network_def"), _preparation(config)
+    if not isinstance(network, Mapping):
+        raise CheckpointError("network_def is no node", file=path, mend=AGAIN)
     window, blending = _inferer(config)
     exclusive, names = _outputs(config, about, folder)
-    weights = _weights(folder / WEIGHTS)
-    given = network.get("out_channels") if isinstance(network, Mapping) else None
+    given = network.get("out_channels")
     if isinstance(given, int) and given != len(names):
         raise CheckpointError(
             f"its network has {given} outputs, its metadata describes {len(names)}", file=folder / METADATA, mend=AGAIN
         )
-    if exclusive and len(names) == 2:
-        network = {"_target_": "ankleseg.networks.OneOfTwo", "network": network}
-        weights = {f"network.{name}": value for name, value in weights.items()}
+    weights = _weights(folder / WEIGHTS)
     structures = _distinct(names[1:] if exclusive else names)
     try:
+        require_allowed([network, nodes])
+        require_network(network)
+        if exclusive and len(names) == 2:
+            network = {"_target_": "ankleseg.networks.OneOfTwo", "network": network}
+            weights = {f"network.{name}": value for name, value in weights.items()}
         described = description(
             network=network,
             preparation=Preparation(nodes),
@@ -64,7 +69,9 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
         )
     except AnklesegError as error:
         raise CheckpointError(error.problem, file=path, mend=error.mend) from error
-    return replace(model_of(described, weights, folder, device=device), blending=blending)
+    return replace(
+        model_of(described, weights, folder, device=device), blending=replace(blending, background=exclusive)
+    )
 
 
 AGAIN = "get the bundle again"
