@@ -10,8 +10,9 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from ankleseg.config import build, compose, conf_dir, resolve_target
+from ankleseg.config import build, compose, conf_dir, resolve_target, to_plain
 from ankleseg.errors import ConfigError
+from ankleseg.labels import Labels
 
 REFUSED = [
     "os.system",
@@ -80,7 +81,7 @@ def test_plain_values_pass_through():
 @pytest.mark.parametrize("bone,outputs", [("calcaneus", 1), ("talus", 1), ("tibia", 1), ("all", 4)])
 def test_bone_chooses_the_target(bone: str, outputs: int):
     config = compose("train", ["+experiment=ankle_static_unet", f"bone={bone}", "run_dir=x"])
-    assert config.network.out_channels == outputs
+    assert Labels(structures=tuple(to_plain(config.structures))).outputs == outputs
     assert list(config.structures) == (["calcaneus", "talus", "tibia"] if bone == "all" else [bone])
 
 

@@ -33,7 +33,8 @@ def described(error: Exception, overrides: Sequence[str], command: str) -> Confi
         return _unknown_choice(error.missing_cfg_file, error.options or ())
     inside = getattr(error.__cause__, "full_key", None)  # of a mapping that was given as a whole
     if match := re.match(r"Could not override '(.+)'|Could not delete from config. '(.+)' does not exist", lines[0]):
-        return _unknown_key(inside or match[1] or match[2], overrides, command)
+        asked = match[1] or match[2]
+        return _unknown_key(asked if _renamed(asked) else inside or asked, overrides, command)
     if (match := re.match("Error merging override (.+?)=(.+)", lines[0])) and "Cannot merge" in _cause(error):
         return ConfigError(
             f"{match[1]}: expected settings, got {match[2]}", mend=f"set one of them: {match[1]}.KEY=VALUE"
@@ -104,12 +105,40 @@ def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigErro
         if given in names:
             return ConfigError(f"{key} needs a +", mend=f"write +{key}={given}")
         return ConfigError(f"{key} needs a +", mend=f"write +{key}=NAME, where NAME is one of {', '.join(names)}")
+    if new := _renamed(key):
+        return ConfigError(f"{key} has another name now", mend=f"write {new}")
     if recipe := recipe_with(key, command):
         return ConfigError(f"{key} is a setting of recipe={recipe}", mend=f"add recipe={recipe}, or leave it out")
     of_recipes = [name for recipe in recipes_of(command) for name in _keys_of(recipe_settings(command, recipe))]
     if meant := _meant(key, [*_keys_of(compose(command)), *of_recipes], command):
         return ConfigError(f"{key} is unknown", mend=f"did you mean {' or '.join(meant)}?")
     return ConfigError(f"{key} is unknown", mend=f"python -m ankleseg.{command} --cfg job lists all keys")
+
+
+RENAMED = {  # the beginning of a setting as it was, and as it is
+    "patches.augmentation.contrast": "augment.contrast=0.2, the largest change of the factor",
+    "patches.augmentation.brightness": "augment.brightness=0.4, in prepared intensities",
+    "patches.augmentation.noise": "augment.noise=0.16, in prepared intensities",
+    "patches.augmentation.left_right_swap": "left_right_pairs=[[NAME,NAME]]",
+    "patches.augmentation.": "augment.",
+    "patches.augmentation": "augment=NAME, such as augment=none",
+    "prepare.foreground.value": "prepare.foreground.threshold",
+    "prepare.scaling.low": "prepare.scaling.lower",
+    "prepare.scaling.high": "prepare.scaling.upper",
+    "prepare.scaling.percentile": "prepare.scaling.upper",
+    "task.validation.window": "task.validation.roi_size",
+    "task.validation.mode": "task.validation.tiling",
+    "task.validation.batch": "task.validation.sw_batch_size",
+}
+
+
+def _renamed(key: str) -> str | None:
+    """A setting of an earlier version as it is written now; None where it has no other name."""
+    old = next((old for old in RENAMED if key.startswith(old)), None)
+    if old is None:
+        return None
+    rest = key[len(old) :] if RENAMED[old].endswith(".") else ""
+    return f"{RENAMED[old]}{rest}" if " " in RENAMED[old] or "=" in RENAMED[old] else f"{RENAMED[old]}{rest}=…"
 
 
 def _meant(key: str, keys: Sequence[str], command: str) -> Sequence[str]:

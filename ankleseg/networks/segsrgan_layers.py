@@ -33,6 +33,16 @@ def normal_(weight: Tensor, gain: float) -> None:
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
+def _is_exported() -> bool:
+    """Whether the network is being written in another format, which knows common operations only."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
+
+
+def _applied(function: Any, *arguments: Any) -> Tensor:
+    """Apply a function with a gradient of its own; other formats get what it computes, by common operations."""
+    return function.plain(*arguments) if _is_exported() else function.apply(*arguments)
+
+
 class _Padded(torch.autograd.Function):
     """Maps grown by ``reach`` voxels at each end of the given axes; its gradient is summed plane by plane."""
 
@@ -48,6 +58,11 @@ class _Padded(torch.autograd.Function):
             for outside, source in _sources(reach, grown.shape[axis], mirrored):
                 grown.select(axis, outside).copy_(grown.select(axis, source))
         return padded
+
+    @staticmethod
+    def plain(x: Tensor, reach: int, axes: tuple[int, ...], mirrored: bool) -> Tensor:
+        sides = [reach * (axis in axes) for axis in (4, 4, 3, 3, 2, 2)]
+        return functional.pad(x, sides, mode="reflect" if mirrored else "replicate")
 
     @staticmethod
     @once_differentiable
@@ -90,7 +105,7 @@ def mirrored(x: Tensor, reach: int, axes: tuple[int, ...] = (2, 3, 4)) -> Tensor
     shortest = min(x.shape[axis] for axis in axes)
     if shortest <= reach:
         raise ValueError(f"a side of {shortest} is too short to be padded by reflection of {reach}")
-    return _Padded.apply(x, reach, axes, True)
+    return _applied(_Padded, x, reach, axes, True)
 
 
 class InstanceNorm(nn.Module):
@@ -111,7 +126,7 @@ class InstanceNorm(nn.Module):
         self.in_place = False
 
     def forward(self, x: Maps) -> Maps:
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if _is_exported():
             return self._in_plain_words(x)
         if x.is_contiguous():
             return self._normed(x.view(1, -1, *x.shape[2:]), len(x)).view(x.shape)
@@ -188,8 +203,8 @@ class LastConvolution(Convolution):
         size, side, reach = self.kernel_size[0], x.shape[2], self.kernel_size[0] // 2
         flat = mirrored(x, reach, axes=(3, 4)).transpose(1, 2).flatten(0, 1)
         maps = functional.conv2d(flat, self.weight.movedim(2, 0).flatten(0, 1))
-        maps = mirrored(maps.unflatten(0, (len(x), side)).transpose(1, 2), reach, axes=(2,))
-        return _ShiftedSum.apply(maps, size)
+        maps = mirrored(maps.reshape(-1, side, *maps.shape[1:]).transpose(1, 2), reach, axes=(2,))
+        return _applied(_ShiftedSum, maps, size)
 
 
 class _ShiftedSum(torch.autograd.Function):
@@ -201,6 +216,11 @@ class _ShiftedSum(torch.autograd.Function):
         side = maps.shape[2] - parts + 1
         shifted = [part[:, :, start : start + side] for start, part in enumerate(maps.chunk(parts, dim=1))]
         return functools.reduce(torch.Tensor.add_, shifted[1:], shifted[0].clone(memory_format=ctx.layout))
+
+    @staticmethod
+    def plain(maps: Tensor, parts: int) -> Tensor:
+        groups = enumerate(maps.chunk(parts, dim=1))
+        return functools.reduce(torch.add, [part[:, :, n : maps.shape[2] - parts + 1 + n] for n, part in groups])
 
     @staticmethod
     @once_differentiable
@@ -236,7 +256,9 @@ class DoublingConvolution(Convolution):
 
     def forward(self, x: Maps) -> Float[Tensor, "batch outputs 2*x 2*y 2*z"]:
         weight = torch.einsum("aix,bjy,ckz,ntxyz->abcntijk", self.sums, self.sums, self.sums, self.weight)
-        return _Interleaved.apply(functional.conv3d(_Padded.apply(x, 1, (2, 3, 4), False), weight.flatten(0, 3)))
+        return _applied(
+            _Interleaved, functional.conv3d(_applied(_Padded, x, 1, (2, 3, 4), False), weight.flatten(0, 3))
+        )
 
 
 class _Interleaved(torch.autograd.Function):
@@ -254,6 +276,11 @@ class _Interleaved(torch.autograd.Function):
         for eighth, voxels in zip(_eighths(maps), _every_other(enlarged), strict=True):
             voxels.copy_(eighth)
         return enlarged
+
+    @staticmethod
+    def plain(maps: Tensor) -> Tensor:
+        corners = torch.stack(list(_eighths(maps)), dim=2).unflatten(2, (2, 2, 2))
+        return corners.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
     @staticmethod
     @once_differentiable
@@ -292,6 +319,10 @@ class _Joined(torch.autograd.Function):
         return torch.cat([first, second], dim=1)
 
     @staticmethod
+    def plain(first: Tensor, second: Tensor) -> Tensor:
+        return torch.cat([first, second], dim=1)
+
+    @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         return tuple(part.contiguous(memory_format=ctx.layout) for part in gradients[0].split(ctx.channels, dim=1))
@@ -299,4 +330,4 @@ class _Joined(torch.autograd.Function):
 
 def joined(first: Tensor, second: Tensor) -> Tensor:
     """The channels of both."""
-    return _Joined.apply(first, second)
+    return _applied(_Joined, first, second)

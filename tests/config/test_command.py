@@ -277,3 +277,16 @@ run_command("predict", main)
     subprocess.run([sys.executable, "-c", said], check=True)
     lines = re.split("[\r\n]", capfd.readouterr().out)
     assert lines.count("a remark") == 2
+
+
+def test_a_setting_of_an_earlier_version_is_told_with_its_new_name():
+    from ankleseg.config.problems import RENAMED, _renamed, described
+
+    assert _renamed("patches.augmentation.gamma") == "augment.gamma=…"
+    assert _renamed("prepare.foreground.value") == "prepare.foreground.threshold=…"
+    assert _renamed("patches.sampler.size") is None
+    for old in RENAMED:
+        with pytest.raises(Exception, match="Could not override") as error:
+            compose("train", [f"{old.removesuffix('.')}=1"])
+        said = str(described(error.value, [f"{old}=1"], "train"))
+        assert "has another name now; write" in said, said

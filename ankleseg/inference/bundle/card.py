@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ankleseg.inference.bundle.exchange import taken
 from ankleseg.inference.bundle.metadata import USE, output_channels
 from ankleseg.inference.bundle.run_facts import RunFacts
 from ankleseg.labels import Labels
@@ -75,9 +76,8 @@ def _lines(
         yield "## Other formats"
         yield ""
         for file, check in checks.items():
-            sides = "any number and size of tiles" if check["dynamic"] else "tiles of the size above"
             yield (
-                f"- `models/{file}`: {sides}; largest difference from PyTorch {check['difference']:.1e} "
+                f"- `models/{file}` takes {taken(check)}; largest difference from PyTorch {check['difference']:.1e} "
                 f"of a range of {check['range']:.3g}."
             )
         yield ""

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def write_onnx(network: nn.Module, path: Path, channels: int, window: Sequence[i
         window: sides of a tile.
 
     Returns:
-        ``difference``, the largest one from PyTorch, ``range`` of the outputs, and whether axes are ``dynamic``.
+        ``difference``, the largest one from PyTorch, ``range`` of the outputs, and what is ``dynamic``: batch, sides.
 
     Raises:
         ConfigError: a package is missing.
@@ -54,9 +54,9 @@ def write_onnx(network: nn.Module, path: Path, channels: int, window: Sequence[i
         feed = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
         return np.asarray(session.run(None, feed)[0])
 
-    inputs = examples(network, channels, window, batch=2)
     failure: Exception | None = None
-    for axes in _axes(network, len(window), len(inputs)):
+    for batch, axes in _axes(network, len(window)):
+        inputs = examples(network, channels, window, batch)
         try:
             with _quiet():
                 program = torch.onnx.export(
@@ -74,7 +74,12 @@ def write_onnx(network: nn.Module, path: Path, channels: int, window: Sequence[i
             failure = error
             continue
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return _compared(network, answer, channels, window, path, dynamic=axes is not None)
+        try:
+            return _compared(network, answer, channels, window, path)
+        except CheckpointError:
+            raise
+        except Exception as error:  # the exporter fixed the batch of the example
+            failure = error
     raise CheckpointError(
         f"the network cannot be written as ONNX ({_first_line(failure)})", mend="leave onnx=true out"
     ) from failure
@@ -82,7 +87,7 @@ def write_onnx(network: nn.Module, path: Path, channels: int, window: Sequence[i
 
 def write_torchscript(network: nn.Module, path: Path, channels: int, window: Sequence[int]) -> dict[str, Any]:
     """Write a network as TorchScript, for ``torch.jit.load``; arguments, result and errors as in `write_onnx`."""
-    inputs = examples(network, channels, window, batch=2)
+    inputs = examples(network, channels, window, batch=1)
     try:
         with _quiet(), torch.no_grad():
             torch.jit.trace(network, inputs, check_trace=False).save(str(path))
@@ -96,7 +101,7 @@ def write_torchscript(network: nn.Module, path: Path, channels: int, window: Seq
         with _quiet(), torch.no_grad():
             return loaded(*inputs).numpy()
 
-    return _compared(network, answer, channels, window, path, dynamic=True)
+    return _compared(network, answer, channels, window, path)
 
 
 def examples(network: nn.Module, channels: int, window: Sequence[int], batch: int) -> tuple[Tensor, ...]:
@@ -107,36 +112,39 @@ def examples(network: nn.Module, channels: int, window: Sequence[int], batch: in
     return (image, torch.full((batch,), 3.0)) if getattr(network, "conditional", False) else (image,)
 
 
-def _axes(network: nn.Module, dimensions: int, inputs: int) -> Iterator[tuple[dict[int, Any], ...] | None]:
-    """What may vary, tried one after the other: sides that the network divides by, sides as traced, nothing."""
+def _axes(network: nn.Module, dimensions: int) -> Iterator[tuple[int, tuple[dict[int, Any], ...] | None]]:
+    """Tiles of an example and what may vary, tried one after the other: batch and sides, sides, nothing."""
     from torch.export import Dim
 
-    spatial = range(2, 2 + dimensions)
-    batch, divisor = Dim("batch", min=1, max=4096), required_divisor(network)
-    sides = {axis: divisor * Dim(f"side{axis - 2}", min=1, max=4096 // divisor) for axis in spatial}
-    more = ({0: batch},) * (inputs - 1)
-    yield ({0: batch} | sides, *more)
-    yield ({axis: Dim.AUTO for axis in (0, *spatial)}, *({0: Dim.AUTO},) * (inputs - 1))
-    yield None
+    divisor, conditional = required_divisor(network), bool(getattr(network, "conditional", False))
+    sides = {axis: divisor * Dim(f"side{axis - 2}", min=1, max=4096 // divisor) for axis in range(2, 2 + dimensions)}
+    batch = {0: Dim("batch", min=1, max=4096)}
+    yield 2, (batch | sides, *((batch,) if conditional else ()))
+    yield 1, (sides, *(({},) if conditional else ()))
+    yield 1, None
 
 
-def _compared(
-    network: nn.Module, answer: Answer, channels: int, window: Sequence[int], path: Path, *, dynamic: bool
-) -> dict[str, Any]:
-    """Compare answers on the inputs of the trace and, where axes vary, on one image with longer sides."""
-    inputs = examples(network, channels, window, batch=2)
-    found = _difference(network, answer, inputs, path)
-    if dynamic:
-        longer = examples(network, channels, [side + 1 for side in window], batch=1)
+def _compared(network: nn.Module, answer: Answer, channels: int, window: Sequence[int], path: Path) -> dict[str, Any]:
+    """Compare answers on one tile, and find out whether two of them, and one with longer sides, are taken too."""
+    found = [_difference(network, answer, examples(network, channels, window, batch=1), path)]
+    longer = [side + 1 for side in window]
+    varies = {}
+    for name, batch, sides in (("batch", 2, window), ("sides", 1, longer)):
         try:
-            other = _difference(network, answer, longer, path)
+            found.append(_difference(network, answer, examples(network, channels, sides, batch), path))
+            varies[name] = True
         except CheckpointError:
             raise
-        except Exception:  # the runtime says in its own way that sides are fixed
-            dynamic = False
-        else:
-            found = max(found, other, key=lambda pair: pair[0] / pair[1])
-    return {"difference": found[0], "range": found[1], "dynamic": dynamic}
+        except Exception:  # the runtime says in its own way what it does not take
+            varies[name] = False
+    difference, extent = max(found, key=lambda pair: pair[0] / pair[1])
+    return {"difference": difference, "range": extent, "dynamic": varies}
+
+
+def taken(check: Mapping[str, Any]) -> str:
+    """What tiles a file takes, in words."""
+    number = "any number of tiles" if check["dynamic"]["batch"] else "one tile"
+    return f"{number} of {'any size' if check['dynamic']['sides'] else 'the size of training'}"
 
 
 def _difference(network: nn.Module, answer: Answer, inputs: tuple[Tensor, ...], path: Path) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from ankleseg.errors import ConfigError
 from ankleseg.files import replace_file
 from ankleseg.inference.bundle.card import LICENSE, card
 from ankleseg.inference.bundle.configs import inference_config
-from ankleseg.inference.bundle.exchange import write_onnx, write_torchscript
+from ankleseg.inference.bundle.exchange import taken, write_onnx, write_torchscript
 from ankleseg.inference.bundle.files import OURS, is_ours
 from ankleseg.inference.bundle.metadata import metadata
 from ankleseg.inference.bundle.run_facts import run_facts
@@ -83,8 +83,8 @@ def export_bundle(
         text = card(name, described, model.preparation, model.labels, facts, checks)
         (part / "docs/README.md").write_text(text, encoding="utf-8")
     return [
-        f"models/{file}: differs from PyTorch by {check['difference']:.1e} at most, of a range of {check['range']:.3g}"
-        + ("" if check["dynamic"] else "; takes tiles of the size of training only")
+        f"models/{file}: takes {taken(check)}; differs from PyTorch by {check['difference']:.1e} at most, "
+        f"of a range of {check['range']:.3g}"
         for file, check in checks.items()
     ]
 
