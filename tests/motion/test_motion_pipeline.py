@@ -267,14 +267,6 @@ def test_a_cohort_without_any_sequence_is_told(study: Path, tmp_path: Path, caps
     assert "0 bones on frames" in capsys.readouterr().out
 
 
-def test_an_unknown_recipe_is_told(tmp_path: Path) -> None:
-    config = compose("prepare", ["recipe=ankle", f"cohort.root={tmp_path}", f"out={tmp_path / 'out'}"])
-    with pytest.raises(ConfigError) as told:
-        main(config)
-    known = "recipe=static or recipe=ankle_dynamic or recipe=low_resolution"
-    assert str(told.value) == f"recipe 'ankle' is unknown; use {known}"
-
-
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_two_workers_and_ends_as_one_that_was_not(
     study: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
