@@ -13,9 +13,11 @@ import pytest
 from ankleseg.measures import overlap
 
 SCRIPT = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "monai_script.py"
+PAGE = SCRIPT.parents[1] / "monai.md"
 
 
-def test_it_imports_transforms_and_networks_alone():
+def test_it_imports_transforms_and_networks_alone_and_is_shown():
+    assert '\n--8<-- "docs/how-to/monai_script.py"\n' in PAGE.read_text(encoding="utf-8")
     nodes = list(ast.walk(ast.parse(SCRIPT.read_text(encoding="utf-8"))))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
