@@ -17,18 +17,20 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ankleseg.cohorts import Case, load_repeats
 from ankleseg.config import build, compose
+from ankleseg.data import prepared
 from ankleseg.inference import Model, VolumeInferer, load_model
 from ankleseg.measures.foreground import foreground_mask
 from ankleseg.measures.image_quality import psnr, ssim
 from ankleseg.train import main as train
+from ankleseg.transforms import scales_of
 from ankleseg.volumes import read_volume
 
 TARGETS = {"noisy": "Noise2Noise", "clean": "trained on clean scans"}
@@ -69,9 +71,10 @@ def trained(run: Path, root: Path, target: str, asked: Sequence[str]) -> Model:
 
 def restored(case: Case, model: Model) -> np.ndarray:
     """The first run of a case, restored, in raw intensities on its own grid."""
-    prepared = model.preparation([read_volume(case.images[0])], case.side)
-    found = VolumeInferer(model.window)(torch.from_numpy(prepared.image)[None], model.network)[0].numpy()
-    return prepared.placement.restore(prepared.scales[0].undone(found))[0]
+    first = replace(case, channels={"image": case.images[0]})
+    sample = prepared(first, model.preparation)
+    found = VolumeInferer(model.window)(sample["image"].as_tensor()[None], model.network)[0]
+    return model.preparation.restore(scales_of(sample)[0].undone(found), sample["image"])[0].numpy()
 
 
 def best_means(case: Case) -> Callable[[Case], np.ndarray]:

@@ -4,8 +4,7 @@
 
 A phantom (full: 576×576×90 voxels, tiles of 128; demo: 192×192×30, tiles of 96) is predicted with the U-Net of 1.18 M
 parameters, trained for a short while so that its masks mean something. FOLDER keeps phantom and weights between calls.
-Each way runs in a process of its own, in turn; ratios are of one round. ``limit`` is the time of the convolutions
-alone, for the tiles that are computed.
+Each way runs in a process of its own, in turn; ratios are of one round.
 """
 
 from __future__ import annotations
@@ -70,48 +69,26 @@ def run(way: str, folder: Path) -> dict[str, float]:
     import torch
 
     from ankleseg.cohorts import load_cohort
-    from ankleseg.inference import load_model
-    from ankleseg.labels import Labels
+    from ankleseg.data import prepared
+    from ankleseg.inference import VolumeInferer, load_model
 
     torch.set_grad_enabled(False)
     model = load_model(folder / "run")
-    prepared = model.preparation(load_cohort(folder / "cohort").cases[1])
-    labels = Labels(structures=model.structures)
-    image = torch.from_numpy(prepared.image)
+    sample = prepared(load_cohort(folder / "cohort").cases[1], model.preparation)
+    labels = model.labels
+    image = sample["image"].as_tensor()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     began = time.perf_counter()
     if way.startswith("monai"):
         probabilities = by_monai(way, folder, image, model.window, labels)
-        more = {}
     else:
-        probabilities, more = by_ankleseg(way, model, image, prepared.foreground, labels)
+        inferer = VolumeInferer(model.window, tiling=way)
+        found = inferer(image[None], model.network, foreground=sample["foreground"], activate=labels.activate)
+        probabilities = found[0]
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     np.save(folder / f"{way}.npy", labels.label_map(labels.decode(probabilities.numpy())))
-    return {"seconds": seconds, "peak_gb": peak, "peak_before_gb": before, **more}
-
-
-def by_ankleseg(way, model, image, foreground, labels):
-    """Predict as ``ankleseg.predict`` does; count the time of the convolutions."""
-    import torch
-
-    from ankleseg.inference import VolumeInferer
-
-    spent = {"convolutions": 0.0}
-
-    def start(*_):
-        spent["at"] = time.perf_counter()
-
-    def stop(*_):
-        spent["convolutions"] += time.perf_counter() - spent["at"]
-
-    for module in model.network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_pre_hook(start)
-            module.register_forward_hook(stop)
-    inferer = VolumeInferer(model.window, tiling=way)
-    found = inferer(image[None], model.network, foreground=foreground, activate=labels.activate)
-    return found[0], {"limit": spent["convolutions"]}
+    return {"seconds": seconds, "peak_gb": peak, "peak_before_gb": before}
 
 
 def by_monai(way, folder, image, window, labels):

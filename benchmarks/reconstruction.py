@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter
 
+from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.config import build, compose
 from ankleseg.data.pairs import spread
-from ankleseg.data.prepared_pairs import PreparedPair
 from ankleseg.inference import Model, VolumeInferer, load_model
 from ankleseg.measures.image_quality import correlation, psnr
 from ankleseg.train import main as train
@@ -57,7 +57,8 @@ FRAMES = 3  # of each test sequence
 PEAK = 3.0
 WINDOW, STEP = 32, 8  # pixels
 BANDS = (0.05, 0.15, 0.3, 0.45, 0.6, 0.85)  # cycles per mm; frames of 1.12 mm hold nothing above 0.45
-Restore = Callable[[PreparedPair], np.ndarray]
+Pair = dict[Any, Any]  # a sample of plain tensors, see `ankleseg.data.prepared_pairs.Pairs`
+Restore = Callable[[Pair], np.ndarray]
 
 
 def main() -> None:
@@ -95,35 +96,36 @@ def scored(
     inferer = VolumeInferer(model.window)
     halved = config.trainer.precision == "bf16-mixed"
 
-    def restore(pair: PreparedPair) -> np.ndarray:
-        bones = (pair.case.label > 0) & pair.case.foreground
-        near = maximum_filter(bones, (2 * WINDOW + 1, 2 * WINDOW + 1, 1)) & pair.case.foreground
+    def restore(pair: Pair) -> np.ndarray:
+        foreground = pair[keys.FOREGROUND][0].numpy()
+        bones = (pair[keys.LABEL][0].numpy() > 0) & foreground
+        near = maximum_filter(bones, (2 * WINDOW + 1, 2 * WINDOW + 1, 1)) & foreground
         with torch.autocast("cpu", torch.bfloat16, enabled=halved):
-            image = torch.from_numpy(pair.case.image)[None]
-            return inferer(image, model.network, foreground=near, fill=1)[0, 0].numpy()
+            return inferer(pair[keys.IMAGE][None], model.network, foreground=near, fill=1)[0, 0].numpy()
 
-    ways: dict[str, Restore] = {"frame": lambda pair: pair.case.image[0]} if with_input else {}
+    ways: dict[str, Restore] = {"frame": lambda pair: pair[keys.IMAGE][0].numpy()} if with_input else {}
     ways[name] = restore
     pairs = build(config.patches.pairs)
     size = sum(parameter.numel() for parameter in model.network.parameters())
     return [
-        {"way": way, "case": pair.case.name, "parameters": size * (way == name), **scores(pair, restore(pair), pairs)}
+        {"way": way, "case": pair[keys.CASE], "parameters": size * (way == name), **scores(pair, restore(pair), pairs)}
         for pair in test_pairs(pairs, cohort.select(split.test).cases, model.preparation)
         for way, restore in ways.items()
     ]
 
 
-def test_pairs(pairs: Any, cases: Sequence[Case], preparation: Preparation) -> Iterator[PreparedPair]:
+def test_pairs(pairs: Any, cases: Sequence[Case], preparation: Preparation) -> Iterator[Pair]:
     """Whole frames of the test subjects with their targets."""
     for case in spread(cases, FRAMES):
         yield from pairs.validation(case, preparation)
 
 
-def scores(pair: PreparedPair, restored: np.ndarray, pairs: Any) -> dict[str, Any]:
+def scores(pair: Pair, restored: np.ndarray, pairs: Any) -> dict[str, Any]:
     """How near a restored frame is to its target inside the bones, and the texture of both."""
-    target, label = pair.target[0], np.where(pair.case.foreground, pair.case.label, 0)
+    target = pair[keys.TARGET][0].numpy()
+    label = np.where(pair[keys.FOREGROUND][0].numpy(), pair[keys.LABEL][0].numpy(), 0)
     bones = [label == value for value in np.unique(label[label > 0])]
-    frequency = [np.fft.fftfreq(WINDOW, mm) for mm in spacing(pair.case.affine)[:2]]
+    frequency = [np.fft.fftfreq(WINDOW, mm) for mm in spacing(pair[keys.AFFINE].numpy())[:2]]
     radius = np.hypot(frequency[0][:, None], frequency[1][None, :])
     bands = [(radius >= low) & (radius < high) for low, high in pairwise(BANDS)]
     sums = np.zeros((3, len(bands)), complex)

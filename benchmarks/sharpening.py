@@ -69,7 +69,7 @@ def by_tiles(network: torch.nn.Module, image: torch.Tensor, patch: int, step: in
     from ankleseg.networks import for_inference
 
     inferer = VolumeInferer((patch,) * 3, 1, 1 - step / patch, "constant")
-    labels = Labels(structures=["cortex"], images=["sharp"])
+    labels = Labels(structures=("cortex",), images=("sharp",))
     return inferer(image[None], for_inference(network), activate=labels.activate, announce=print)[0]
 
 

@@ -21,8 +21,10 @@ from pytorch_lightning import Callback, Trainer
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import build, compose, to_plain
 from ankleseg.inference import build_network
+from ankleseg.labels import Labels
 from ankleseg.phantoms import write_ankle_cohort
-from ankleseg.runs import quiet_libraries
+from ankleseg.runs import quiet_libraries, with_sizes
+from ankleseg.transforms import Preparation
 
 STEPS = 20
 ROUNDS = 5
@@ -46,13 +48,16 @@ def main() -> None:
     config = compose("train", ["+experiment=ankle_static_unet", f"cohort.root={root}", f"run_dir={folder}"])
     cohort = load_cohort(root, structures=to_plain(config.structures))
     split = build({"_target_": "ankleseg.cohorts.Explicit", "train": list(cohort.subjects)})(cohort)
-    data = build(config.patches, cohort=cohort, split=split, preparation=build(config.prepare), seed=0)
+    labels = Labels(structures=cohort.structures)
+    preparation = Preparation(to_plain(config.prepare.transforms))
+    data = build(config.patches, cohort=cohort, split=split, preparation=preparation, labels=labels, seed=0)
     data.setup("fit")
+    config = with_sizes(config, data.channels, labels)
     batch = next(iter(data.train_dataloader()))
     ratios = []
     for number in range(ROUNDS):
         bare = bare_seconds(config, batch)
-        task = build(config.task, network=build_network(to_plain(config.network)), seed=0)
+        task = build(config.task, network=build_network(to_plain(config.network)), labels=labels, seed=0)
         clock = Clock()
         trainer = Trainer(
             max_steps=STEPS,
