@@ -160,6 +160,14 @@ def test_a_run_that_was_moved_is_not_resumed(tmp_path: Path):
         resumed(compose("train", ["+experiment=ankle_static_unet", f"resume={moved}", "run_dir=x"]))
 
 
+def test_a_run_of_an_earlier_version_is_not_resumed(tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text(f"run_dir: {tmp_path}\nprepare: {{orientation: PSR}}\n")
+    with pytest.raises(ConfigError, match="was begun by an earlier version of ankleseg and cannot be resumed"):
+        resumed(compose("train", ["+experiment=ankle_static_unet", f"resume={tmp_path}", "run_dir=x"]))
+
+
 def test_inputs_are_hashed_once_and_after_all_else(tiny_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copytree(tiny_table.parent, tmp_path / "study")
     hashed: list[str] = []

@@ -92,6 +92,7 @@ def run_command(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     """Run a command-line entry point: Hydra parses and composes, a problem of the user's is told in one line."""
     overrides: list[str] = []
     wants_tracebacks = os.environ.get(FULL_ERROR) == "1"
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # MONAI imports it where it is there, and it tells so
     try:
         overrides += _read_command_line(config_name)
         register_resolvers()

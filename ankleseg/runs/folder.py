@@ -33,8 +33,8 @@ def resumed(config: DictConfig) -> DictConfig:
     A resumed run takes ``trainer.max_epochs`` from the command line, so that it can be made longer.
 
     Raises:
-        ConfigError: the folder holds no run that can be resumed, was written elsewhere, or a new run would overwrite an
-            old one.
+        ConfigError: the folder holds no run that can be resumed, was written elsewhere or by an earlier version, or a
+            new run would overwrite an old one.
     """
     if not config.resume:
         if (Path(config.run_dir) / "checkpoints").exists():
@@ -54,6 +54,12 @@ def resumed(config: DictConfig) -> DictConfig:
             f"was written as {stored.run_dir}, where it would go on",
             file=folder,
             mend="move it back, or resume that folder",
+        )
+    if "transforms" not in stored.prepare:
+        raise ConfigError(
+            "was begun by an earlier version of ankleseg and cannot be resumed",
+            file=folder,
+            mend="go on with that version, or train anew; its checkpoints can still be used",
         )
     stored.resume = to_literals(str(folder))
     from hydra.core.hydra_config import HydraConfig

@@ -42,10 +42,15 @@ def described(config: DictConfig, preparation: Preparation, data: PatchData) -> 
     """What a checkpoint says of how its network is to be used (see `ankleseg.inference.description`).
 
     A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.
+
+    Raises:
+        AnklesegError: what such a cohort says of its preparation is refused.
     """
     from ankleseg.inference import description
+    from ankleseg.inference.allowed import require_allowed
 
     nodes = None if preparation.nodes else preparation_of(data.cohort.root)
+    require_allowed(nodes)
     return description(
         network=to_plain(config.network),
         preparation=preparation if nodes is None else Preparation(nodes),
