@@ -178,9 +178,9 @@ def test_validation_uses_what_the_norms_learnt_not_the_image_at_hand(tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_checkpoint_holds_the_recipe_and_repeats_the_measure(tmp_path: Path) -> None:
+def test_a_checkpoint_holds_the_description_and_repeats_the_measure(tmp_path: Path) -> None:
     described = {"images": ["restored"], "structures": []}
-    task = task_of(Affine(1.7, -0.4), recipe=described)
+    task = task_of(Affine(1.7, -0.4), description=described)
     trainer = trainer_in(tmp_path, max_epochs=1)
     trainer.fit(task, PairsInMemory())
     trainer.save_checkpoint(tmp_path / "kept.ckpt")
