@@ -23,6 +23,7 @@ from ankleseg.data.volumes import memory_line, prepared_samples
 from ankleseg.errors import CohortError
 from ankleseg.labels import Labels
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
+from ankleseg.volumes.frames import read_grid
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,10 @@ class SegmentationData(PatchData):
 
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""
+        for case in self.cohort.select(self.split.train).cases[:1]:  # before any is prepared
+            turned = self.preparation.oriented(read_grid(case.images[0]).affine)
+            refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))
         samples = self.samples("training", self.split.train)
-        for sample in samples[:1]:
-            refuse_left_right(self._augment, self.labels, sample[keys.AFFINE].numpy(), len(self.patch_sizes[0][1]))
         mm = finest_spacing(samples)
         steps = [
             (epoch, PatchTransforms(sampler, self.augmentation(), mm[: len(sampler.size)], self.padding))
