@@ -87,9 +87,9 @@ class SegmentationData(PatchData):
 
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""
-        for case in self.cohort.select(self.split.train).cases[:1]:  # before any is prepared
-            turned = self.preparation.oriented(read_grid(case.images[0]).affine)
-            refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))
+        cases = self.cohort.select(self.split.train).cases
+        turned = (self.preparation.oriented(read_grid(case.images[0]).affine) for case in cases)
+        refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))  # before any is prepared
         samples = self.samples("training", self.split.train)
         mm = finest_spacing(samples)
         steps = [

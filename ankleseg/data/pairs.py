@@ -181,8 +181,8 @@ class PairData(PatchData):
         """Pairs of patches: image (C, *patch), target (1, *patch) and correlation ()."""
         cases = self.cohort.select(self.split.train).cases
         pairs = self._prepared("training", cases, self.pairs.training)
-        for pair in pairs[:1]:
-            refuse_left_right(self._augment, self.labels, pair[keys.AFFINE].numpy(), len(self._sampler.size))
+        affines = (pair[keys.AFFINE].numpy() for pair in pairs)
+        refuse_left_right(self._augment, self.labels, affines, len(self._sampler.size))
         patches = PairDataset(pairs, self._sampler, self._augment, length=self.patches_per_epoch, **self._drawing)
         log.info("%.0f %% of the patches correlate enough", 100 * patches.share_kept())
         return patches

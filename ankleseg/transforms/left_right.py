@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from itertools import product
 from typing import Any
@@ -71,21 +71,25 @@ def reverses_left_right(transform: Callable[[Any], Any], affine: Affine, dimensi
     return False
 
 
-def refuse_left_right(transforms: Sequence[Any], labels: Labels, affine: Affine, dimensions: int) -> None:
+def refuse_left_right(transforms: Sequence[Any], labels: Labels, affines: Iterable[Affine], dimensions: int) -> None:
     """Refuse random transforms that reverse left and right where labels cannot follow.
 
     Args:
         transforms: of the augmentation.
         labels: their pairs tell which structures change places; of an empty list none does, and any flip is allowed.
-        affine, dimensions: see `reverses_left_right`.
+        affines: of the prepared volumes; those whose left–right axis is the same are tried once.
+        dimensions: of the patches, see `reverses_left_right`.
 
     Raises:
         ConfigError: the labels have no pairs; or they have, and the transform does not swap these structures.
     """
+    if not transforms:
+        return
     pairs = labels.pairs
+    turned = {anatomical_axis(affine, "LR"): affine for affine in affines}
     numbers = {frozenset(labels.structures.index(name) + 1 for name in pair) for pair in pairs or ()}
     for transform in transforms:
-        if not reverses_left_right(transform, affine, dimensions):
+        if not any(reverses_left_right(transform, affine, dimensions) for affine in turned.values()):
             continue
         name = type(transform).__name__
         if pairs is None:

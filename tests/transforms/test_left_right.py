@@ -61,17 +61,17 @@ def test_what_reverses_them_is_found_where_they_are() -> None:
 def test_labels_say_which_may_stay() -> None:
     flips = monai.RandFlipd(KEYS, spatial_axis=0), RandAnatomicalFlipd(KEYS, ["LR"], pairs=[(2, 1)])
     names = ("left", "right", "middle")
-    refuse_left_right(HARMLESS[-3:], Labels(structures=names), RAS, 3)
-    refuse_left_right(flips[:1], Labels(structures=names, pairs=()), RAS, 3)
-    refuse_left_right(flips[1:], Labels(structures=names, pairs=(("left", "right"),)), RAS, 3)
+    refuse_left_right(HARMLESS[-3:], Labels(structures=names), [PSR, RAS], 3)
+    refuse_left_right(flips[:1], Labels(structures=names, pairs=()), [PSR, RAS], 3)
+    refuse_left_right(flips[1:], Labels(structures=names, pairs=(("left", "right"),)), [PSR, RAS], 3)
     for flip in flips:
         with pytest.raises(
             ConfigError, match="reverses left and right, which turns a right foot into a left one; leave"
         ):
-            refuse_left_right([flip], Labels(structures=names), RAS, 3)
+            refuse_left_right([flip], Labels(structures=names), [PSR, RAS], 3)
     with pytest.raises(
         ConfigError, match=r"RandFlipd reverses left and right without swapping .*RandAnatomicalFlipd .* \[\[1, 2\]\]"
     ):
-        refuse_left_right(flips[:1], Labels(structures=names, pairs=(("left", "right"),)), RAS, 3)
+        refuse_left_right(flips[:1], Labels(structures=names, pairs=(("left", "right"),)), [PSR, RAS], 3)
     with pytest.raises(ConfigError, match="without swapping the labels"):
-        refuse_left_right(flips[1:], Labels(structures=names, pairs=(("left", "middle"),)), RAS, 3)
+        refuse_left_right(flips[1:], Labels(structures=names, pairs=(("left", "middle"),)), [PSR, RAS], 3)
