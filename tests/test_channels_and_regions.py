@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ankleseg.config import compose
-from ankleseg.errors import CohortError
+from ankleseg.errors import CohortError, ConfigError
 from ankleseg.evaluate import evaluate
 from ankleseg.inference import VolumeInferer, cases_of, load_model, predict_cases
 from ankleseg.prepare import main as prepare
@@ -123,6 +123,8 @@ def test_the_order_of_channels_never_matters_and_others_are_refused_by_name(
 def test_a_prepared_cohort_is_trained_on_as_it_is_and_raw_scans_are_predicted(study: Path, tmp_path: Path) -> None:
     words = [f"cohort.root={study / 'table.csv'}", "prepare=cord", f"out={tmp_path / 'prepared'}"]
     prepare(compose("prepare", words))
+    with pytest.raises(ConfigError, match="was prepared already; add prepare=as_is"):
+        trained(tmp_path / "prepared", tmp_path / "twice", "prepare=cord")
     run = trained(tmp_path / "prepared", tmp_path / "run", "prepare=as_is")
     scores = dice_of(run / "test/metrics.csv")
     assert scores["lump"] > 0.8 and scores["core"] > 0.8, scores

@@ -11,6 +11,7 @@ from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import to_plain
 from ankleseg.data.base import PatchData
+from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 
@@ -44,12 +45,15 @@ def described(config: DictConfig, preparation: Preparation, data: PatchData) -> 
     A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.
 
     Raises:
+        ConfigError: such a cohort would be prepared once more, which mirrors the left feet back.
         AnklesegError: what such a cohort says of its preparation is refused.
     """
     from ankleseg.inference import description
     from ankleseg.inference.allowed import require_allowed
 
-    nodes = None if preparation.nodes else preparation_of(data.cohort.root)
+    nodes = preparation_of(data.cohort.root)
+    if nodes is not None and preparation.nodes:
+        raise ConfigError("was prepared already", file=data.cohort.root, mend="add prepare=as_is")
     require_allowed(nodes)
     return description(
         network=to_plain(config.network),
