@@ -14,7 +14,8 @@ from monai.utils import TraceKeys
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.sources import affine_of, file_of, own_copy
+from ankleseg.transforms.boxes import affine_of
+from ankleseg.transforms.sources import file_of, own_copy
 from ankleseg.volumes.geometry import anatomical_axis
 from ankleseg.volumes.selection import split_frame
 
@@ -37,7 +38,7 @@ class MirrorToSided(MapTransform, InvertibleTransform):
         allow_missing_keys: pass over keys that a sample lacks.
 
     Raises:
-        ConfigError: another side.
+        ConfigError: another side, of the transform or of a sample, or the affine of an array to mirror is not known.
     """
 
     def __init__(
@@ -56,24 +57,30 @@ class MirrorToSided(MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         shown = d.get(self.side_key)
+        if self.side is not None and shown and shown not in SIDES:
+            raise ConfigError(
+                f"invalid {self.side_key} {shown!r} of a sample: expected left or right",
+                mend="name one of them, or nothing where it is unknown",
+            )
         mirrored = self.side is not None and shown in SIDES and shown != self.side
         for number, key in enumerate(self.key_iterator(d)):
             if self.side is not None and not shown and number == 0:
                 file = file_of(d[key])
                 _warn_of_side(file and str(split_frame(file)[0]), self.side)
+            axis = anatomical_axis(affine_of(d, d[key]), "LR") if mirrored else 0
             image = own_copy(d[key])
             size = tuple(image.shape[1:])
             if mirrored:
-                image = _flipped(image)
-            d[key] = self.push_transform(image, orig_size=size, extra_info={"mirrored": mirrored})
+                image = torch.flip(image, [1 + axis])
+            d[key] = self.push_transform(image, orig_size=size, extra_info={"mirrored": mirrored, "axis": axis})
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             image = own_copy(d[key])
-            mirrored = self.pop_transform(image)[TraceKeys.EXTRA_INFO]["mirrored"]
-            d[key] = _flipped(image) if mirrored else image
+            done = self.pop_transform(image)[TraceKeys.EXTRA_INFO]
+            d[key] = torch.flip(image, [1 + int(done["axis"])]) if done["mirrored"] else image
         return d
 
 
@@ -81,10 +88,6 @@ def is_mirrored(image: Any) -> bool:
     """Tell by its trace whether an image was mirrored."""
     traces = [trace[TraceKeys.EXTRA_INFO] for trace in image.applied_operations]
     return any(bool(extra.get("mirrored")) for extra in traces if isinstance(extra, Mapping))
-
-
-def _flipped(image: Any) -> Any:
-    return torch.flip(image, [1 + anatomical_axis(affine_of(image), "LR")])
 
 
 @cache

@@ -17,7 +17,7 @@ from preparations import VOLUMES, in_memory, preparation
 
 from ankleseg.config import compose, conf_dir, to_plain
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.transforms import Preparation, ResampleToSpacingd, scales_of
+from ankleseg.transforms import MirrorToSided, Preparation, ResampleToSpacingd, scales_of
 from ankleseg.volumes.geometry import axis_codes, reorient, spacing
 
 ORIENTATIONS = ["".join(codes) for order in permutations(("LR", "PA", "IS")) for codes in product(*order)]
@@ -86,6 +86,19 @@ def test_a_left_foot_becomes_the_right_foot_that_is_its_mirror_image(foot, affin
     assert torch.equal(left.as_tensor(), right.as_tensor())
     assert not torch.equal(image(mirror, "right").as_tensor(), right.as_tensor())
     assert torch.equal(image(mirror, "").as_tensor(), image(mirror, "right").as_tensor()), "an unknown side is left"
+
+
+def test_without_an_affine_of_their_own_arrays_are_mirrored_by_that_of_the_sample(foot, affine) -> None:
+    mirroring, scan = MirrorToSided("image"), in_memory(foot["image"], affine, side="left")
+    expected = mirroring(scan)["image"].as_tensor()
+    plain = {"image": scan["image"].as_tensor(), "side": "left"}
+    mirrored = mirroring(plain | {"affine": scan["image"].affine})
+    assert torch.equal(torch.as_tensor(mirrored["image"]), expected)
+    assert torch.equal(torch.as_tensor(mirroring.inverse(mirrored)["image"]), plain["image"])
+    with pytest.raises(ConfigError, match="missing key 'affine': expected the affine of the volume"):
+        mirroring(plain)
+    with pytest.raises(ConfigError, match="invalid side 'Left' of a sample: expected left or right"):
+        mirroring(scan | {"side": "Left"})
 
 
 def test_slices_last_keeps_the_slices_of_the_scan_and_the_way_back() -> None:
