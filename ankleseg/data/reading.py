@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Hashable
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Transform
@@ -107,6 +108,10 @@ class WithoutMetadata(Transform):
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):  # such as the corners that `CropForegroundd` adds
+        return torch.from_numpy(np.array(value)) if value.dtype.kind in "biuf" else value.tolist()
     if not isinstance(value, torch.Tensor):
         return value
     tensor = value.as_tensor() if isinstance(value, MetaTensor) else value

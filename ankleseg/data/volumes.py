@@ -24,7 +24,7 @@ from tqdm import tqdm
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import files_at
 from ankleseg.data.reading import item_of
-from ankleseg.errors import own_errors
+from ankleseg.errors import ConfigError, own_errors
 from ankleseg.files import replace_file
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
@@ -79,7 +79,13 @@ class FolderCache(PersistentDataset):
                 with replace_file(path) as part:
                     torch.save({name: _plain(value) for name, value in made.items()}, part)
                 sample = _mapped(path)
-                assert sample is not None
+                if sample is None:
+                    path.unlink()
+                    raise ConfigError(
+                        f"case {self._cases[index].name} cannot be kept in {self.cache_dir}: "
+                        "a transform adds more than tensors and plain types",
+                        mend="leave that out of prepare.transforms, or set patches.cache=null",
+                    )
             self._mapped[index] = sample
         return dict(self._mapped[index])
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose
+from monai.transforms import Compose, CropForegroundd, Lambda
 from preparations import preparation
 from small_foot import foot, write_foot
 
 from ankleseg.cohorts import Case, Reference
 from ankleseg.data.reading import WithoutMetadata, preparing
 from ankleseg.data.volumes import FolderCache, prepared_samples
+from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import read_volume, write_volume
@@ -81,6 +82,18 @@ def test_a_damaged_entry_is_made_again(case: Case, tmp_path: Path) -> None:
         entry.write_bytes(damaged)
         assert equal(cache_of(tmp_path / "kept", case)[0], expected)
         assert entry.stat().st_size == len(content) and list((tmp_path / "kept").iterdir()) == [entry]
+
+
+def test_what_transforms_of_monai_add_is_kept_and_what_is_no_plain_type_is_told(case: Case, tmp_path: Path) -> None:
+    crop = CropForegroundd(["image", "label", "foreground"], "foreground", margin=1)
+    cropped = Compose([*preparing(PREPARATION, LABELS).transforms, crop, WithoutMetadata()])
+    (expected,), (kept,) = (prepared_samples([case], cropped, described={}, cache=c) for c in (None, tmp_path / "kept"))
+    assert equal(kept, expected) and len(kept["foreground_start_coord"]) == 3
+    assert kept["image"].shape[1:] < foot()["heel"].shape
+    strange = Compose([*transform().transforms, Lambda(lambda sample: sample | {"note": LABELS})])
+    with pytest.raises(ConfigError, match="more than tensors and plain types; leave that out of prepare.transforms"):
+        prepared_samples([case], strange, described={"strange": True}, cache=tmp_path / "kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
 def test_what_changes_the_sample_makes_a_new_entry_and_nothing_else_does(case: Case, tmp_path: Path) -> None:
