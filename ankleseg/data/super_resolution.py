@@ -22,6 +22,7 @@ from ankleseg.transforms import (
     ThickSlicesd,
     scales_of,
 )
+from ankleseg.transforms.intensity_scale import ScaleInMaskd
 
 
 class SuperResolutionData(SegmentationData):
@@ -129,6 +130,13 @@ def _check_preparation(preparation: Preparation, thick: RandThickSlicesd) -> Non
             "without a spacing across the slices, prediction would leave them as thick as they are",
             mend="give prepare.spacing three numbers, or leave it null with common_spacing=true",
         )
+    for transform in preparation.parts()[1].transforms[1:]:
+        if not isinstance(transform, ScaleInMaskd):
+            raise ConfigError(
+                f"{type(transform).__name__} after the foreground does not suit thick scans: sharp ones take the "
+                "foreground and the scale of the thick one, and nothing else",
+                mend="put it before ankleseg.transforms.ForegroundMaskd, or leave it out",
+            )
     if any(isinstance(transform, SlicesLastd) for transform in preparation.transforms):
         raise ConfigError(
             "an orientation that depends on the scan does not suit thick scans",

@@ -18,7 +18,7 @@ from ankleseg.data import PatchSampler, SuperResolutionData, prepared
 from ankleseg.data.super_resolution import typical
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.labels import Labels
-from ankleseg.transforms import RandGammaInRanged, RandThickSlicesd, scales_of
+from ankleseg.transforms import Preparation, RandGammaInRanged, RandThickSlicesd, scales_of
 from ankleseg.volumes import read_volume, write_volume
 
 MM = (0.5, 0.5, 0.5)
@@ -169,6 +169,7 @@ def test_a_case_without_a_mask_is_not_taught_as_background(cohort: Cohort) -> No
 
 def test_what_gives_training_other_scans_than_prediction_is_refused(cohort: Cohort) -> None:
     sharp = {"axcodes": "RAS", "spacing": MM, "scaling": BRIGHT_END}
+    contrast = {"_target_": "monai.transforms.AdjustContrastd", "keys": ["image"], "gamma": 2.0}
     for settings, message in [
         ({"sampler": PatchSampler(size=(16, 16))}, "invalid patches of 2 sides: expected 3, to be sharpened across"),
         ({"schedule": [{"epoch": 2, "size": [16, 16]}]}, "invalid patches of 2 sides"),
@@ -182,6 +183,7 @@ def test_what_gives_training_other_scans_than_prediction_is_refused(cohort: Coho
         ),
         ({"preparation": preparation(**sharp | {"spacing": (0.5, 0.5, None)})}, "without a spacing across the slices"),
         ({"preparation": preparation(**sharp | {"axcodes": None})}, "an orientation that depends on the scan"),
+        ({"preparation": Preparation([*preparation(**sharp).nodes, contrast])}, "AdjustContrastd after the foreground"),
     ]:
         with pytest.raises(ConfigError, match=message):
             data_of(cohort, **settings)
