@@ -32,6 +32,10 @@ class Scale(NamedTuple):
         scaled = (raw - self.offset) / self.factor
         return scaled.clip(0, 1) if self.clipped else scaled
 
+    def after(self, first: Scale) -> Scale:
+        """Both in one, counted from what was raw before the first; only what this one clips is clipped."""
+        return Scale(first.offset + self.offset * first.factor, first.factor * self.factor, self.clipped)
+
     def undone(self, scaled: Any) -> Any:
         """Bring scaled intensities back; what was clipped away does not come back."""
         return scaled * self.factor + self.offset
@@ -42,7 +46,7 @@ class ScaleInMaskd(MapTransform, InvertibleTransform):
 
     The scale is added to the sample, under the key of the image followed by ``_scale``, as a row (offset, factor,
     clipped) for each channel; the inverse takes it from there. ``Invertd`` hands over the prediction alone, without a
-    scale, and so leaves probabilities as they are.
+    scale, and so leaves probabilities as they are. Of several scalings, one after the other, it is that of all.
 
     Args:
         keys: images (C, *spatial).
@@ -69,7 +73,8 @@ class ScaleInMaskd(MapTransform, InvertibleTransform):
             image, inside = d[key], np.asarray(d[self.mask_key][0], dtype=bool)
             scales = [self._scale_of(image, channel, inside) for channel in range(len(image))]
             d[key] = _each_channel(image, [scale.applied for scale in scales])
-            d[f"{key}{SCALE}"] = torch.tensor(scales, dtype=torch.float64)
+            whole = [scale.after(before) for scale, before in zip(scales, scales_of(d, key), strict=True)]
+            d[f"{key}{SCALE}"] = torch.tensor(whole, dtype=torch.float64)
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

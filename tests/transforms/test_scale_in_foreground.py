@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Compose
 
 from ankleseg.errors import ConfigError, FileError
 from ankleseg.transforms import NormalizeInForegroundd, ScaleInForegroundd, scales_of
@@ -54,6 +55,14 @@ def test_twice_is_once_and_back_is_the_scan_and_the_gain_of_the_scanner_does_not
         back, (scale,) = scaling.inverse(once), scales_of(once)
         kept = (once["image"] > 0) & (once["image"] < 1) if scale.clipped else torch.ones_like(scan["foreground"])
         assert torch.allclose(back["image"][kept], scan["image"][kept], atol=1e-3) and "image_scale" not in back
+
+
+def test_several_scalings_are_undone_at_once(scan) -> None:
+    scaled = Z_SCORE(BRIGHT_END(scan))
+    (scale,) = scales_of(scaled)
+    assert torch.allclose(scale.applied(scan["image"]), scaled["image"], atol=1e-4)
+    back = Compose([BRIGHT_END, Z_SCORE]).inverse(scaled)
+    assert torch.allclose(back["image"], scan["image"], atol=1e-2) and "image_scale" not in back
 
 
 def test_what_cannot_be_scaled_is_refused() -> None:
