@@ -14,7 +14,7 @@ from monai.transforms import (
     InvertibleTransform,
     MapTransform,
     Orientationd,
-    Randomizable,
+    RandomizableTrait,
     Transform,
     allow_missing_keys_mode,
     convert_applied_interp_mode,
@@ -51,7 +51,7 @@ class Preparation(Compose):
         self.nodes = [copy.deepcopy(dict(node)) for node in nodes]
         transforms = [build(node) for node in self.nodes]
         for node, transform in zip(self.nodes, transforms, strict=True):
-            if not isinstance(transform, Transform) or isinstance(transform, Randomizable):
+            if not isinstance(transform, Transform) or isinstance(transform, RandomizableTrait):
                 raise ConfigError(
                     f"invalid preparation: {node.get('_target_')} is no deterministic transform",
                     mend="random transforms belong into augment.transforms",

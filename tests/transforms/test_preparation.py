@@ -219,6 +219,7 @@ def test_what_is_no_preparation_is_refused() -> None:
         ("os.system", {"command": "true"}, "'os.system' is refused"),
         ("monai.transforms.RandFlipd", {"keys": "image"}, "RandFlipd is no deterministic transform; random transforms"),
         ("monai.transforms.RandGaussianNoise", {}, "belong into augment.transforms"),
+        ("monai.transforms.RandIdentity", {}, "RandIdentity is no deterministic transform"),
         ("monai.losses.DiceLoss", {}, "DiceLoss is no deterministic transform"),
         ("monai.transforms.Orientationd", VOLUMES | {"axcodes": "PSX"}, "invalid prepare.orientation 'PSX': expected"),
         ("monai.transforms.Orientationd", VOLUMES | {"axcodes": "LRS"}, "like PSR; .* prepare=whole_image keeps"),
