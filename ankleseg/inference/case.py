@@ -138,7 +138,8 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
     except AnklesegError as error:
         raise CheckpointError(error.problem, file=error.file or model.path, mend=error.mend) from error
     del item[keys.LABEL]
-    item.pop(keys.FOREGROUND, None)
+    if preparation.nodes:  # it lies on the grid of the file; only what was prepared already stays there
+        item.pop(keys.FOREGROUND, None)
     with own_errors():
         scan = Compose(reading())(item)
         lowest = float(scan[keys.IMAGE][0].min())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import itk
@@ -67,6 +68,15 @@ def test_the_mask_is_where_the_structure_is(tmp_path: Path, mode: str, side: str
     assert found.masks.shape[1:] == ball.shape and found.probabilities.shape == (1, *ball.shape)
     both = 2 * (found.masks[0] & ball).sum() / (found.masks[0].sum() + ball.sum())
     assert both == 1 if spacing == "null" else both > 0.9
+
+
+def test_of_a_prepared_case_nothing_is_predicted_outside_its_foreground(tmp_path: Path):
+    ball = scan(tmp_path / "a.nii.gz")
+    half = write_volume(tmp_path / "half.nii.gz", np.arange(30)[:, None, None] < np.full(ball.shape, 12), np.eye(4))
+    prepared = replace(case(tmp_path / "a.nii.gz"), foreground=half)
+    whole = predict_case(case(tmp_path / "a.nii.gz"), [model("prepare=as_is")], tiles_of(8, 8, tiling="patches"))
+    found = predict_case(prepared, [model("prepare=as_is")], tiles_of(8, 8, tiling="patches"))
+    assert whole.masks[0, 16:].any() and not found.masks[0, 16:].any()
 
 
 def test_files_overlay_their_input_in_two_libraries(tmp_path: Path):
