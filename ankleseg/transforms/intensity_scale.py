@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 
 from ankleseg import keys as names
-from ankleseg.errors import FileError
+from ankleseg.errors import ConfigError, FileError
 from ankleseg.transforms.sources import naming_file, with_voxels
 
 SCALE = names.SCALE.removeprefix(names.IMAGE)  # what a key is followed by where its scale is
@@ -54,6 +54,7 @@ class ScaleInMaskd(MapTransform, InvertibleTransform):
         allow_missing_keys: pass over keys that a sample lacks.
 
     Raises (when called):
+        ConfigError: the sample has no mask.
         FileError: the image is constant inside the mask.
     """
 
@@ -70,6 +71,11 @@ class ScaleInMaskd(MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
+            if self.mask_key not in d:
+                raise ConfigError(
+                    f"missing key {self.mask_key!r}: expected the mask by which {key} is scaled",
+                    mend="put ankleseg.transforms.ForegroundMaskd before it, or name another one in mask_key",
+                )
             image, inside = d[key], np.asarray(d[self.mask_key][0], dtype=bool)
             scales = [self._scale_of(image, channel, inside) for channel in range(len(image))]
             d[key] = _each_channel(image, [scale.applied for scale in scales])

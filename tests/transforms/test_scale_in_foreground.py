@@ -67,6 +67,8 @@ def test_several_scalings_are_undone_at_once(scan) -> None:
 
 def test_what_cannot_be_scaled_is_refused() -> None:
     everywhere = torch.ones((1, 4, 4, 4), dtype=torch.bool)
+    with pytest.raises(ConfigError, match="missing key 'foreground': expected the mask by which image is scaled; put"):
+        Z_SCORE({"image": torch.zeros((1, 4, 4, 4))})
     for scaling in (Z_SCORE, MIN_MAX, PERCENTILE, BRIGHT_END):
         with pytest.raises(FileError, match="is constant in the foreground: it cannot be scaled; check that this is t"):
             scaling({"image": torch.full((1, 4, 4, 4), 1234.5), "foreground": everywhere})
