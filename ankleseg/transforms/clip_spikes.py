@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -36,8 +37,8 @@ class ClipSpikesd(MapTransform):
             for channel, values in enumerate(d[key]):
                 clipped, count = without_spikes(np.asarray(values))
                 if count:
-                    d[key] = d[key].clone()
-                    d[key][channel] = torch.as_tensor(clipped)
+                    d[key] = copy.deepcopy(d[key])
+                    d[key][channel] = torch.as_tensor(clipped) if isinstance(d[key], torch.Tensor) else clipped
                     log.warning(
                         "%s: clipped %d %s far outside the range of all others (more than 100 times its width)",
                         *(file_of(d[key], channel) or "scan", count, "voxel" if count == 1 else "voxels"),

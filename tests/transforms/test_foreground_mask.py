@@ -102,3 +102,4 @@ def test_each_channel_is_clipped_on_its_own_and_bright_vessels_are_no_spikes(foo
     clipped = ClipSpikesd("image")(sample)["image"]
     assert np.array_equal(clipped[0], image) and clipped[1].max() == image.max()
     assert caplog.text.count("clipped") == 1 and sample["image"][1].max() > 1e19, "the input stays"
+    assert np.array_equal(ClipSpikesd("image")({"image": both})["image"], clipped), "an array without metadata"
