@@ -68,7 +68,7 @@ class MirrorToSided(MapTransform, InvertibleTransform):
                 file = file_of(d[key])
                 _warn_of_side(file and str(split_frame(file)[0]), self.side)
             axis = anatomical_axis(affine_of(d, d[key]), "LR") if mirrored else 0
-            image = own_copy(d[key])
+            image = own_copy(d[key], d)
             size = tuple(image.shape[1:])
             if mirrored:
                 image = torch.flip(image, [1 + axis])

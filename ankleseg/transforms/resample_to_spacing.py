@@ -64,7 +64,7 @@ class ResampleToSpacingd(MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, order in self.key_iterator(d, self.orders):
-            d[key] = self._forward(own_copy(d[key]), order)
+            d[key] = self._forward(own_copy(d[key], d), order)
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform, Orientation
 
-from ankleseg.transforms.sources import affine_of
+from ankleseg.transforms.sources import affine_of, own_copy
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, anatomical_axis, axis_codes, slice_axis
 
 AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # by the anatomical axis across the slices
@@ -32,6 +32,7 @@ class SlicesLastd(MapTransform, InvertibleTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
+            d[key] = own_copy(d[key], d)
             affine = affine_of(d[key])
             across = next(axis for axis in ANATOMICAL_AXES if anatomical_axis(affine, axis) == slice_axis(affine))
             d[key] = self.turns[AXCODES[across]](d[key])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor, get_track_meta
 from monai.utils import ImageMetaKey, convert_to_tensor
 
+from ankleseg import keys
 from ankleseg.errors import AnklesegError
 from ankleseg.volumes.geometry import Affine
 from ankleseg.volumes.monai_reader import FILES
@@ -26,10 +27,16 @@ def file_of(image: Any, channel: int = 0) -> str | None:
     return None if name is None else str(name)
 
 
-def own_copy(image: Any) -> Any:
-    """An image with metadata of its own, over the same voxels: what a transform may push its trace to."""
+def own_copy(image: Any, sample: Mapping[Hashable, Any] | None = None) -> Any:
+    """An image with metadata of its own, over the same voxels: what a transform may push its trace to.
+
+    A plain one lies where its sample says.
+    """
     if not isinstance(image, MetaTensor):
-        return convert_to_tensor(image, track_meta=get_track_meta())
+        own = convert_to_tensor(image, track_meta=get_track_meta())
+        if isinstance(own, MetaTensor) and sample is not None and keys.AFFINE in sample:
+            own.affine = torch.as_tensor(sample[keys.AFFINE])
+        return own
     return with_voxels(image, image.as_tensor())
 
 

@@ -17,7 +17,7 @@ from preparations import VOLUMES, in_memory, preparation
 
 from ankleseg.config import compose, conf_dir, to_plain
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.transforms import MirrorToSided, Preparation, ResampleToSpacingd, scales_of
+from ankleseg.transforms import MirrorToSided, Preparation, ResampleToSpacingd, SlicesLastd, scales_of
 from ankleseg.volumes.geometry import axis_codes, reorient, spacing
 
 ORIENTATIONS = ["".join(codes) for order in permutations(("LR", "PA", "IS")) for codes in product(*order)]
@@ -86,6 +86,14 @@ def test_a_left_foot_becomes_the_right_foot_that_is_its_mirror_image(foot, affin
     assert torch.equal(left.as_tensor(), right.as_tensor())
     assert not torch.equal(image(mirror, "right").as_tensor(), right.as_tensor())
     assert torch.equal(image(mirror, "").as_tensor(), image(mirror, "right").as_tensor()), "an unknown side is left"
+
+
+def test_arrays_without_an_affine_of_their_own_lie_where_their_sample_says(foot, affine) -> None:
+    scan = in_memory(foot["image"], affine, side="left")
+    plain = scan | {"image": scan["image"].as_tensor(), "affine": scan["image"].affine}
+    for moving in (MirrorToSided("image"), ResampleToSpacingd("image", (2, 2, 2)), SlicesLastd("image")):
+        told, found = moving(scan)["image"], moving(plain)["image"]
+        assert torch.equal(told.as_tensor(), found.as_tensor()) and torch.allclose(told.affine, found.affine)
 
 
 def test_without_an_affine_of_their_own_arrays_are_mirrored_by_that_of_the_sample(foot, affine) -> None:
