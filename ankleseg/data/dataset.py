@@ -151,7 +151,7 @@ def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:
 class EpochSampler(Sampler[int]):
     """Indices ``epoch * length + i``; the trainer tells the epoch by `set_epoch`.
 
-    Of several processes each takes every so-manieth index, so that their batches together are those of a single
+    Of several processes each takes every n-th index, so that their batches together are those of a single
     process with a batch as large as theirs together.
     """
 

@@ -109,6 +109,6 @@ def without_spikes(image: Shaped[np.ndarray, "x y z"]) -> tuple[Shaped[np.ndarra
 
 
 def sampled_voxels(image: Shaped[np.ndarray, "x y z"]) -> Shaped[np.ndarray, "i j k"]:
-    """Every so-manieth voxel along each axis, two million at most: enough for percentiles."""
+    """Every n-th voxel along each axis, two million at most: enough for percentiles."""
     step = max(1, round((image.size / HISTOGRAM_VOXELS) ** (1 / 3)))
     return image[::step, ::step, ::step]

@@ -68,5 +68,5 @@ class IntensityRanged(MapTransform):
 
 
 def _some(array: torch.Tensor, step: int) -> np.ndarray:
-    """Every so-manieth voxel, counted along the first axis."""
+    """Every n-th voxel, counted along the first axis."""
     return array.permute(*reversed(range(array.ndim))).flatten()[::step].numpy()
