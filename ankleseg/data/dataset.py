@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from ankleseg import keys
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.transforms import ForegroundWindowsd, RandForegroundCropd
+from ankleseg.transforms.boxes import without_meta
 from ankleseg.volumes.geometry import spacing
 
 Sample = dict[Hashable, Any]
@@ -117,7 +118,8 @@ class PatchDataset(Dataset):
 
     def drawn(self, epoch: int, entropy: Sequence[int]) -> Sample:
         """Draw a patch of an epoch."""
-        state = np.random.RandomState(np.random.SeedSequence(tuple(entropy)).generate_state(4))
+        *words, other = np.random.SeedSequence(tuple(entropy)).generate_state(5).tolist()
+        state = np.random.RandomState(words)
         step = max(number for number, first in enumerate(self._epochs) if first <= epoch)
         frames = self._scans[state.randint(len(self._scans))]
         chosen = frames[state.randint(len(frames))]
@@ -125,7 +127,7 @@ class PatchDataset(Dataset):
         for transform in transforms.transforms:  # one stream for all: a generator for each would take longer to seed
             if isinstance(transform, Randomizable):
                 transform.set_random_state(state=state)
-        with without_tracking():
+        with without_tracking(), torch_seed(other):  # what draws from PyTorch, as transforms of torchvision do
             return transforms(dict(self._samples[step][chosen]))
 
 
@@ -140,9 +142,20 @@ def without_tracking() -> Iterator[None]:
         set_track_meta(before)
 
 
+@contextmanager
+def torch_seed(seed: int) -> Iterator[None]:
+    """Let PyTorch draw from a seed on the CPU, and go on afterwards as if nothing had been drawn."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
 def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:
-    """What of a sample goes into a batch."""
-    found: dict[Hashable, torch.Tensor] = {name: sample[name] for name in BATCHED if name in sample}
+    """What of a sample goes into a batch, plain: some of MONAI's transforms add metadata even where none is tracked."""
+    found: dict[Hashable, torch.Tensor] = {name: without_meta(sample[name]) for name in BATCHED if name in sample}
     if keys.LABEL in found:
         found[keys.LABEL] = found[keys.LABEL].long()
     return found

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.data.base import PatchData
-from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, finest_spacing
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, finest_spacing
 from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.errors import CohortError
@@ -104,7 +104,7 @@ class PairDataset(Dataset):
         return float(np.mean(np.array(found) >= self._least))
 
     def _drawn(self, *numbers: int) -> dict[Hashable, torch.Tensor]:
-        drawn = self._patches.drawn(numbers[0], (self._seed, *numbers))
+        drawn = batched(self._patches.drawn(numbers[0], (self._seed, *numbers)))
         image, target = drawn[keys.IMAGE], drawn[keys.TARGET]
         return {keys.IMAGE: image, keys.TARGET: target, keys.CORRELATION: correlation_of(image[:1], target)}
 

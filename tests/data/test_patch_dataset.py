@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.transforms import RandAdjustContrastd, RandFlipd, RandGaussianNoised
+from monai.transforms import Lambdad, RandAdjustContrastd, RandFlipd, RandGaussianNoised
 from torch.utils.data import DataLoader
 
 from ankleseg import keys
@@ -18,13 +18,14 @@ from ankleseg.transforms import RandGammaInRanged, RandWorldAffined, RandWorldBl
 
 LENGTH = 24
 BOTH = [keys.IMAGE, keys.LABEL]
-MIXED = [  # ours, and MONAI's
+MIXED = [  # ours, MONAI's, and one that draws from PyTorch
     RandWorldAffined(BOTH, rotate=20, zoom=(0.9, 1.1)),
     RandFlipd(BOTH, prob=0.5, spatial_axis=0),
     RandWorldBlurd(keys.IMAGE, sigma=0.5),
     RandGammaInRanged(keys.IMAGE, gamma=(0.8, 1.2)),
     RandAdjustContrastd(keys.IMAGE, prob=0.5, gamma=(0.9, 1.1)),
     RandGaussianNoised(keys.IMAGE, prob=1.0, std=0.05),
+    Lambdad(keys.IMAGE, lambda image: image + 0.01 * torch.randn_like(image)),
 ]
 
 
