@@ -202,7 +202,7 @@ def small(number: int, known: Sequence[bool] | None = None, sequence: str = "") 
 
 
 def patches_of(samples: Sequence[dict], size: tuple[int, ...], *augment: Any, length: int) -> PatchDataset:
-    transforms = PatchTransforms(PatchSampler(size=size, min_foreground=0), augment, [2.0] * len(size))
+    transforms = PatchTransforms(PatchSampler(size=size, min_foreground=0), augment, [[2.0] * len(size)])
     return PatchDataset(samples, [(0, transforms)], length=length)
 
 

@@ -15,7 +15,7 @@ from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.cohorts.case import in_order
 from ankleseg.data.base import PatchData
-from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, finest_spacing
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, spacings_of
 from ankleseg.data.reading import WithoutMetadata, preparing
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.data.schedule import PatchSchedule
@@ -91,9 +91,11 @@ class SegmentationData(PatchData):
         turned = (self.preparation.oriented(read_grid(case.images[0]).affine) for case in cases)
         refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))  # before any is prepared
         samples = self.samples("training", self.split.train)
-        mm = finest_spacing(samples)
         steps = [
-            (epoch, PatchTransforms(sampler, self.augmentation(), mm[: len(sampler.size)], self.padding))
+            (
+                epoch,
+                PatchTransforms(sampler, self.augmentation(), spacings_of(samples, len(sampler.size)), self.padding),
+            )
             for epoch, sampler in self.schedule.steps
         ]
         return PatchDataset(samples, steps, length=self.patches_per_epoch, seed=self._seed)

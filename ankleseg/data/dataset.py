@@ -37,7 +37,7 @@ class PatchTransforms:
     Args:
         sampler: size of the patches and where they may lie.
         augment: random MONAI dictionary transforms, applied to the patch.
-        spacing: mm, the finest of the volumes.
+        spacings: mm along the axes of the patch, of all volumes that it may be cut from.
         padding: of the crop outside the volume, ``darkest`` or ``edge``.
     """
 
@@ -45,7 +45,7 @@ class PatchTransforms:
         self,
         sampler: PatchSampler,
         augment: Sequence[Transform],
-        spacing: Sequence[float],
+        spacings: Sequence[Sequence[float]],
         padding: str = "darkest",
     ) -> None:
         self.windows = ForegroundWindowsd(
@@ -58,7 +58,7 @@ class PatchTransforms:
                 sized: Any = copy.deepcopy(transform)
                 sized.size = needed
                 transforms[number] = sized
-                needed = tuple(reach(needed, spacing))
+                needed = tuple(max(sides) for sides in zip(*(reach(needed, mm) for mm in spacings), strict=True))
         margin = [math.ceil((more - side) / 2) for more, side in zip(needed, sampler.size, strict=True)]
         crop = RandForegroundCropd(
             CUT,
@@ -213,9 +213,10 @@ def by_scan(samples: Sequence[Mapping[Hashable, Any]]) -> list[list[int]]:
     return list(scans.values())
 
 
-def finest_spacing(samples: Sequence[Mapping[Hashable, Any]]) -> tuple[float, ...]:
-    """mm along the three axes, the finest of the samples."""
-    return tuple(np.min([spacing(np.asarray(sample[keys.AFFINE])) for sample in samples], axis=0).tolist())
+def spacings_of(samples: Sequence[Mapping[Hashable, Any]], dimensions: int) -> list[tuple[float, ...]]:
+    """mm along the first axes of the samples, each that occurs once."""
+    sides = [spacing(np.asarray(sample[keys.AFFINE]))[:dimensions] for sample in samples]
+    return sorted({tuple(round(float(mm), 6) for mm in side) for side in sides})
 
 
 def batch_of_one(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

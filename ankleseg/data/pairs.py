@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.data.base import PatchData
-from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, finest_spacing
+from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, spacings_of
 from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.errors import CohortError
@@ -61,7 +61,7 @@ class PairDataset(Dataset):
         seed: int = 0,
         min_correlation: float | None = None,
     ) -> None:
-        mm = finest_spacing(pairs)[: len(sampler.size)] if pairs else ()
+        mm = spacings_of(pairs, len(sampler.size))
         leasts = {pair.get(MIN_FOREGROUND, sampler.min_foreground) for pair in pairs}
         crops = {least: PatchTransforms(replace(sampler, min_foreground=least), augment, mm) for least in leasts}
         own = [crops[pair.get(MIN_FOREGROUND, sampler.min_foreground)] for pair in pairs]
@@ -127,7 +127,9 @@ def _has_windows(pair: Sample, crop: PatchTransforms) -> bool:
 
 
 class PairData(PatchData):
-    """Patches of pairs for training and whole pairs for validation, prepared when training starts, kept in memory.
+    """Patches of pairs for training and whole pairs for validation, prepared when training starts.
+
+    They are kept in memory, by each process that trains.
 
     Args:
         cohort: cases and where their files are.

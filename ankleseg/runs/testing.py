@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from ankleseg.cohorts import Case, Cohort, load_cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import build, to_plain
 from ankleseg.transforms import Preparation, RandThickSlicesd
+from ankleseg.volumes import axis_codes
 
 
 def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> None:
@@ -28,7 +30,8 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
     if preparation_of(cohort.root) is not None:
         model = replace(model, preparation=Preparation(to_plain(config.prepare.transforms)))
     thick = build(config.patches.thick) if "thick" in config.patches else None
-    cases = cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, config.prepare.orientation)
+    orientation = axis_codes(model.preparation.oriented(np.eye(4)))
+    cases = cohort.cases if thick is None else _thick_cases(cohort, out / "thick", thick, orientation)
     predict_cases(
         cases,
         [model],

@@ -33,7 +33,7 @@ def dataset_of(
     samples: list[dict], sampler: PatchSampler, augment: Any = (), schedule: Any = (), **drawing: Any
 ) -> PatchDataset:
     spacing = (0.6, 0.9, 3.0)[: len(sampler.size)]
-    steps = [(epoch, PatchTransforms(s, augment, spacing)) for epoch, s in PatchSchedule(sampler, schedule).steps]
+    steps = [(epoch, PatchTransforms(s, augment, [spacing])) for epoch, s in PatchSchedule(sampler, schedule).steps]
     return PatchDataset(samples, steps, **({"length": LENGTH} | drawing))
 
 
