@@ -119,7 +119,8 @@ def affine_of(sample: Mapping, array: Any) -> Float[np.ndarray, "4 4"]:
     Raises:
         ConfigError: neither is there.
     """
-    affine = array.affine if isinstance(array, MetaTensor) else sample.get(keys.AFFINE)
+    tells = isinstance(array, MetaTensor) and (get_track_meta() or keys.AFFINE not in sample)  # some add it untracked
+    affine = array.affine if tells else sample.get(keys.AFFINE)
     if affine is None or np.shape(affine) != (4, 4):
         raise ConfigError(
             f"missing key {keys.AFFINE!r}: expected the affine of the volume, or a MetaTensor of 4×4 affine",

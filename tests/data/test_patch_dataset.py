@@ -76,6 +76,12 @@ def test_one_seed_is_one_draw_and_another_one_another(patches) -> None:
     assert len({image.numpy().tobytes() for image in images}) == 3 * LENGTH, "no patch comes twice"
 
 
+def test_what_monai_adds_untracked_does_not_hide_the_spacing(prepared) -> None:
+    blur, same = RandWorldBlurd(keys.IMAGE, sigma=2.0), Lambdad(keys.IMAGE, lambda image: image)
+    one, other = (dataset_of([prepared()], PatchSampler(size=(16, 14)), a)[1] for a in ([blur], [same, blur]))
+    assert torch.equal(one[keys.IMAGE], other[keys.IMAGE])
+
+
 def test_threads_do_not_change_the_draw(prepared) -> None:
     dataset = dataset_of([prepared((160, 150, 2))], PatchSampler(size=(128, 128), min_foreground=0), MIXED)
     threads, drawn = torch.get_num_threads(), []
