@@ -46,15 +46,15 @@ class VolumeInferer(SlidingWindowInferer):
     `monai.inferers.SliceInferer` along the last axis. Where the tiles lie and how they are weighed is MONAI's. What
     MONAI has not: tiles without foreground are not computed; the sum of tiles lies on disk where it is large, and a
     batch of tiles is as large as memory holds; outputs are activated before they are blended, so that probabilities
-    are averaged. With the network made ready by `ankleseg.networks.for_inference`, slices of 576×576 of an ankle on two
-    shared cores were 1.8 to 2.6 times as fast as MONAI's plain call (1.4 times without the fused convolutions), tiles
-    of 128×128 1.7 to 2.8 times; the masks of slices differed in a voxel of 10⁵, those of tiles in none.
+    are averaged. With the network made ready by `ankleseg.networks.for_inference`, slices of 576×576 of an ankle were
+    1.5 times as fast as MONAI's plain call on two quiet cores, 1.8 to 2.6 times on busy ones, tiles of 128×128 1.4 to
+    2.8 times; the masks of slices differed in a voxel of 10⁵, those of tiles in none.
     A network must give one tensor, of the sides of its input; a ``condition`` is not cut.
 
     Args:
         roi_size: sides of a tile in voxels, two for slices across the last axis, three for blocks; one that is not
             positive is that of the volume. They are rounded up to what the network divides by.
-        sw_batch_size: tiles in one forward pass; fewer where memory would not hold them.
+        sw_batch_size: tiles in one forward pass; fewer where memory would not hold them, one slice on a CPU.
         overlap: fraction of a side shared by neighbouring tiles.
         mode: ``gaussian`` or ``constant`` weights of the tiles.
         sigma_scale: of the Gaussian, as a fraction of a side.
@@ -220,6 +220,8 @@ class VolumeInferer(SlidingWindowInferer):
                 f"a window of {'×'.join(map(str, window))} needs about {(held + one) / 1e9:.1f} GB, more than {words}",
                 mend="allow more memory, or choose tiles with a smaller window",
             )
+        if self.tiling == "slices" and device.type == "cpu":
+            return 1  # several whole slices at once take a tenth longer: they leave the caches of the processor
         return min(self.sw_batch_size, fits)
 
     def _bound(self, device: torch.device) -> tuple[float, str]:
