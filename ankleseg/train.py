@@ -17,55 +17,39 @@ def main(config: DictConfig) -> float:
     """Train, test on whole volumes, and return the best value of the monitored metric (for sweeps)."""
     from pytorch_lightning import seed_everything
 
-    from ankleseg.data import at_common_spacing
+    from ankleseg import runs
     from ankleseg.inference import build_network
-    from ankleseg.runs import (
-        Manifest,
-        cohort_root,
-        described,
-        epochs_of,
-        labels_of,
-        quiet_libraries,
-        resumed,
-        test,
-        trainer_of,
-        with_sizes,
-    )
-    from ankleseg.transforms import Preparation
 
     began = time.time()
-    quiet_libraries()
-    config = resumed(config)
+    runs.quiet_libraries()
+    config = runs.resumed(config)
     run = Path(config.run_dir)
-    epochs = epochs_of(config)
+    epochs = runs.epochs_of(config)
     seed_everything(config.seed, verbose=False)
-    cohort = build(config.cohort.load, cohort_root(config), structures=to_plain(config.structures))
+    cohort = build(config.cohort.load, runs.cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
-    labels = labels_of(config, cohort)
-    preparation = Preparation(to_plain(config.prepare.transforms))
-    if config.common_spacing:
-        preparation = at_common_spacing(preparation, cohort.select(split.train), len(config.window))
+    labels = runs.labels_of(config, cohort)
+    preparation = runs.prepared_by(config, cohort.select(split.train))
     made = {"cohort": cohort, "split": split, "preparation": preparation, "labels": labels, "seed": config.seed}
     data = build(config.patches, **made)
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
-    config = with_sizes(config, data.channels, labels)
+    config = runs.with_sizes(config, data.channels, labels)
     network = build_network(to_plain(config.network))
-    about = described(config, preparation, data)
+    about = runs.described(config, preparation, data)
     task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)
-    trainer = trainer_of(config, split)
-    manifest = Manifest(run, config, cohort, split, began) if trainer.is_global_zero else None
+    trainer = runs.trainer_of(config, split)
+    manifest = runs.Manifest(run, config, cohort, split, began) if trainer.is_global_zero else None
     last = run / "checkpoints" / "last.ckpt" if config.resume else None
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
     score = getattr(trainer.checkpoint_callback, "best_model_score", None)
     best = float("nan" if score is None else score)
     if manifest is None:
         return best
-    results = {config.monitor: best} if split.validation else {}
-    manifest.write(**results)
+    manifest.write(**({config.monitor: best} if split.validation else {}))
     if config.test and split.test:
-        test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
+        runs.test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
     manifest.add_hashes()
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best

@@ -1,7 +1,7 @@
 """A run: its folder, its trainer, and the test that ends it."""
 
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
-from ankleseg.runs.network import described, labels_of, with_sizes
+from ankleseg.runs.network import described, labels_of, prepared_by, with_sizes
 from ankleseg.runs.testing import test
 from ankleseg.runs.trainer import epochs_of, quiet_libraries, slurm_tasks, trainer_of
 
@@ -11,6 +11,7 @@ __all__ = [
     "described",
     "epochs_of",
     "labels_of",
+    "prepared_by",
     "quiet_libraries",
     "resumed",
     "slurm_tasks",

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import to_plain
+from ankleseg.data import at_common_spacing
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
@@ -24,6 +25,12 @@ def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
         images=config.images,
         pairs=to_plain(config.left_right_pairs),
     )
+
+
+def prepared_by(config: DictConfig, training: Cohort) -> Preparation:
+    """How scans are prepared for a run: as configured, at the common spacing of its training subjects if asked for."""
+    preparation = Preparation(to_plain(config.prepare.transforms))
+    return at_common_spacing(preparation, training, len(config.window)) if config.common_spacing else preparation
 
 
 def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> DictConfig:
