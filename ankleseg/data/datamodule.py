@@ -118,7 +118,7 @@ class SegmentationData(PatchData):
         """Deterministic transforms of plain samples, whose results are kept."""
         return [IntensityRanged(keys.IMAGE)]
 
-    def described(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         """What `transform` does, in plain types: an entry of a cache is of no use for another one."""
         return {"preparation": self.preparation.nodes, "labels": self.labels.to_plain(), **self._mends}
 
@@ -131,7 +131,7 @@ class SegmentationData(PatchData):
         cases: Sequence[Case] = self.cohort.select(subjects).cases if subjects else ()
         if cases:
             log.info("%s", memory_line(purpose, cases, self.preparation, self.labels, self.cache))
-        samples = prepared_samples(cases, self.transform(), described=self.described(), cache=self.cache)
+        samples = prepared_samples(cases, self.transform(), configuration=self.configuration(), cache=self.cache)
         taught = [sample for sample in samples if keys.KNOWN not in sample or bool(sample[keys.KNOWN].any())]
         if samples and not taught:
             raise CohortError(f"in no case of {purpose} is a structure known", mend="look at its status.tsv")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import monai.data
 import numpy as np
 import torch
-from monai.transforms import Transform
+from monai.transforms import Compose, Transform
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
@@ -17,9 +19,11 @@ from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Split
 from ankleseg.data.base import PatchData
 from ankleseg.data.dataset import PatchDataset, PatchTransforms, Sample, VolumeDataset, batched, spacings_of
-from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs
+from ankleseg.data.prepared_pairs import MIN_FOREGROUND, Pairs, PairsOfCase
+from ankleseg.data.reading import item_of
 from ankleseg.data.sampler import PatchSampler
-from ankleseg.errors import CohortError
+from ankleseg.data.volumes import FolderCache
+from ankleseg.errors import CohortError, own_errors
 from ankleseg.labels import Labels
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
 from ankleseg.volumes.memory import readable_size
@@ -129,8 +133,6 @@ def _has_windows(pair: Sample, crop: PatchTransforms) -> bool:
 class PairData(PatchData):
     """Patches of pairs for training and whole pairs for validation, prepared when training starts.
 
-    They are kept in memory, by each process that trains.
-
     Args:
         cohort: cases and where their files are.
         split: subjects of training and validation.
@@ -142,7 +144,7 @@ class PairData(PatchData):
         min_correlation: least correlation of a patch's image and target; None takes all.
         validation_frames: frames of each sequence that are validated, spread evenly; None: all.
         seed: of all draws.
-        batch_size, steps_per_epoch, workers: see `PatchData`.
+        batch_size, steps_per_epoch, workers, cache: see `PatchData`.
     """
 
     testable = False
@@ -163,8 +165,9 @@ class PairData(PatchData):
         validation_frames: int | None = None,
         workers: int = 0,
         seed: int = 0,
+        cache: str | Path | None = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers)
+        super().__init__(batch_size=batch_size, steps_per_epoch=steps_per_epoch, workers=workers, cache=cache)
         self.cohort = cohort
         self.split = split
         self.preparation = preparation
@@ -182,7 +185,7 @@ class PairData(PatchData):
     def patches(self) -> PairDataset:
         """Pairs of patches: image (C, *patch), target (1, *patch) and correlation ()."""
         cases = self.cohort.select(self.split.train).cases
-        pairs = self._prepared("training", cases, self.pairs.training)
+        pairs = self._prepared("training", cases)
         affines = (pair[keys.AFFINE].numpy() for pair in pairs)
         refuse_left_right(self._augment, self.labels, affines, len(self._sampler.size))
         patches = PairDataset(pairs, self._sampler, self._augment, length=self.patches_per_epoch, **self._drawing)
@@ -193,18 +196,29 @@ class PairData(PatchData):
         """Whole pairs, see `VolumeDataset`."""
         cases = self.cohort.select(self.split.validation).cases if self.split.validation else ()
         cases = spread(cases, self._validation_frames)
-        return VolumeDataset(self._prepared("validation", cases, self.pairs.validation))
+        return VolumeDataset(self._prepared("validation", cases))
 
-    def _prepared(self, purpose: str, cases: Sequence[Case], prepare: Any) -> list[Sample]:
+    def _prepared(self, purpose: str, cases: Sequence[Case]) -> list[Sample]:
+        """The pairs of some cases for ``training`` or ``validation``."""
+        transform = Compose([PairsOfCase(getattr(self.pairs, purpose), self.preparation), IntensityRanged(keys.IMAGE)])
+        kind = type(self.pairs)
+        made_by = {"_target_": f"{kind.__module__}.{kind.__qualname__}", "settings": repr(self.pairs)}
+        configuration = {"preparation": self.preparation.nodes, "pairs": made_by, "purpose": purpose}
+        prepared: Any = (
+            monai.data.Dataset([item_of(case) for case in cases], transform)
+            if self.cache is None
+            else FolderCache(cases, transform, configuration, self.cache)
+        )
         pairs: list[Sample] = []
-        ranged = IntensityRanged(keys.IMAGE)
         with tqdm(cases, unit="case", disable=not cases, leave=False) as bar:
-            for case in bar:
+            for number, case in enumerate(bar):
                 bar.set_description(f"preparing {case.name} for {purpose}")
-                pairs += map(ranged, prepare(case, self.preparation))
+                with own_errors():
+                    pairs += prepared[number]
         tensors = [value for pair in pairs for value in pair.values() if isinstance(value, torch.Tensor)]
         taken = readable_size(sum(tensor.nbytes for tensor in tensors))
-        log.info("%s: %d pairs of %d cases, %s in memory", purpose, len(pairs), len(cases), taken)
+        where = "in memory" if self.cache is None else f"memory-mapped in {self.cache}"
+        log.info("%s: %d pairs of %d cases, %s %s", purpose, len(pairs), len(cases), taken, where)
         return pairs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from monai.transforms import Transform
 
 from ankleseg import keys
 from ankleseg.cohorts import Case
@@ -50,6 +51,22 @@ class Pairs(Protocol):
 
     def validation(self, case: Case, preparation: Preparation) -> list[Sample]:
         """Return whole images; their foreground is where a network looks."""
+
+
+class PairsOfCase(Transform):
+    """From the item of a case to its pairs, a list as MONAI's transforms of several samples give it.
+
+    Args:
+        pairs: ``training`` or ``validation`` of `Pairs`.
+        preparation: of the scans.
+    """
+
+    def __init__(self, pairs: Callable[[Case, Preparation], list[Sample]], preparation: Preparation) -> None:
+        self.pairs = pairs
+        self.preparation = preparation
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> list[Sample]:
+        return self.pairs(data[keys.LABEL], self.preparation)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,9 +68,9 @@ class SuperResolutionData(SegmentationData):
         read = reading(self.labels, **self._mends)
         return Compose([*read, *before.transforms, AsSeenThick(self.thick, after), WithoutMetadata(), *self.kept()])
 
-    def described(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         thick = {name: getattr(self.thick, name) for name in ("finest", "coarsest", *SHARED)}
-        return super().described() | {"thick": thick}
+        return super().configuration() | {"thick": thick}
 
     def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
         samples = super().samples(purpose, subjects)

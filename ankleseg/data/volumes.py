@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from ankleseg.cohorts import Case
 from ankleseg.cohorts.files import files_at
+from ankleseg.data.own_code import own_code
 from ankleseg.data.reading import item_of
 from ankleseg.errors import ConfigError, own_errors
 from ankleseg.files import replace_file
@@ -33,11 +35,12 @@ from ankleseg.volumes.frames import read_grid
 from ankleseg.volumes.geometry import spacing
 from ankleseg.volumes.memory import readable_size
 
-FORMAT = 4
+FORMAT = 5
 
 log = logging.getLogger(__name__)
 
 Sample = dict[Hashable, Any]
+Kept = Sample | list[Sample]
 
 
 class FolderCache(PersistentDataset):
@@ -45,26 +48,31 @@ class FolderCache(PersistentDataset):
 
     MONAI's `PersistentDataset` keys an entry by the names of files, loads all of it whenever a sample is asked for, and
     does not see that it is damaged. Here the name of an entry hashes the bytes of the files and the configuration of
-    the transforms: what changes one of them makes a new entry. Files are written beside and renamed; an entry whose
-    checksums do not fit is made again. Entries are never removed; the folder may be deleted between runs.
+    the transforms, with the source files of those that are the user's own: what changes one of them makes a new entry.
+    Files are written beside and renamed; an entry whose checksums do not fit is made again. Entries are never removed;
+    the folder may be deleted between runs.
 
     Args:
         cases: what is prepared.
-        transform: from an item to a sample of plain tensors.
-        described: plain types that say what the transform does.
+        transform: from an item to a sample of plain tensors, or to a list of such.
+        configuration: plain types that say what the transform does.
         cache_dir: is made when needed.
     """
 
     def __init__(
-        self, cases: Sequence[Case], transform: Compose, described: Mapping[str, Any], cache_dir: str | Path
+        self, cases: Sequence[Case], transform: Compose, configuration: Mapping[str, Any], cache_dir: str | Path
     ) -> None:
         self._cases = cases
-        self._described = json.dumps(described, sort_keys=True, default=str)
+        self._configuration = json.dumps(configuration, sort_keys=True, default=str)
+        self._code = [_sha256([file]) for file in own_code(configuration)]
         super().__init__([item_of(case) for case in cases], transform, cache_dir=Path(cache_dir))
-        self._mapped: dict[int, Sample] = {}
+        files = list(dict.fromkeys(path for case in cases for path in _files(case) if path is not None))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # once each, however many frames a file has
+            self._content = dict(zip(files, pool.map(_content, files), strict=True))
+        self._mapped: dict[int, Kept] = {}
 
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """The sample of a case; writing to its tensors does not reach the file.
+    def __getitem__(self, index: int) -> Kept:  # type: ignore[override]
+        """What was made of a case; writing to its tensors does not reach the file.
 
         Raises:
             AnklesegError: the case cannot be prepared.
@@ -72,34 +80,33 @@ class FolderCache(PersistentDataset):
         """
         if index not in self._mapped:
             path = self._path(self._cases[index])
-            sample = _mapped(path)
-            if sample is None:
+            kept = _mapped(path)
+            if kept is None:
                 with own_errors():
                     made = self._pre_transform(dict(self.data[index]))
                 with replace_file(path) as part:
-                    torch.save({name: _plain(value) for name, value in made.items()}, part)
-                sample = _mapped(path)
-                if sample is None:
+                    torch.save(_plain(made), part)
+                kept = _mapped(path)
+                if kept is None:
                     path.unlink()
                     raise ConfigError(
                         f"case {self._cases[index].name} cannot be kept in {self.cache_dir}: "
                         "a transform adds more than tensors and plain types",
                         mend="leave that out of prepare.transforms, or set patches.cache=null",
                     )
-            self._mapped[index] = sample
-        return dict(self._mapped[index])
+            self._mapped[index] = kept
+        return copy.copy(self._mapped[index])
 
     def _path(self, case: Case) -> Path:
         content = {
             "format": FORMAT,
-            "transforms": self._described,
+            "transforms": self._configuration,
+            "code": self._code,
             "side": case.side,
             "frame": case.frame,
             "unknown": sorted(case.unknown),
-            "images": [_sha256(path) for path in (*case.images, *filter(None, [case.foreground]))],
-            "references": {
-                name: [_sha256(reference.path), str(reference)] for name, reference in case.references.items()
-            },
+            "files": [None if path is None else self._content[path] for path in _files(case)],
+            "references": {name: reference.value for name, reference in case.references.items()},
         }
         digest = hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
         assert self.cache_dir is not None
@@ -110,7 +117,7 @@ def prepared_samples(
     cases: Sequence[Case],
     transform: Compose,
     *,
-    described: Mapping[str, Any],
+    configuration: Mapping[str, Any],
     cache: str | Path | None = None,
 ) -> list[Sample]:
     """Prepare cases, several at once.
@@ -118,7 +125,7 @@ def prepared_samples(
     Args:
         cases: what is prepared.
         transform: from an item to a sample of plain tensors.
-        described: plain types that say what the transform does.
+        configuration: plain types that say what the transform does.
         cache: None keeps samples in memory; a folder keeps them there for this and later runs.
 
     Raises:
@@ -128,7 +135,7 @@ def prepared_samples(
         return []
     workers = min(len(cases), os.cpu_count() or 1)
     if cache is not None:
-        dataset: Dataset = FolderCache(cases, transform, described, cache)
+        dataset: Dataset = FolderCache(cases, transform, configuration, cache)
         with ThreadPoolExecutor(workers) as pool:
             return list(tqdm(pool.map(dataset.__getitem__, range(len(cases))), total=len(cases), leave=False))
     items = [item_of(case) for case in cases]
@@ -166,7 +173,7 @@ def _prepared_bytes(case: Case, preparation: Preparation, labels: Labels) -> int
     return round(voxels * (4 * len(case.images) + labels.channels + 1))  # float32 channels, label and foreground
 
 
-def _mapped(path: Path) -> Sample | None:
+def _mapped(path: Path) -> Kept | None:
     """An entry with memory-mapped tensors, None where there is none or it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -178,14 +185,30 @@ def _mapped(path: Path) -> Sample | None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
     return value.contiguous() if isinstance(value, torch.Tensor) and value.ndim != 4 else value
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _files(case: Case) -> list[Path | None]:
+    """What a sample may be made of, each in its place."""
+    references = [reference.path for reference in case.references.values()]
+    return [*case.images, *references, case.foreground, case.static, case.registrations, case.clean]
+
+
+def _content(path: Path) -> str:
+    """A hash of what a path of a case stands for."""
     chosen = str(path).removeprefix(str(without_selection(path)))  # another echo or series of one folder
-    digest.update(chosen.encode("utf-8", "surrogateescape"))
-    for file in files_at(path):
+    return _sha256(files_at(path), chosen)
+
+
+def _sha256(files: Sequence[Path], beside: str = "") -> str:
+    digest = hashlib.sha256(beside.encode("utf-8", "surrogateescape"))
+    for file in files:
+        if not file.is_file():  # whoever reads it says so
+            continue
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -53,12 +54,12 @@ def case(tmp_path: Path) -> Case:
 
 def test_what_is_kept_is_what_is_prepared_and_only_once(case: Case, tmp_path: Path, monkeypatch) -> None:
     """In memory or in a folder; there it is mapped, and the slices lie together for fast patches."""
-    (expected,) = prepared_samples([case], transform(), described={})
+    (expected,) = prepared_samples([case], transform(), configuration={})
     assert expected["image"][..., 0].is_contiguous()
-    (made,) = prepared_samples([case], transform(), described={}, cache=tmp_path / "kept")
+    (made,) = prepared_samples([case], transform(), configuration={}, cache=tmp_path / "kept")
     assert equal(made, expected)
     monkeypatch.setattr("ankleseg.data.volumes.FolderCache._pre_transform", lambda *_: pytest.fail("prepared again"))
-    (found,) = prepared_samples([case], transform(), described={}, cache=tmp_path / "kept")
+    (found,) = prepared_samples([case], transform(), configuration={}, cache=tmp_path / "kept")
     assert equal(found, expected) and found["image"].stride() == expected["image"].stride()
 
 
@@ -87,12 +88,14 @@ def test_a_damaged_entry_is_made_again(case: Case, tmp_path: Path) -> None:
 def test_what_transforms_of_monai_add_is_kept_and_what_is_no_plain_type_is_told(case: Case, tmp_path: Path) -> None:
     crop = CropForegroundd(["image", "label", "foreground"], "foreground", margin=1)
     cropped = Compose([*preparing(PREPARATION, LABELS).transforms, crop, WithoutMetadata()])
-    (expected,), (kept,) = (prepared_samples([case], cropped, described={}, cache=c) for c in (None, tmp_path / "kept"))
+    (expected,), (kept,) = (
+        prepared_samples([case], cropped, configuration={}, cache=c) for c in (None, tmp_path / "kept")
+    )
     assert equal(kept, expected) and len(kept["foreground_start_coord"]) == 3
     assert kept["image"].shape[1:] < foot()["heel"].shape
     strange = Compose([*transform().transforms, Lambda(lambda sample: sample | {"note": LABELS})])
     with pytest.raises(ConfigError, match="more than tensors and plain types; leave that out of prepare.transforms"):
-        prepared_samples([case], strange, described={"strange": True}, cache=tmp_path / "kept")
+        prepared_samples([case], strange, configuration={"strange": True}, cache=tmp_path / "kept")
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
@@ -129,3 +132,31 @@ def test_processes_that_begin_together_share_a_folder(case: Case, tmp_path: Path
     with ProcessPoolExecutor(3, get_context("fork")) as pool:
         found = list(pool.map(first_image, [tmp_path / "kept"] * 6, [case] * 6))
     assert len(set(found)) == 1 and len(list((tmp_path / "kept").iterdir())) == 1
+
+
+MINE = """
+class Brighter:
+    def __call__(self, data):
+        return data | {"image": data["image"] + 1}
+"""
+
+
+def test_the_code_of_a_transform_of_ones_own_is_part_of_the_key(case: Case, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine_of_a_cache.py").write_text(MINE)
+    mine = importlib.import_module("mine_of_a_cache")
+    node = {"_target_": "mine_of_a_cache.Brighter"}
+    for configuration, count in (({"preparation": [node]}, 2), ({"preparation": PREPARATION.nodes}, 3)):
+        for code in (MINE, MINE, MINE.replace("+ 1", "+ 2")):  # as another process would find it
+            (tmp_path / "mine_of_a_cache.py").write_text(code)
+            steps = Compose([*transform().transforms, mine.Brighter()])
+            FolderCache([case], steps, configuration, tmp_path / "kept")[0]
+        assert len(list((tmp_path / "kept").iterdir())) == count
+
+
+def test_a_file_of_many_frames_is_hashed_once(case: Case, tmp_path: Path, monkeypatch) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr("ankleseg.data.volumes._content", lambda path: hashed.append(path) or "")
+    frames = [replace(case, name=f"{frame}", frame=frame) for frame in range(5)]
+    cache_of(tmp_path / "kept", *frames)
+    assert sorted(hashed) == sorted([*case.images, *(reference.path for reference in case.references.values())])

@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -400,3 +401,40 @@ def test_a_cohort_of_repeats_is_split_by_subject(repeats: Path) -> None:
     batch = next(iter(data.train_dataloader()))
     assert batch[keys.IMAGE].shape == batch[keys.TARGET].shape == (4, 1, 12, 10)
     assert [frame[keys.CASE] for frame in data.val_dataloader()] == [["sub-2_T1w"]]
+
+
+def test_processes_that_train_together_share_the_pairs_that_one_of_them_prepared(
+    registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, one, other = (data_of(registered) for _ in range(3))
+    alone.setup("fit")
+    for data in (one, other):
+        data.trainer = SimpleNamespace(world_size=2, default_root_dir=str(tmp_path))
+    one.prepare_data()
+    assert len(list((tmp_path / "prepared").iterdir())) == 6, "two subjects of three frames"
+    monkeypatch.setattr("ankleseg.data.volumes.FolderCache._pre_transform", lambda *_: pytest.fail("prepared again"))
+    other.setup("fit")
+    for expected, found in zip(
+        [*alone.train_dataloader(), *alone.val_dataloader()],
+        [*other.train_dataloader(), *other.val_dataloader()],
+        strict=True,
+    ):
+        assert all(torch.equal(value, found[key]) for key, value in expected.items() if key != keys.CASE)
+
+
+def test_pairs_in_a_folder_are_made_again_where_a_pose_or_the_kind_of_pair_is_another(
+    registered: Path, tmp_path: Path
+) -> None:
+    poses = tmp_path / "poses.json"
+    poses.write_text(frame_of(registered).registrations.read_text())
+    case = replace(frame_of(registered), registrations=poses)
+
+    def entries(pairs: FramePairs) -> int:
+        data = data_of(Cohort(registered, (case,)), split=Split(train=("sub-C01",)), pairs=pairs, cache=tmp_path / "c")
+        data.setup("fit")
+        return len(list((tmp_path / "c").iterdir()))
+
+    assert entries(FramePairs(bones=BONES)) == entries(FramePairs(bones=BONES)) == 1
+    assert entries(FramePairs(bones=BONES, scaling="bone")) == 2
+    poses.write_text(poses.read_text().replace('"correlation": 0.9', '"correlation": 0.8'))
+    assert entries(FramePairs(bones=BONES)) == 3
