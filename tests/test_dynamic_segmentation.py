@@ -18,6 +18,9 @@ from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Explicit, HoldOutGroup, is_dynamic, load_dynamic
 from ankleseg.cohorts.registrations import read_registrations
 from ankleseg.data import PatchDataset, PatchSampler, PatchTransforms, SegmentationData, prepared
+from ankleseg.data.dataset import by_scan
+from ankleseg.data.pairs import spread
+from ankleseg.data.prepared_cohort import prepare_cohort
 from ankleseg.errors import CohortError, FileError
 from ankleseg.evaluate import evaluate
 from ankleseg.inference import Model, VolumeInferer, predict_case, predict_cases
@@ -25,7 +28,7 @@ from ankleseg.labels import Labels
 from ankleseg.losses import DiceCrossEntropy
 from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
-from ankleseg.transforms import RandAnatomicalFlipd
+from ankleseg.transforms import Preparation, RandAnatomicalFlipd
 from ankleseg.volumes import read_mask, read_volume, write_volume
 from ankleseg.volumes.frames import read_frame
 
@@ -171,10 +174,12 @@ def test_registered_bones_in_one_place_are_both_unknown(cohort: Cohort):
 
 def data_of(cohort: Cohort, cases: Sequence[Case], **others: Any) -> SegmentationData:
     part = Cohort(cohort.root, tuple(cases), BONES)
-    return SegmentationData(
-        cohort=part, split=Explicit(train=part.subjects)(part), preparation=PREPARATION, labels=LABELS,
-        sampler=PatchSampler(size=(16, 16), min_foreground=0.2), **others,
-    )  # fmt: skip
+    settings = {
+        "preparation": PREPARATION,
+        "labels": LABELS,
+        "sampler": PatchSampler(size=(16, 16), min_foreground=0.2),
+    }
+    return SegmentationData(cohort=part, split=Explicit(train=part.subjects)(part), **settings | others)
 
 
 def test_a_cached_case_knows_what_the_prepared_one_knows(cohort: Cohort, tmp_path: Path):
@@ -188,6 +193,33 @@ def test_a_cached_case_knows_what_the_prepared_one_knows(cohort: Cohort, tmp_pat
     believed = [replace(cases[0], unknown=("tibia",))]
     (sample,) = data_of(cohort, believed, cache=tmp_path).samples("training", ["sub-C01"])
     assert sample[keys.KNOWN].tolist() == [True, True, False]
+
+
+def test_frames_that_were_prepared_are_the_frames_of_their_sequences(cohort: Cohort, tmp_path: Path):
+    """Subject, frame, sequence and what is unknown; so that training on them as they are is that on the sequences."""
+    cases = [case_of(cohort, *frame) for frame in (("sub-C01", 0), ("sub-C01", 1), ("sub-C02", 2))]
+    prepare_cohort(replace(cohort, cases=tuple(cases)), PREPARATION, LABELS, tmp_path / "out")
+    found = load_dynamic(tmp_path / "out")
+    for case, other in zip(cases, found.cases, strict=True):
+        for name in ("name", "subject", "group", "side", "frame", "unknown", "taken_from"):
+            assert getattr(case, name) == getattr(other, name), name
+    assert [case.name for case in spread(found.cases, 1)] == [case.name for case in spread(cases, 1)]
+    raw = data_of(cohort, cases).samples("training", ["sub-C01", "sub-C02"])
+    kept = data_of(found, found.cases, preparation=Preparation([])).samples("training", ["sub-C01", "sub-C02"])
+    for one, other in zip(raw, kept, strict=True):
+        assert one[keys.SEQUENCE] == other[keys.SEQUENCE] and one[keys.KNOWN].equal(other[keys.KNOWN])
+        assert torch.allclose(one[keys.IMAGE], other[keys.IMAGE], atol=1e-5)
+        assert one[keys.LABEL].equal(other[keys.LABEL]) and one[keys.FOREGROUND].equal(other[keys.FOREGROUND])
+    assert by_scan(kept) == by_scan(raw) == [[0, 1], [2]]
+
+    again = replace(found, cases=(replace(found.cases[0], name="again"),))
+    prepare_cohort(again, Preparation([]), LABELS, tmp_path / "twice")
+    assert load_dynamic(tmp_path / "twice").cases[0].taken_from == cases[0].images[0]
+    assert [case.name for case in load_dynamic(tmp_path / "out", structures=["talus"]).cases] == [
+        case.name for case in cases if "talus" not in case.unknown
+    ]
+    with pytest.raises(CohortError, match="was prepared already, and does not say which registrations are suspect"):
+        load_dynamic(tmp_path / "out", with_suspect=False)
 
 
 def small(number: int, known: Sequence[bool] | None = None, sequence: str = "") -> dict:

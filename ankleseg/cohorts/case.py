@@ -50,7 +50,10 @@ class Case:
         group: such as ``control`` or ``equinus``; it may differ between the sessions of a subject.
         side: of the body that was scanned.
         sequences: the 4-D file of each dynamic sequence.
-        frame: that the case is, from 0, where its images and references are 4-D files.
+        frame: that the case is, from 0, of a sequence; its images and references are the 4-D files, unless there is a
+            `sequence`.
+        sequence: of a frame whose images and references are files of its own, as in a prepared cohort, the 4-D file
+            that it was taken from; it may be gone.
         unknown: structures that are there but whose references are not to be believed, such as bones whose
             registration failed; they are neither taught nor scored.
         static: of a frame, the scan of the same foot lying still.
@@ -69,6 +72,7 @@ class Case:
     side: Side | None = None
     sequences: Mapping[str, Path] = field(default_factory=dict)
     frame: int | None = None
+    sequence: Path | None = None
     unknown: tuple[str, ...] = ()
     static: Path | None = None
     registrations: Path | None = None
@@ -80,6 +84,16 @@ class Case:
     def images(self) -> tuple[Path, ...]:
         """The files of the channels, in their order."""
         return tuple(self.channels.values())
+
+    @property
+    def frame_in_files(self) -> int | None:
+        """Which volume of its images and references the case is; None where they are of the case alone."""
+        return self.frame if self.sequence is None else None
+
+    @property
+    def taken_from(self) -> Path | None:
+        """Of a frame, the file of the sequence."""
+        return self.images[0] if self.frame is not None and self.sequence is None else self.sequence
 
     @property
     def files(self) -> frozenset[Path]:

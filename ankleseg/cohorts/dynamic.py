@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts.case import Case, Cohort, Reference, announced
 from ankleseg.cohorts.files import folders_in, visible
 from ankleseg.cohorts.participants import TABLE, People, read_people
+from ankleseg.cohorts.prepared import is_prepared
 from ankleseg.cohorts.registrations import GLOBAL, SUFFIX, Registration, read_registrations
+from ankleseg.cohorts.sources import load_cohort
 from ankleseg.errors import CohortError
 
 SUBJECT = "subject"  # column of who was scanned, where the folders of a derivative are named after cases
@@ -26,14 +29,14 @@ def _registered(root: Path) -> list[Path]:
 def load_dynamic(
     root: str | Path, *, structures: Sequence[str] | None = None, with_static: bool = False, with_suspect: bool = True
 ) -> Cohort:
-    """List the frames of registered sequences as cases.
+    """List the frames of registered sequences as cases; of a prepared cohort, those that it holds.
 
     A bone whose registration failed is ``unknown`` on that frame: it is there, but nobody knows where. A frame on
     which no bone is known is left out. All frames of a subject stay together in every split.
 
     Args:
         root: folder written by ``ankleseg.prepare recipe=ankle_dynamic``, with ``sub-*/[ses-*/]dyn/*_poses.json`` and
-            the 4-D masks ``*_label-<bone>_mask`` beside.
+            the 4-D masks ``*_label-<bone>_mask`` beside; or what `ankleseg.data.prepare_cohort` wrote of such a cohort.
         structures: those of interest, in the order of their labels; None or none takes all bones that were registered.
         with_static: list the static scans too.
         with_suspect: believe the masks of suspect registrations; else they are unknown too.
@@ -45,6 +48,8 @@ def load_dynamic(
     root = Path(root)
     if not root.is_dir():
         raise CohortError("is not a folder", file=root, mend="give the folder of prepared sequences")
+    if is_prepared(root):
+        return _prepared(root, structures, with_static, with_suspect)
     files = _registered(root)
     if not files:
         raise CohortError(
@@ -69,6 +74,21 @@ def load_dynamic(
     if not cases:
         raise CohortError("has no frame on which a bone is known", file=root, mend="look at its status.tsv")
     return announced(Cohort(root, tuple(cases), chosen, tuple(people.remarks)))
+
+
+def _prepared(root: Path, structures: Sequence[str] | None, with_static: bool, with_suspect: bool) -> Cohort:
+    if not with_suspect:
+        raise CohortError(
+            "was prepared already, and does not say which registrations are suspect",
+            file=root,
+            mend="prepare frames that were listed with_suspect=false, and list them with_suspect=true",
+        )
+    cohort = load_cohort(root, structures=structures or None)
+    known = [case for case in cohort.cases if set(cohort.structures) - set(case.unknown)]
+    cases = tuple(case for case in known if case.frame is not None or with_static)
+    if not any(case.frame is not None for case in cases):
+        raise CohortError("has no frame on which a bone is known", file=root, mend="choose cohort=ankle for its scans")
+    return replace(cohort, cases=cases)
 
 
 def _frames(

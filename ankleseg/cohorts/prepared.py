@@ -51,6 +51,7 @@ def _case(root: Path, name: str, entry: dict[str, Any], structures: dict[str, in
         references = {structure: Reference(root / file) for structure, file in entry["masks"].items()}
     else:
         references = {structure: Reference(root / entry["labels"], value) for structure, value in structures.items()}
+    frame = entry.get("frame")
     return Case(
         name=name,
         subject=str(entry["subject"]),
@@ -58,6 +59,8 @@ def _case(root: Path, name: str, entry: dict[str, Any], structures: dict[str, in
         references=references,
         group=entry["group"],
         side=parse_side(entry["side"], root / MANIFEST, name),
+        frame=None if frame is None else int(frame),
+        sequence=None if frame is None else Path(entry["inputs"][0]),
         unknown=tuple(entry["unknown"]),
         foreground=root / entry["foreground"],
     )

@@ -18,4 +18,4 @@ def read_reference(case: Case, structure: str) -> Volume:
     """
     reference = case.references[structure]
     used = case.masks[reference.path]
-    return read_mask(reference.path, value=reference.value, frame=case.frame, used=used)
+    return read_mask(reference.path, value=reference.value, frame=case.frame_in_files, used=used)

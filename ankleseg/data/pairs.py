@@ -226,7 +226,7 @@ def spread(cases: Sequence[Case], count: int | None) -> tuple[Case, ...]:
     """So many frames of each sequence, spread evenly over it; scans that are no frames are kept."""
     sequences: dict[Any, list[Case]] = {}
     for case in cases:
-        sequences.setdefault(case.name if case.frame is None else case.images[0], []).append(case)
+        sequences.setdefault(case.taken_from or case.name, []).append(case)
     chosen: list[Case] = []
     for frames in sequences.values():
         wanted = len(frames) if count is None else min(count, len(frames))

@@ -156,11 +156,13 @@ def _write(folder: Path, case: Case, sample: Mapping[Any, Any], labels: Labels) 
         if not labels.regions
         else {"masks": {name: save(f"label-{name}_mask", mask) for name, mask in labels.named(label)}}
     )
+    inputs = case.images if case.sequence is None else (case.sequence,)
     return {
         "subject": case.subject,
         "group": case.group,
-        "inputs": [str(without_selection(path).resolve()) for path in case.images],
+        "inputs": [str(without_selection(path).resolve()) for path in inputs],
         "side": case.side,
+        "frame": case.frame,  # of the sequence that is the first of the inputs
         "mirrored": is_mirrored(image),  # the image then shows the other side of the body in its own place
         "images": {
             channel: save(name, np.asarray(voxels))

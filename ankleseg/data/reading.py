@@ -27,13 +27,13 @@ logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR
 
 def item_of(case: Case) -> dict[Hashable, Any]:
     """A case as the item of a MONAI datalist: files by key, and the case itself, from which its references are read."""
-    frame = "" if case.frame is None else f"#frame={case.frame}"
+    frame = "" if case.frame_in_files is None else f"#frame={case.frame_in_files}"
     item: dict[Hashable, Any] = {
         keys.IMAGE: [f"{path}{frame}" for path in case.images],
         keys.LABEL: case,
         keys.CASE: case.name,
         keys.SIDE: case.side or "",
-        keys.SEQUENCE: "" if case.frame is None else str(case.images[0]),
+        keys.SEQUENCE: str(case.taken_from or ""),
     }
     if case.foreground is not None:
         item[keys.FOREGROUND] = f"{case.foreground}{frame}"

@@ -103,7 +103,7 @@ class FolderCache(PersistentDataset):
             "transforms": self._configuration,
             "code": self._code,
             "side": case.side,
-            "frame": case.frame,
+            "frame": [case.frame, case.sequence and str(case.sequence)],
             "unknown": sorted(case.unknown),
             "files": [None if path is None else self._content[path] for path in _files(case)],
             "references": {name: reference.value for name, reference in case.references.items()},

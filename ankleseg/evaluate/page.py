@@ -238,7 +238,7 @@ def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Eva
     reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
     own = case.images[0] if case and case.images else None
     scan = own if own is not None and without_selection(own).exists() else predicted.image
-    image = _image(scan, case.frame if case else None, first)
+    image = _image(scan, case.frame_in_files if case else None, first)
     png = mosaic(image, prediction, reference, first.affine)
     caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
     return Picture(png, f"Slices of {predicted.name} with prediction and reference", caption)
