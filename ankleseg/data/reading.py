@@ -14,11 +14,13 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Transform
 
 from ankleseg import keys
 from ankleseg.cohorts import Case
-from ankleseg.errors import own_errors
+from ankleseg.errors import GeometryError, own_errors
 from ankleseg.labels import Labels
 from ankleseg.transforms import LoadReferencesd, Preparation
-from ankleseg.transforms.sources import affine_of
+from ankleseg.transforms.mirror_to_side import is_mirrored
+from ankleseg.transforms.sources import affine_of, file_of
 from ankleseg.volumes import Reader
+from ankleseg.volumes.geometry import same_grid
 
 FILES = (keys.IMAGE, keys.TARGET, keys.FOREGROUND)
 
@@ -88,11 +90,31 @@ def prepared(case: Case, preparation: Preparation, labels: Labels | None = None,
 
 
 def with_foreground(sample: dict[Hashable, Any]) -> dict[Hashable, Any]:
-    """A sample whose foreground is the whole image where the preparation looked for none."""
+    """A sample whose foreground is the whole image where the preparation looked for none.
+
+    Raises:
+        GeometryError: what lay on the grid of the image before the preparation does not do so any more.
+    """
+    for name in (keys.LABEL, keys.TARGET, keys.FOREGROUND):
+        _require_on_grid(sample, name)
     if keys.FOREGROUND in sample:
         return sample
     image = sample[keys.IMAGE]
     return sample | {keys.FOREGROUND: torch.ones((1, *image.shape[1:]), dtype=torch.bool)}
+
+
+def _require_on_grid(sample: dict[Hashable, Any], name: str) -> None:
+    """Refuse an array that was not moved as the image was; one that is mirrored fills the same place in the world."""
+    image, other = sample[keys.IMAGE], sample.get(name)
+    if not isinstance(image, MetaTensor) or not isinstance(other, MetaTensor):
+        return
+    on_grid = same_grid(image.shape[1:], affine_of(image), other.shape[1:], affine_of(other))
+    if not on_grid or is_mirrored(image) != is_mirrored(other):
+        raise GeometryError(
+            f"its {name} is not on the grid of its prepared image",
+            file=file_of(image),
+            mend=f"list {name} in the keys of every transform of prepare.transforms that moves the image",
+        )
 
 
 class WithoutMetadata(Transform):

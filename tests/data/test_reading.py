@@ -79,3 +79,23 @@ def test_a_spike_is_told_with_its_file(tmp_path: Path, caplog) -> None:
     spiked[20, 18, 5] = 1e30
     prepared(write_foot(tmp_path, image=spiked), preparation())
     assert "s1_image.nii.gz: clipped 1 voxel far outside the range of all others" in caplog.text
+
+
+def test_what_is_not_moved_with_the_image_is_refused_even_where_its_shape_is_right(tmp_path: Path) -> None:
+    body = write_volume(tmp_path / "body.nii.gz", foot()["body"].astype(np.uint8), AFFINE)
+    case = replace(write_foot(tmp_path, side="left"), foreground=body)
+    turn = {"_target_": "monai.transforms.Orientationd", "axcodes": "AIL", "labels": None}
+    mirror = {"_target_": "ankleseg.transforms.MirrorToSided", "side": "right"}
+    every = ["image", "label", "foreground"]
+    for node in (turn, mirror):
+        moved = prepared(case, Preparation([node | {"keys": every}]), LABELS)
+        inside = moved["label"][0] > 0
+        assert moved["foreground"][0][inside].float().mean() > 0.9
+        for left_out in ("label", "foreground"):
+            keys = [key for key in every if key != left_out]
+            with pytest.raises(GeometryError) as refused:
+                prepared(case, Preparation([node | {"keys": keys}]), LABELS)
+            assert str(refused.value) == (
+                f"{case.images[0]}: its {left_out} is not on the grid of its prepared image; list {left_out} in the "
+                "keys of every transform of prepare.transforms that moves the image"
+            )
