@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -102,7 +101,7 @@ class AsSeenThick(Transform):
         own = IntensityRanged(keys.IMAGE)(self.after.transforms[0](dict(sharp)))
         thick = self.thick({**sharp, keys.RANGE: own[keys.RANGE]})
         seen = self.after({keys.IMAGE: thick[keys.IMAGE]})
-        image = copy.copy(data[keys.IMAGE])
+        image = data[keys.IMAGE].clone()
         for channel, scale in enumerate(scales_of(seen)):
             image[channel] = scale.applied(image[channel])
         return data | {keys.IMAGE: image, keys.FOREGROUND: seen[keys.FOREGROUND]}

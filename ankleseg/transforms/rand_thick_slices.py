@@ -122,6 +122,7 @@ class RandThickSlicesd(Randomizable, ThickScans, InvertibleTransform):
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put patches back among their surroundings, which are empty."""
         sample = dict(data)
+        shape: list[int] = []
         for key in (*self.key_iterator(sample), *(k for k in self.label_key if k in sample)):
             source = sample[key]
             done = self.pop_transform(source)
@@ -132,6 +133,8 @@ class RandThickSlicesd(Randomizable, ThickScans, InvertibleTransform):
             with self.trace_transform(False):
                 self.push_transform(whole, affine=translation([-first for first in start]))
         sample.pop(self.target_key, None)
+        if shape and self.size is not None and names.WINDOW in sample:
+            sample[names.WINDOW] = central_window(sample[names.WINDOW], shape)
         return sample
 
     def reach(self, size: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:

@@ -123,6 +123,7 @@ class RandWorldAffined(RandomizableTransform, MapTransform, InvertibleTransform)
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Resample back to the grid before."""
         sample = dict(data)
+        shape: tuple[int, ...] = ()
         for key in self.key_iterator(sample):
             source = sample[key]
             done = self.pop_transform(source)
@@ -140,6 +141,8 @@ class RandWorldAffined(RandomizableTransform, MapTransform, InvertibleTransform)
             sample[key] = restored = with_meta_of(source, result)
             with self.trace_transform(False):
                 self.push_transform(restored, affine=_in_three(back))
+        if shape and self.size is not None and names.WINDOW in sample:
+            sample[names.WINDOW] = central_window(sample[names.WINDOW], shape)
         return sample
 
     def reach(self, size: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
@@ -192,12 +195,15 @@ class RandWorldAffined(RandomizableTransform, MapTransform, InvertibleTransform)
 
 
 def central_window(window: Any, size: Sequence[int]) -> np.ndarray:
-    """The central part, of this size, of a patch from the first to the last voxel of ``window`` (2, 3)."""
+    """The central part, of this size, of a patch from the first to the last voxel of ``window`` (2, 3).
+
+    With the size of the patch before, it leads from the central part back to the patch.
+    """
     first, last = np.array(window)
     step = np.where(last < first, -1, 1)
     sides = np.abs(last - first) + 1
     wanted = np.array([*size, *sides[len(size) :]])
-    first = first + step * ((sides - wanted) // 2)
+    first = first + step * np.trunc((sides - wanted) / 2).astype(int)
     return np.stack([first, first + step * (wanted - 1)])
 
 

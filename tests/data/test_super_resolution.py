@@ -15,7 +15,7 @@ from preparations import preparation
 from ankleseg import keys
 from ankleseg.cohorts import Case, Cohort, Reference, Split
 from ankleseg.data import PatchSampler, SuperResolutionData, prepared
-from ankleseg.data.super_resolution import typical
+from ankleseg.data.super_resolution import AsSeenThick, typical
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation, RandGammaInRanged, RandThickSlicesd, scales_of
@@ -143,6 +143,15 @@ def test_foreground_and_scale_are_those_that_prediction_finds_in_the_thick_file(
         assert torch.allclose(volume[keys.TARGET][0], sharp, atol=1e-3)
         (again,) = data.val_dataloader()
         assert torch.equal(again[keys.IMAGE], volume[keys.IMAGE]), "the same in every epoch"
+
+
+def test_the_scan_that_is_seen_thick_is_left_as_it_was(cohort: Cohort) -> None:
+    whole = preparation(axcodes="RAS", spacing=MM, order=3, scaling=BRIGHT_END)
+    before, after = whole.parts()
+    sample = before({keys.IMAGE: prepared(cohort.cases[0], Preparation([]))[keys.IMAGE], keys.CASE: "s1"})
+    untouched = sample[keys.IMAGE].as_tensor().clone()
+    seen = AsSeenThick(FIXED, after)(sample)
+    assert torch.equal(sample[keys.IMAGE].as_tensor(), untouched) and not torch.equal(seen[keys.IMAGE], untouched)
 
 
 def test_kept_in_a_folder_it_is_the_same_and_another_thickness_is_another_entry(cohort: Cohort, tmp_path: Path) -> None:

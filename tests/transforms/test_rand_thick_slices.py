@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms import (
@@ -138,3 +139,12 @@ def test_what_cannot_be_taken_is_refused() -> None:
         RandThickSlicesd(size=(8, 8))
     with pytest.raises(ConfigError, match="invalid image of 2 axes: expected three; cut blocks"):
         RandThickSlicesd()(volume() | {"image": torch.zeros(1, 5, 5)})
+
+
+def test_the_inverse_gives_the_window_of_the_surroundings_back() -> None:
+    thick = RandThickSlicesd(size=SIZE, **DRAWN)
+    cut = cropped(thick)(volume())
+    placed = cut | {key: MetaTensor(cut[key], affine=torch.from_numpy(cut["affine"])) for key in ("image", "label")}
+    given = thick(placed)
+    assert not np.array_equal(given["window"], cut["window"])
+    assert np.array_equal(thick.inverse(given)["window"], cut["window"])

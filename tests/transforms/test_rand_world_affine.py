@@ -133,3 +133,14 @@ def test_arguments_that_mean_nothing_are_refused() -> None:
             RandWorldAffined("image", **arguments)(sample(np.zeros((9, 9)), (1, 1)))
     with pytest.raises(ConfigError, match="missing key 'affine'"):
         RandWorldAffined("image", rotate=9)({"image": torch.zeros(1, 9, 9)})
+
+
+def test_the_inverse_gives_the_window_back_that_it_took_the_middle_of() -> None:
+    for sides, size in (((13, 14), (8, 9)), ((12, 15), (7, 9)), ((9, 9), (9, 9))):
+        for step in (1, -1):
+            window = np.array([[3, -2, 5], [3 + step * (sides[0] - 1), sides[1] - 3, 5]])
+            given = {"image": MetaTensor(torch.rand(1, *sides)), "window": window}
+            transform = RandWorldAffined("image", size=size)
+            moved = transform(given)
+            assert (abs(np.diff(moved["window"], axis=0)[0, :2]) + 1 == size).all()
+            assert np.array_equal(transform.inverse(moved)["window"], window)
