@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,13 +15,14 @@ from monai.transforms import (
     MapTransform,
     Orientationd,
     RandomizableTrait,
+    Spacingd,
     Transform,
     allow_missing_keys_mode,
     convert_applied_interp_mode,
 )
 
 from ankleseg import keys
-from ankleseg.config import build
+from ankleseg.config import build, resolve_target
 from ankleseg.errors import ConfigError, own_errors
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.mirror_to_side import MirrorToSided
@@ -41,14 +42,15 @@ class Preparation(Compose):
     transforms work on the keys ``image`` and, where there are such, ``label``, ``target`` and ``foreground``.
 
     Args:
-        nodes: for each transform its configuration node, a mapping with ``_target_`` and arguments.
+        nodes: for each transform its configuration node, a mapping with ``_target_`` and arguments. The transforms of a
+            ``Compose`` among them take its place.
 
     Raises:
         ConfigError: a node is refused, is no deterministic transform, or an orientation is none.
     """
 
     def __init__(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        self.nodes = [copy.deepcopy(dict(node)) for node in nodes]
+        self.nodes = [copy.deepcopy(dict(node)) for node in _flat(nodes)]
         transforms = [build(node) for node in self.nodes]
         for node, transform in zip(self.nodes, transforms, strict=True):
             if not isinstance(transform, Transform) or isinstance(transform, RandomizableTrait):
@@ -71,7 +73,7 @@ class Preparation(Compose):
 
     @property
     def spacing(self) -> tuple[float | None, ...] | None:
-        """mm along the prepared axes; None where scans keep their own."""
+        """mm along the prepared axes by `ResampleToSpacingd`; None where scans keep their own, or it is not there."""
         return next((t.pixdim for t in self.transforms if isinstance(t, ResampleToSpacingd)), None)
 
     def with_spacing(self, spacing: Spacing) -> Preparation:
@@ -82,9 +84,12 @@ class Preparation(Compose):
         """
         resampling = [isinstance(transform, ResampleToSpacingd) for transform in self.transforms]
         if not any(resampling):
+            fixed = any(isinstance(transform, Spacingd) for transform in self.transforms)
+            instead = "Spacingd of MONAI, but " if fixed else ""
             raise ConfigError(
-                "the preparation has no ankleseg.transforms.ResampleToSpacingd, so it cannot be given a spacing",
-                mend="add one to prepare.transforms, or set common_spacing=false",
+                f"the preparation has {instead}no ankleseg.transforms.ResampleToSpacingd, "
+                "so it cannot be given a spacing",
+                mend="leave predict.spacing out, or train with one in prepare.transforms",
             )
         changed = [
             {**node, "pixdim": list(spacing)} if resamples else node
@@ -142,6 +147,19 @@ class Preparation(Compose):
         """Let transforms pass over the keys that a sample of an image alone lacks."""
         takes_keys = any(isinstance(transform, MapTransform) for transform in self.transforms)
         return allow_missing_keys_mode(self) if takes_keys else nullcontext()
+
+
+def _flat(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for node in nodes:
+        if "_target_" not in node or resolve_target(str(node["_target_"])) is not Compose:
+            yield node
+        elif set(node) == {"_target_", "transforms"}:
+            yield from _flat(node["transforms"])
+        else:
+            raise ConfigError(
+                f"invalid preparation: a Compose in the list has {', '.join(map(str, node))}: expected transforms",
+                mend="write its transforms into the list itself",
+            )
 
 
 def _check_axcodes(axcodes: Any) -> None:

@@ -23,6 +23,7 @@ from ankleseg.volumes.geometry import axis_codes, reorient, spacing
 ORIENTATIONS = ["".join(codes) for order in permutations(("LR", "PA", "IS")) for codes in product(*order)]
 OBLIQUE = np.array([[0.36, -0.48, 0.8], [0.8, 0.6, 0], [-0.48, 0.64, 0.6]])  # a rotation by about 60 degrees
 WHOLE = {"rule": "whole_image"}
+COMPOSE = {"_target_": "monai.transforms.Compose"}
 
 
 def scan_in(orientation: str, side: str = "", turn: np.ndarray | None = None) -> dict[str, Any]:
@@ -243,8 +244,32 @@ def test_what_is_no_preparation_is_refused() -> None:
     ]:
         with pytest.raises(ConfigError, match=message):
             with_node(target, **arguments)
-    with pytest.raises(ConfigError, match="has no ankleseg.transforms.ResampleToSpacingd, .* or set common_spacing=f"):
+    with pytest.raises(ConfigError, match="preparation has no ankleseg.transforms.ResampleToSpacingd, .* leave "):
         with_node("ankleseg.transforms.SlicesLastd", keys="image").with_spacing((1, 1, 1))
+
+
+def test_a_list_inside_the_list_is_part_of_it(foot, affine) -> None:
+    nodes = preparation(spacing=(0.9, 0.9, None), side="right").nodes
+    inner = {"_target_": "monai.transforms.Compose", "transforms": [nodes[1], {**COMPOSE, "transforms": nodes[2:4]}]}
+    nested, scan = Preparation([nodes[0], inner, *nodes[4:]]), in_memory(foot["image"], affine, "left")
+    assert nested.nodes == nodes and nested.spacing == (0.9, 0.9, None)
+    assert torch.equal(nested(scan)["image"].as_tensor(), Preparation(nodes)(scan)["image"].as_tensor())
+    with pytest.raises(
+        ConfigError, match="a Compose in the list has _target_, transforms, lazy: expected transforms al"
+    ):
+        Preparation([inner | {"lazy": True}])
+    with pytest.raises(ConfigError, match="RandFlipd is no deterministic transform"):
+        Preparation([{**COMPOSE, "transforms": [{"_target_": "monai.transforms.RandFlipd", "keys": "image"}]}])
+
+
+def test_a_spacing_that_cannot_be_changed_is_told_by_its_transform() -> None:
+    fixed = Preparation([{"_target_": "monai.transforms.Spacingd", "keys": ["image"], "pixdim": [1, 1, 1]}])
+    with pytest.raises(ConfigError) as refused:
+        fixed.with_spacing((2, 2, 2))
+    assert str(refused.value) == (
+        "the preparation has Spacingd of MONAI, but no ankleseg.transforms.ResampleToSpacingd, so it cannot be given a "
+        "spacing; leave predict.spacing out, or train with one in prepare.transforms"
+    )
 
 
 def test_an_error_inside_is_one_of_ours(foot, affine) -> None:
