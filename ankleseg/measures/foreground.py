@@ -26,10 +26,12 @@ def foreground_mask(
 
     Raises:
         ConfigError: another rule.
-        FileError: the image is constant, or the mask is empty or covers less than 0.1 % of the image.
+        FileError: the image is constant or holds NaN, or the mask is empty or covers less than 0.1 % of the image.
     """
     if rule not in RULES:
         raise ConfigError(f"invalid foreground rule {rule!r}: expected {', '.join(RULES)}", mend="choose one")
+    if not np.isfinite(image).all():
+        raise FileError("holds NaN or infinite voxels", mend="replace them, e.g. by 0")
     if rule == "whole_image" and threshold is None:
         return np.ones(image.shape, dtype=bool)
     if threshold is not None:

@@ -40,7 +40,9 @@ class ForegroundMaskd(MapTransform):
 
     Raises:
         ConfigError: another rule, or several keys.
-        FileError (when called): the image is constant, or the mask is empty or covers less than 0.1 % of the image.
+        ConfigError (when called): the image does not have three axes.
+        FileError (when called): the image is constant or holds NaN, or the mask is empty or covers less than 0.1 % of
+            it.
     """
 
     def __init__(
@@ -70,6 +72,11 @@ class ForegroundMaskd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[key]
+            if image.ndim != 4:
+                raise ConfigError(
+                    f"invalid {key} of {image.ndim - 1} axes: expected three, after that of the channels",
+                    mend="take slices after ankleseg.transforms.ForegroundMaskd, or give them a third axis of length 1",
+                )
             with naming_file(image):
                 found = foreground_mask(
                     np.asarray(image[0]), self.threshold, self.rule, largest=self.largest, fill_holes=self.fill_holes

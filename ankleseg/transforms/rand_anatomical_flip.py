@@ -26,7 +26,8 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
     """Reverse patches along axes of the patient, and let left and right structures change places.
 
     MONAI has none: `RandFlipd` names array axes, which mean another direction in every scan, and leaves the labels of
-    the left side on what is now the right one. ``known`` (K,) follows. The inverse is exact.
+    the left side on what is now the right one. ``known`` (K,) follows the label: where that is not flipped, neither is
+    what is known of it. The inverse is exact.
 
     Args:
         keys: what is flipped, (C, X, Y) in a plane of the last axis, or (C, X, Y, Z).
@@ -78,10 +79,12 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
         sample = dict(data)
         self.randomize()
         turned: list[int] = []
+        swapped = False
         for key in self.key_iterator(sample):
             source = sample[key]
             sides = source.ndim - 1
             turned = self._array_axes(affine_of(sample, source), sides) if self._reversed else []
+            swapped = swapped or self._swaps(key)
             sample[key] = flipped = with_meta_of(source, self._flipped(key, without_meta(source), turned))
             if isinstance(flipped, MetaTensor):
                 flags = [int(axis in turned) for axis in range(3)]
@@ -90,7 +93,7 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
                     affine=_mirror(turned, flipped.shape[1:]),
                     extra_info={"axes": flags, "swapped": int("LR" in self._reversed)},
                 )
-        self._follow(sample, turned, "LR" in self._reversed)
+        self._follow(sample, turned, swapped)
         return sample
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -102,8 +105,8 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
             source = sample[key]
             done = self.pop_transform(source)[TraceKeys.EXTRA_INFO]
             turned = [axis for axis, flag in enumerate(done["axes"]) if int(flag)]
-            swapped = bool(int(done["swapped"]))
-            self._reversed = ("LR",) if swapped else ()
+            self._reversed = ("LR",) if int(done["swapped"]) else ()
+            swapped = swapped or self._swaps(key)
             sample[key] = back = with_meta_of(source, self._flipped(key, without_meta(source), turned))
             with self.trace_transform(False):
                 self.push_transform(back, affine=_mirror(turned, back.shape[1:]))
@@ -123,15 +126,17 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
 
     def _flipped(self, key: Hashable, array: Tensor, turned: Sequence[int]) -> Tensor:
         result = array.flip([axis + 1 for axis in turned]) if turned else array
-        if key == self.label_key and "LR" in self._reversed and self.pairs:
-            result = _swapped(result, self.pairs)
-        return result
+        return _swapped(result, self.pairs or ()) if self._swaps(key) else result
+
+    def _swaps(self, key: Hashable) -> bool:
+        """Whether structures change places in an array."""
+        return key == self.label_key and "LR" in self._reversed and bool(self.pairs)
 
     def _follow(self, sample: dict[Hashable, Any], turned: Sequence[int], swapped: bool) -> None:
         """Let what else the sample tells of the patch follow."""
-        if swapped and self.pairs and names.KNOWN in sample:
+        if swapped and names.KNOWN in sample:
             known = sample[names.KNOWN]
-            sample[names.KNOWN] = known[_order(self.pairs, len(known))]
+            sample[names.KNOWN] = known[_order(self.pairs or (), len(known))]
         if turned and names.WINDOW in sample:
             window = np.array(sample[names.WINDOW])
             window[:, list(turned)] = window[::-1, list(turned)]

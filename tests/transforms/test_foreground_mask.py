@@ -103,3 +103,15 @@ def test_each_channel_is_clipped_on_its_own_and_bright_vessels_are_no_spikes(foo
     assert np.array_equal(clipped[0], image) and clipped[1].max() == image.max()
     assert caplog.text.count("clipped") == 1 and sample["image"][1].max() > 1e19, "the input stays"
     assert np.array_equal(ClipSpikesd("image")({"image": both})["image"], clipped), "an array without metadata"
+
+
+def test_a_slice_and_damaged_voxels_are_refused_in_one_line(foot: dict[str, np.ndarray]) -> None:
+    with pytest.raises(
+        ConfigError, match="invalid image of 2 axes: expected three, after that of the channels; take sl"
+    ):
+        ForegroundMaskd("image")({"image": torch.rand(1, 8, 8)})
+    image = foot["image"].astype(np.float32)
+    image[0, 0, 0] = np.nan
+    for rule in ("otsu", "nonzero", "whole_image"):
+        with pytest.raises(FileError, match="holds NaN or infinite voxels; replace them"):
+            ForegroundMaskd("image", rule=rule)({"image": torch.from_numpy(image)[None]})

@@ -40,6 +40,10 @@ def test_left_and_right_structures_change_places_and_what_is_known_of_them() -> 
         assert torch.equal(mapped["label"] == new, label.flip(3) == old)
     assert torch.equal(split["label"], masks.flip(3)[[2, 1, 0]])
     assert mapped["known"].tolist() == split["known"].tolist() == [False, True, True]
+    image = RandAnatomicalFlipd(["image"], ["LR"], prob=1.0, pairs=[(1, 3)])({"image": label, "label": label, **beside})
+    assert torch.equal(image["label"], label) and image["known"].tolist() == [True, True, False], (
+        "of a label that stays"
+    )
     still = RandAnatomicalFlipd(["label"], ["PA", "IS"], prob=1.0, pairs=[(1, 3)])({"label": label, **beside})
     assert torch.equal(still["label"], label.flip((1, 2))) and still["known"].tolist() == [True, True, False]
 
