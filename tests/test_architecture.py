@@ -30,6 +30,20 @@ def imports(path: Path) -> set[str]:
     return found - {"__version__"}
 
 
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def modules_of(path: Path) -> set[str]:
+    """Modules that a module imports, wherever; not what is for types alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    return found | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+
+
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name != "__init__.py")
 
 
@@ -44,6 +58,21 @@ def test_data_flows_one_way():
         for other in imports(path):
             assert other in ROOMS, f"{path} imports ankleseg.{other}, which is no room"
             assert ROOMS.index(other) <= ROOMS.index(here), f"{path} imports {other}, which lies below {here}"
+
+
+def test_no_module_needs_another_that_needs_it():
+    """Not even where it is imported late; a package is what its ``__init__`` imports, and none of ours needs those."""
+    needed = {name_of(path): modules_of(path) for path in MODULES if path.name != "__init__.py"}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " → ".join([*way[way.index(name) :], name])
+        for other in sorted(needed[name] & needed.keys()) if name not in done else ():
+            visit(other, (*way, name))
+        done.add(name)
+
+    for name in needed:
+        visit(name, ())
 
 
 def test_networks_know_only_keys_and_errors():

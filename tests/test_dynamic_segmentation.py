@@ -30,7 +30,7 @@ from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
 from ankleseg.transforms import Preparation, RandAnatomicalFlipd
 from ankleseg.volumes import read_mask, read_volume, write_volume
-from ankleseg.volumes.frames import read_frame
+from ankleseg.volumes.files import read_frame
 
 PREPARATION = prepared_by("prepare.bring_to_side=null")
 LABELS = Labels(structures=BONES)

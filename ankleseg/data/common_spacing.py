@@ -6,7 +6,7 @@ import numpy as np
 
 from ankleseg.cohorts import Cohort
 from ankleseg.transforms import Preparation, ResampleToSpacingd
-from ankleseg.volumes.frames import read_grid
+from ankleseg.volumes.files import read_grid
 from ankleseg.volumes.geometry import spacing
 
 

@@ -23,7 +23,7 @@ from ankleseg.data.volumes import memory_line, prepared_samples
 from ankleseg.errors import CohortError
 from ankleseg.labels import Labels
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
-from ankleseg.volumes.frames import read_grid
+from ankleseg.volumes.files import read_grid
 
 log = logging.getLogger(__name__)
 

@@ -113,7 +113,8 @@ def _require_on_grid(sample: dict[Hashable, Any], name: str) -> None:
         raise GeometryError(
             f"its {name} is not on the grid of its prepared image",
             file=file_of(image),
-            mend=f"list {name} in the keys of every transform of prepare.transforms that moves the image",
+            mend=f"give it on the grid of the scan, and list {name} in the keys of every transform of "
+            "prepare.transforms that moves the image",
         )
 
 

@@ -31,7 +31,7 @@ from ankleseg.files import replace_file
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import available_memory, without_selection
-from ankleseg.volumes.frames import read_grid
+from ankleseg.volumes.files import read_grid
 from ankleseg.volumes.geometry import spacing
 from ankleseg.volumes.memory import readable_size
 

@@ -28,7 +28,7 @@ from ankleseg.report import (
     mosaic,
 )
 from ankleseg.volumes import Volume, read_volume, same_grid, without_selection
-from ankleseg.volumes.frames import read_frame
+from ankleseg.volumes.files import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
 NAMED = 8  # of the cases that were not predicted

@@ -13,15 +13,8 @@ if TYPE_CHECKING:
     from ankleseg.inference.bundle.export import export_bundle
     from ankleseg.inference.case import predict_case
     from ankleseg.inference.inputs import cases_of
-    from ankleseg.inference.model import (
-        Model,
-        build_network,
-        description,
-        find_checkpoint,
-        load_model,
-        model_of,
-        read_checkpoint,
-    )
+    from ankleseg.inference.loading import find_checkpoint, load_model
+    from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
     from ankleseg.inference.postprocessing import Postprocessing
     from ankleseg.inference.run import predict_cases
     from ankleseg.inference.volume import VolumeInferer
@@ -31,15 +24,8 @@ _HOMES = {
     "bundle.export": ("export_bundle",),
     "case": ("predict_case",),
     "inputs": ("cases_of",),
-    "model": (
-        "Model",
-        "build_network",
-        "description",
-        "find_checkpoint",
-        "load_model",
-        "model_of",
-        "read_checkpoint",
-    ),
+    "loading": ("find_checkpoint", "load_model"),
+    "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
     "postprocessing": ("Postprocessing",),
     "run": ("predict_cases",),
     "volume": ("VolumeInferer",),

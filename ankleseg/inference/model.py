@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ankleseg.cohorts.files import is_given
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import AnklesegError, CheckpointError
 from ankleseg.inference.allowed import require_allowed
-from ankleseg.inference.bundle.files import is_bundle
 from ankleseg.inference.format_1 import in_format_2
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.labels import Labels
@@ -117,32 +115,6 @@ def _public_name(target: str) -> str:
     return f"{package}.{room}.{name}" if package == "ankleseg" and room in PUBLIC else target
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """Find the checkpoint that a user means by a file, a run, or a folder of runs (the latest one); a MONAI bundle is
-    its folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = Path(path)
-    if is_given(path):
-        return path
-    if not path.exists():
-        raise CheckpointError("does not exist", file=path, mend="give a checkpoint, a run folder or a folder of runs")
-    if is_bundle(path):
-        return path
-    for pattern in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt"):
-        if is_given(path / pattern):
-            return path / pattern
-    found = [folder / name for name in ("last.ckpt", "best.ckpt") for folder in path.glob("*/checkpoints")]
-    found = [file for file in found if is_given(file)]
-    if found:
-        latest = max(found, key=lambda file: (file.lstat().st_mtime, file)).parent
-        best = latest / "best.ckpt"
-        return best if is_given(best) else latest / "last.ckpt"
-    raise CheckpointError("holds no checkpoint", file=path, mend="give the folder of a finished run")
-
-
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint without running any code in it.
 
@@ -191,25 +163,6 @@ def network_in(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor
         if name.startswith("network.")
     }
     return in_this_format(content[DESCRIPTION], Path(path)), weights
-
-
-def load_model(path: str | Path, *, device: str | torch.device = "cpu") -> Model:
-    """Load a checkpoint or a MONAI bundle for prediction.
-
-    Args:
-        path: a checkpoint, a run folder, a folder of runs or a bundle.
-        device: where the network goes.
-
-    Raises:
-        CheckpointError: it cannot be trusted, read or rebuilt.
-    """
-    path = find_checkpoint(path)
-    if path.is_dir():
-        from ankleseg.inference.bundle.loading import load_bundle
-
-        return load_bundle(path, device=device)
-    described, weights = network_in(path)
-    return model_of(described, weights, path, device=device)
 
 
 def in_this_format(described: Mapping[str, Any], path: Path) -> dict[str, Any]:

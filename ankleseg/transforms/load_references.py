@@ -19,7 +19,7 @@ from ankleseg.cohorts import Case, read_reference
 from ankleseg.errors import CohortError, GeometryError
 from ankleseg.labels import Labels
 from ankleseg.volumes import Header, Verdict, check_grid, on_grid_of, same_grid, tell, with_header_of
-from ankleseg.volumes.frames import read_grid
+from ankleseg.volumes.files import read_grid
 
 MOST_OVERLAP = 0.005  # of a structure: more than the rounding of drawn outlines
 MOST_COLLISION = 0.05  # of a bone on a frame: more than thick voxels shared by neighbours

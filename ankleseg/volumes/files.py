@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from ankleseg.volumes.formats import recognised, require_file
 from ankleseg.volumes.memory import check_memory
 from ankleseg.volumes.mgh import is_mgh_name, read_mgh_header, read_mgh_voxels
 from ankleseg.volumes.nifti import is_nifti_name, is_pair_name, read_nifti_header, read_nifti_voxels
-from ankleseg.volumes.selection import split_frame
+from ankleseg.volumes.selection import split_frame, without_selection
 from ankleseg.volumes.volume import Header, Volume
 
 NRRD_AND_META = (".nrrd", ".nhdr", ".mha", ".mhd")
+KEPT = 4  # sequences of which frames are asked for: the image and the masks of three bones
 
 
 def read_header(path: str | Path) -> Header:
@@ -51,6 +53,12 @@ def read_header(path: str | Path) -> Header:
     return read_dicom_header(path)
 
 
+def read_grid(path: str | Path) -> Header:
+    """Read the header of a scan, or that of one frame of a sequence: its shape is (X, Y, Z)."""
+    header = read_header(path)
+    return replace(header, shape=header.shape[:3])
+
+
 def read_volume(
     path: str | Path, *, dtype: DTypeLike | None = np.float32, dimensions: int | None = 3, finite: bool = True
 ) -> Volume:
@@ -73,8 +81,6 @@ def read_volume(
     chosen = require_file(path)
     path, frame = split_frame(chosen)
     if frame is not None:
-        from ankleseg.volumes.frames import read_frame
-
         header = read_header(chosen)
         return replace(read_frame(path, frame, dtype=dtype, finite=finite), header=header)
     header = read_header(path)
@@ -92,6 +98,36 @@ def read_volume(
         if broken:
             raise FileError(f"holds {broken} NaN or infinite voxels", file=path, mend="replace them, e.g. by 0")
     return Volume(data if dtype is None else _converted(path, data, np.dtype(dtype)), header.affine, header)
+
+
+def read_frame(path: str | Path, frame: int, *, dtype: DTypeLike | None = np.float32, finite: bool = True) -> Volume:
+    """Read one frame of a 4-D file.
+
+    A compressed file cannot be read in parts; the ones read last stay in memory, as its next frame is asked for next.
+
+    Args:
+        path: of the sequence.
+        frame: from 0.
+        dtype: of the voxels; None keeps the stored one.
+        finite: refuse NaN and infinite voxels.
+
+    Raises:
+        FileError: what `read_volume` refuses, no such frame, or NaN or infinite voxels in it.
+    """
+    path = Path(path)
+    sequence = _sequence(path, without_selection(require_file(path)).stat().st_mtime_ns)
+    assert sequence.header is not None
+    header = header_of_frame(sequence.header, frame)
+    data = np.array(sequence.data[..., frame], dtype=dtype, order="F")
+    if finite and np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
+        raise FileError(f"holds NaN or infinite voxels in frame {frame}", file=path, mend="leave this frame out")
+    return Volume(data, sequence.affine, header)
+
+
+@lru_cache(maxsize=KEPT)
+def _sequence(path: Path, stamp: int) -> Volume:
+    """A whole sequence; `stamp`, the time the file was changed, keeps an old one from being taken for a new one."""
+    return read_volume(path, dtype=None, dimensions=4, finite=False)
 
 
 def header_of_frame(header: Header, frame: int) -> Header:

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from ankleseg.errors import FileError
-from ankleseg.volumes.files import read_volume
-from ankleseg.volumes.frames import read_frame
+from ankleseg.volumes.files import read_frame, read_volume
 from ankleseg.volumes.segments import is_segmentation_name, segment_of
 from ankleseg.volumes.volume import Header, Remark, Volume
 

@@ -96,6 +96,7 @@ def test_what_is_not_moved_with_the_image_is_refused_even_where_its_shape_is_rig
             with pytest.raises(GeometryError) as refused:
                 prepared(case, Preparation([node | {"keys": keys}]), LABELS)
             assert str(refused.value) == (
-                f"{case.images[0]}: its {left_out} is not on the grid of its prepared image; list {left_out} in the "
-                "keys of every transform of prepare.transforms that moves the image"
+                f"{case.images[0]}: its {left_out} is not on the grid of its prepared image; give it on the grid of "
+                f"the scan, and list {left_out} in the keys of every transform of prepare.transforms that moves the "
+                "image"
             )

@@ -255,7 +255,7 @@ def test_a_list_inside_the_list_is_part_of_it(foot, affine) -> None:
     assert nested.nodes == nodes and nested.spacing == (0.9, 0.9, None)
     assert torch.equal(nested(scan)["image"].as_tensor(), Preparation(nodes)(scan)["image"].as_tensor())
     with pytest.raises(
-        ConfigError, match="a Compose in the list has _target_, transforms, lazy: expected transforms al"
+        ConfigError, match="a Compose in the list has _target_, transforms, lazy: expected transforms; write its"
     ):
         Preparation([inner | {"lazy": True}])
     with pytest.raises(ConfigError, match="RandFlipd is no deterministic transform"):

@@ -20,7 +20,8 @@ from ankleseg.inference.bundle.exchange import taken, write_onnx, write_torchscr
 from ankleseg.inference.bundle.files import OURS, is_ours
 from ankleseg.inference.bundle.metadata import metadata
 from ankleseg.inference.bundle.run_facts import run_facts
-from ankleseg.inference.model import build_network, find_checkpoint, model_of, network_in
+from ankleseg.inference.loading import find_checkpoint
+from ankleseg.inference.model import build_network, model_of, network_in
 
 FORMATS = {"model.onnx": write_onnx, "model.ts": write_torchscript}
 
