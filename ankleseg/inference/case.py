@@ -81,9 +81,8 @@ def predict_case(
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
     """
+    require_alike(models)
     labels = models[0].labels
-    if any(model.labels != labels for model in models):
-        raise CheckpointError("the checkpoints predict different structures", mend="average runs of one experiment")
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
         part = None if progress is None else lambda done: progress(done / header.shape[3])
@@ -125,6 +124,20 @@ def predict_case(
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
     return CasePrediction(masks, probabilities, images, affine_of(mean), boxes)
+
+
+def require_alike(models: Sequence[Model]) -> None:
+    """Refuse models that cannot be averaged.
+
+    Raises:
+        CheckpointError: they predict different structures or images, or some see slices and others blocks.
+    """
+    mend = "average runs of one experiment"
+    if any(model.labels != models[0].labels for model in models):
+        raise CheckpointError("the checkpoints predict different structures", mend=mend)
+    sides = sorted({len(model.window) for model in models})
+    if len(sides) > 1:
+        raise CheckpointError("of the checkpoints some take patches of two sides, others of three", mend=mend)
 
 
 def _prepares_alike(model: Model, other: Model) -> bool:

@@ -17,7 +17,7 @@ from ankleseg.cohorts import Case, spare_inputs
 from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.files import replace_file
-from ankleseg.inference.case import CasePrediction, predict_case
+from ankleseg.inference.case import CasePrediction, predict_case, require_alike
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
@@ -55,8 +55,10 @@ def predict_cases(
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
+        CheckpointError: the models do not fit each other.
         ConfigError: a result would replace an input, or ``out`` cannot be written.
     """
+    require_alike(models)
     require_folder(out)
     out = Path(out)
     images = {*models[0].labels.images, *_images_before(out)}
@@ -78,7 +80,7 @@ def predict_cases(
                 if case.problem is not None:
                     raise case.problem
                 prediction = _with_less_memory(case, models, inferer, postprocessing, **more)
-                row.update(_write(out, case, prediction, models[0], save_probabilities))
+                row.update(_write(out, case, prediction, models, save_probabilities))
             except Exception as error:  # of one case; the others go on
                 row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
                 tqdm.write(f"ankleseg: {row['message']}")
@@ -139,8 +141,16 @@ def _with_less_memory(
         ) from again
 
 
+def _warned(header: Header, models: Sequence[Model]) -> str:
+    """Say in what a scan is unlike those that a network was trained on; of several networks, of the first it is so."""
+    message = next(filter(None, (_unlike_training(header, model) for model in models)), "")
+    if message:
+        tqdm.write(f"ankleseg: {header.path}: {message}")
+    return message
+
+
 def _unlike_training(header: Header, model: Model) -> str:
-    """Say when slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
+    """Whether slices of a scan lie in another plane, or at another distance, than those the network was trained on."""
     if model.slice_axis is None:
         return ""
     turned = model.preparation.oriented(header.affine)
@@ -148,14 +158,11 @@ def _unlike_training(header: Header, model: Model) -> str:
     across = float(mm[model.slice_axis])
     finest, coarsest = model.slice_spacing or (across, across)
     if slice_axis(turned) != model.slice_axis and mm.max() >= 1.5 * mm.min():
-        message = "its slices lie in another plane than those of the training scans: do not trust the result"
-    elif not finest / FAR <= across <= coarsest * FAR:
+        return "its slices lie in another plane than those of the training scans: do not trust the result"
+    if not finest / FAR <= across <= coarsest * FAR:
         trained = f"{finest:.2g}" if finest == coarsest else f"{finest:.2g} to {coarsest:.2g}"
-        message = f"its slices lie {across:.2g} mm apart, those of the training {trained} mm: do not trust the result"
-    else:
-        return ""
-    tqdm.write(f"ankleseg: {header.path}: {message}")
-    return message
+        return f"its slices lie {across:.2g} mm apart, those of the training {trained} mm: do not trust the result"
+    return ""
 
 
 def _row(case: Case) -> dict[str, Any]:
@@ -189,8 +196,11 @@ def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
     return [path for kind in kinds for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
 
 
-def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save_probabilities: bool) -> dict[str, Any]:
+def _write(
+    out: Path, case: Case, prediction: CasePrediction, models: Sequence[Model], save_probabilities: bool
+) -> dict[str, Any]:
     """Write what was predicted, and return what is to be noted of it."""
+    labels = models[0].labels
     header = read_header(case.images[0])
     folder = out / case.name
     folder.mkdir(exist_ok=True)
@@ -199,16 +209,16 @@ def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save
         write_volume(folder / name, data, prediction.affine, like=header)
         return f"{case.name}/{name}"
 
-    row: dict[str, Any] = {"message": _unlike_training(header, model), "patches": prediction.patches}
+    row: dict[str, Any] = {"message": _warned(header, models), "patches": prediction.patches}
     row |= {"images": {}, "masks": {}, "probabilities": {}}
-    for name, image in zip(model.labels.images, prediction.images, strict=True):
+    for name, image in zip(labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
-    for k, structure in enumerate(model.labels.structures):
+    for k, structure in enumerate(labels.structures):
         mask = prediction.masks[k].astype(np.uint8)
         row["masks"][structure] = save(f"{case.name}_label-{structure}_mask.nii.gz", mask)
         if save_probabilities:
             name = f"{case.name}_label-{structure}_probability.nii.gz"
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
-    if len(model.labels):
-        row["labels"] = save(f"{case.name}_labels.nii.gz", model.labels.label_map(prediction.masks))
+    if len(labels):
+        row["labels"] = save(f"{case.name}_labels.nii.gz", labels.label_map(prediction.masks))
     return row

@@ -72,7 +72,8 @@ def test_the_mask_is_where_the_structure_is(tmp_path: Path, mode: str, side: str
 
 def test_of_a_prepared_case_nothing_is_predicted_outside_its_foreground(tmp_path: Path):
     ball = scan(tmp_path / "a.nii.gz")
-    half = write_volume(tmp_path / "half.nii.gz", np.arange(30)[:, None, None] < np.full(ball.shape, 12), np.eye(4))
+    affine = nib.load(tmp_path / "a.nii.gz").affine
+    half = write_volume(tmp_path / "half.nii.gz", np.arange(30)[:, None, None] < np.full(ball.shape, 12), affine)
     prepared = replace(case(tmp_path / "a.nii.gz"), foreground=half)
     whole = predict_case(case(tmp_path / "a.nii.gz"), [model("prepare=as_is")], tiles_of(8, 8, tiling="patches"))
     found = predict_case(prepared, [model("prepare=as_is")], tiles_of(8, 8, tiling="patches"))
@@ -243,6 +244,25 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path):
     four = model(channels=["t1", "t1ce", "t2", "flair"])
     with pytest.raises(CheckpointError, match="case a has the channel image: expected t1, t1ce, t2, flair"):
         predict_case(case(tmp_path / "a.nii.gz"), [four], tiles_of(16, 16))
+
+
+def test_models_that_do_not_fit_each_other_are_refused_before_anything_is_removed(tmp_path: Path):
+    scan(tmp_path / "a.nii.gz")
+    settings = {"inferer": tiles_of(16, 16)}
+    predict_cases([case(tmp_path / "a.nii.gz")], [model()], tmp_path / "out", **settings)
+    blocks = model(window=(16, 16, 16))
+    for other, problem in ((model(structures=["cord"]), "different structures"), (blocks, "some take patches of two")):
+        with pytest.raises(CheckpointError, match=f"{problem}.*; average runs of one experiment"):
+            predict_cases([case(tmp_path / "a.nii.gz")], [model(), other], tmp_path / "out", **settings)
+    assert (tmp_path / "out/a/a_labels.nii.gz").exists() and (tmp_path / "out/predictions.json").exists()
+
+
+def test_of_several_models_the_first_whose_training_was_unlike_is_told(tmp_path: Path, capsys):
+    write_volume(tmp_path / "a.nii.gz", np.random.default_rng(0).random((16, 16, 6)), np.diag([1.0, 1, 3, 1]))
+    models = [model("prepare.orientation=RAS", slice_spacing=mm) for mm in ((3.0, 3.0), (9.0, 9.0), (7.0, 7.0))]
+    (row,) = predict_cases([case(tmp_path / "a.nii.gz")], models, tmp_path / "out", inferer=tiles_of(8, 8))
+    said = "its slices lie 3 mm apart, those of the training 9 mm: do not trust the result"
+    assert row["message"] == said and capsys.readouterr().out.count("do not trust") == 1
 
 
 def test_patch_boxes_lie_in_the_foreground(tmp_path: Path):
