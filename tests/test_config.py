@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from ankleseg.config import build, compose, conf_dir, resolve_target, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
+from ankleseg.runs.network import warn_of_scaling
+from ankleseg.transforms import Preparation
 
 REFUSED = [
     "os.system",
@@ -151,3 +153,21 @@ def test_an_output_folder_that_is_a_file_is_told_in_one_line(tmp_path: Path, com
             "ankleseg: file: is a file, but a folder is expected; choose another out\n",
         )
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_augmentation_made_for_other_intensities_is_told(caplog: pytest.LogCaptureFixture):
+    def said(*overrides: str) -> str:
+        caplog.clear()
+        config = compose("train", overrides)
+        warn_of_scaling(config, Preparation(to_plain(config.prepare.transforms)))
+        return caplog.text
+
+    for scaling in ("percentile", "min_max", "bright_end"):
+        asked = f"prepare/scaling={scaling}"
+        assert "made for intensities of NormalizeInForegroundd, the preparation scales by ScaleInForegroundd" in said(
+            asked
+        )
+    for other in ("augment=none", "augment=contrast", "augment.made_for=null", "patches=ankle_published"):
+        assert said("prepare/scaling=percentile", other) == ""
+    for experiment in ("ankle_static_unet", "cord_static", "ankle_sharp_unet", "brain_interpolated_unet"):
+        assert said(f"+experiment={experiment}") == "", experiment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,15 @@ from omegaconf import DictConfig
 
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
-from ankleseg.config import to_plain
+from ankleseg.config import resolve_target, to_plain
 from ankleseg.data import at_common_spacing
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
+from ankleseg.transforms.intensity_scale import ScaleInMaskd
+
+log = logging.getLogger(__name__)
 
 
 def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
@@ -62,9 +66,11 @@ def described(config: DictConfig, preparation: Preparation, data: PatchData) -> 
     if nodes is not None and preparation.nodes:
         raise ConfigError("was prepared already", file=data.cohort.root, mend="add prepare=as_is")
     require_allowed(nodes)
+    used = preparation if nodes is None else Preparation(nodes)
+    warn_of_scaling(config, used)
     return description(
         network=to_plain(config.network),
-        preparation=preparation if nodes is None else Preparation(nodes),
+        preparation=used,
         labels=data.labels,
         channels=data.channels,
         window=config.window,
@@ -72,3 +78,18 @@ def described(config: DictConfig, preparation: Preparation, data: PatchData) -> 
         slice_axis=data.slice_axis,
         slice_spacing=data.slice_spacing,
     )
+
+
+def warn_of_scaling(config: DictConfig, used: Preparation) -> None:
+    """Log a warning where an augmentation is used whose numbers are those of intensities on another scale."""
+    meant, drawn = config.augment.get("made_for"), to_plain(config.patches.get("augment"))
+    scaling = [type(transform) for transform in used.transforms if isinstance(transform, ScaleInMaskd)]
+    if meant is None or not drawn or drawn != to_plain(config.augment.transforms) or not scaling:
+        return
+    if not issubclass(scaling[-1], resolve_target(meant)):
+        log.warning(
+            "the augmentation is made for intensities of %s, the preparation scales by %s; choose its numbers anew, as "
+            "augment.brightness and augment.noise, and set augment.made_for=null",
+            meant.rsplit(".", 1)[-1],
+            scaling[-1].__name__,
+        )
