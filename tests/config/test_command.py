@@ -66,8 +66,9 @@ TOLD = {
     "recipe of another command": (
         "evaluate",
         ["recipe=static"],
-        "unknown recipe 'static'; choose motion, quality, segmentation, volumetry",
+        "unknown recipe 'static'; choose motion, quality, segmentation, tumour, volumetry",
     ),
+    "no such method": ("predict", ["method=kmean"], "unknown method 'kmean'; did you mean kmeans? Or one of edges, "),
     "setting of another recipe": (
         "prepare",
         ["workers=2"],
