@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.bundle.datalist import datalist
     from ankleseg.inference.bundle.export import export_bundle
     from ankleseg.inference.case import predict_case
+    from ankleseg.inference.classical import segment_cases
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.model import (
         Model,
@@ -30,6 +31,7 @@ _HOMES = {
     "bundle.datalist": ("datalist",),
     "bundle.export": ("export_bundle",),
     "case": ("predict_case",),
+    "classical": ("segment_cases",),
     "inputs": ("cases_of",),
     "model": (
         "Model",
@@ -60,6 +62,7 @@ __all__ = [
     "predict_case",
     "predict_cases",
     "read_checkpoint",
+    "segment_cases",
 ]
 
 
