@@ -22,7 +22,7 @@ from ankleseg.inference.case import CasePrediction
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.run import write_predictions
 from ankleseg.labels import Labels
-from ankleseg.transforms.sources import affine_of
+from ankleseg.transforms.sources import affine_of, naming_file
 from ankleseg.volumes import slice_axis
 from ankleseg.volumes import spacing as voxel_sides
 
@@ -92,7 +92,8 @@ def _segmented(
     def clean(mask: np.ndarray) -> np.ndarray:
         return mask if postprocessing is None else postprocessing(mask[None], regions=True)[0]
 
-    found = tumour_masks(method, dict(zip(channels, volumes, strict=True)), sides, clean)
+    with naming_file(image):
+        found = tumour_masks(method, dict(zip(channels, volumes, strict=True)), sides, clean)
     masks = np.ascontiguousarray(np.moveaxis(found, -1, across + 1))
     nothing = np.zeros((0, *masks.shape[1:]), dtype=np.float32)
     return CasePrediction(masks, masks.astype(np.float32), nothing, affine, [])

@@ -157,6 +157,10 @@ def test_the_command_takes_one_scan_and_refuses_a_checkpoint(tmp_path: Path, cap
     main(compose("predict", asked))
     assert capsys.readouterr().out == f"1 case, 0 failed: {tmp_path / 'out'}\n"
     assert (tmp_path / "out/x_flair/x_flair_label-whole_tumour_mask.nii.gz").exists()
+    head = tmp_path / "head_flair.nii.gz"
+    write_volume(head, FLAIR + 1, np.diag([*MM, 1]))
+    row = segment_cases(cases_of(head), {"_target_": "ankleseg.classical.KMeans"}, tmp_path / "out")[0]
+    assert row["message"].startswith(f"{head}: is 0 in 0 % of its voxels: expected a brain without skull")
     with pytest.raises(
         ConfigError, match="invalid method: a checkpoint is given too; leave out method=… or checkpoint"
     ):
