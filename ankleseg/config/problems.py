@@ -108,8 +108,8 @@ def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigErro
     if new := _renamed(key):
         return ConfigError(f"{key} has another name now", mend=f"write {new}")
     if key.startswith("method.") and command in METHODS:
-        names = ", ".join(names_of(METHODS[command]))
-        return ConfigError(f"{key} is a setting of a method that has it", mend=f"add method=NAME, one of {names}")
+        methods = ", ".join(names_of(METHODS[command]))
+        return ConfigError(f"{key} is a setting of a method that has it", mend=f"add method=NAME, one of {methods}")
     if recipe := recipe_with(key, command):
         return ConfigError(f"{key} is a setting of recipe={recipe}", mend=f"add recipe={recipe}, or leave it out")
     of_recipes = [name for recipe in recipes_of(command) for name in _keys_of(recipe_settings(command, recipe))]
