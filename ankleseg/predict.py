@@ -1,4 +1,4 @@
-"""``python -m ankleseg.predict checkpoint=RUN input=FILE|FOLDER|TABLE out=DIR``."""
+"""``python -m ankleseg.predict checkpoint=RUN|method=NAME input=FILE|FOLDER|TABLE out=DIR``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SHORTEST = 8  # voxels
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from ankleseg.cohorts import Case
     from ankleseg.inference import Model, Postprocessing, VolumeInferer
 
 
@@ -32,10 +33,12 @@ def main(config: DictConfig) -> None:
         select=to_plain(config.select),
         side=config.side,
     )
+    if config.method is not None:
+        return _by_method(config, cases)
     device = device_asked_for(config.device)
     models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
     if not models:
-        raise ConfigError("checkpoint is missing", mend="add checkpoint=…")
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
@@ -57,6 +60,24 @@ def main(config: DictConfig) -> None:
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong
         print(f"{counted(len(rows), 'case')} ({mode}), {wrong} failed: {out}")
+    if failed:
+        raise SystemExit(1)
+
+
+def _by_method(config: DictConfig, cases: Sequence[Case]) -> None:
+    """Segment every case by a classical method; exit with 1 when a case failed.
+
+    Raises:
+        ConfigError: there is a checkpoint too.
+    """
+    from ankleseg.inference import Postprocessing, segment_cases
+
+    if config.checkpoint is not None:
+        raise ConfigError("invalid method: a checkpoint is given too", mend="leave out method=… or checkpoint=…")
+    postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), Postprocessing())
+    rows = segment_cases(cases, to_plain(config.method), config.out, postprocessing=postprocessing)
+    failed = sum(row["status"] != "ok" for row in rows)
+    print(f"{counted(len(rows), 'case')}, {failed} failed: {config.out}")
     if failed:
         raise SystemExit(1)
 

@@ -13,7 +13,18 @@ from typing import Any
 
 from jaxtyping import install_import_hook
 
-for room in ("volumes", "measures", "rigid", "transforms", "motion", "networks", "losses", "data", "inference"):
+for room in (
+    "volumes",
+    "measures",
+    "classical",
+    "rigid",
+    "transforms",
+    "motion",
+    "networks",
+    "losses",
+    "data",
+    "inference",
+):
     install_import_hook(f"ankleseg.{room}", "shape_checks.checked")
 
 import numpy as np  # noqa: E402

@@ -25,6 +25,7 @@ NAMES = "trust group subjects subject structures bones images channels select su
 NAMES += "cohort.suffix cohort.split.train cohort.split.test".split()
 NAMES_OR_NUMBER = "cohort.split.validation"
 COUNTS = {"phantoms": ("subjects",)}  # what is a number in one command
+METHODS = {"predict": "classical"}  # commands that choose a method=NAME, from conf/classical
 RECIPES = ("prepare", "evaluate")  # commands that choose what they do by recipe=NAME, from conf/recipe/COMMAND
 
 OVERRIDE = re.compile(r"(?P<key>\+{0,2}(?P<name>[A-Za-z_$][\w.$-]*))=(?P<value>.*)", re.DOTALL)
@@ -36,7 +37,7 @@ BRACKETS = {"[": "]", "{": "}"}
 def as_typed(overrides: Sequence[str], command: str, *, multirun: bool = False) -> list[str]:
     """Quote the paths and names in overrides, so that Hydra and OmegaConf leave them as they were typed.
 
-    ``recipe=NAME`` becomes the choice of a recipe of the command.
+    ``recipe=NAME`` becomes the choice of a recipe of the command, ``method=NAME`` that of a method.
 
     Args:
         overrides: as typed, e.g. ``input=/data/Mes scans (2)/ankle.nii.gz``.
@@ -93,6 +94,8 @@ def _as_typed(override: str, command: str, multirun: bool) -> str:
     match = OVERRIDE.fullmatch(override)
     if match and match["key"] == "recipe" and command in RECIPES:
         return f"recipe/{command}={match['value']}"
+    if match and match["key"] == "method" and command in METHODS:
+        return f"{METHODS[command]}@method={match['value']}"
     if match and holds_path(match["name"]) and match["value"].strip() in ("", "''", '""'):
         raise ConfigError(f"{match['name']} is empty", mend=f"give a path: {match['name']}=PATH")
     if not match or not match["value"] or match["value"].strip().lower() == "null":

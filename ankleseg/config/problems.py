@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ankleseg.config.composing import compose, conf_dir
-from ankleseg.config.overrides import OVERRIDE, holds_name, holds_path, parsed, quoted
+from ankleseg.config.overrides import METHODS, OVERRIDE, holds_name, holds_path, parsed, quoted
 from ankleseg.config.usage import ADDED, named, names_of, recipe_settings, recipe_with, recipes_of
 from ankleseg.errors import ConfigError
 
@@ -107,6 +107,9 @@ def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigErro
         return ConfigError(f"{key} needs a +", mend=f"write +{key}=NAME, where NAME is one of {', '.join(names)}")
     if new := _renamed(key):
         return ConfigError(f"{key} has another name now", mend=f"write {new}")
+    if key.startswith("method.") and command in METHODS:
+        methods = ", ".join(names_of(METHODS[command]))
+        return ConfigError(f"{key} is a setting of a method that has it", mend=f"add method=NAME, one of {methods}")
     if recipe := recipe_with(key, command):
         return ConfigError(f"{key} is a setting of recipe={recipe}", mend=f"add recipe={recipe}, or leave it out")
     of_recipes = [name for recipe in recipes_of(command) for name in _keys_of(recipe_settings(command, recipe))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from ankleseg.config.composing import conf_dir
-from ankleseg.config.overrides import RECIPES
+from ankleseg.config.overrides import METHODS, RECIPES
 
 ADDED = {"train": ("experiment", "budget", "bone")}  # groups that are added by +group=name
 
@@ -40,6 +40,7 @@ def help_text(command: str) -> str:
         about = text_of_recipe.splitlines()[1].removeprefix("# ")
         lines += ["", f"With recipe={recipe}: {about}", *(["", found] if (found := _settings(text_of_recipe)) else [])]
     choices = [_choices(f"{named(group)}={chosen}", group) for group, chosen in groups]
+    choices += [_choices("method=null", METHODS[command])] if command in METHODS else []
     choices += [_choices(f"+{group}=…", group) for group in ADDED.get(command, ())]
     if choices:
         lines += ["", "Groups: choose by group=name, and set what they hold by group.key=value", "", *choices]
@@ -71,8 +72,8 @@ def recipe_settings(command: str, recipe: str | None) -> DictConfig:
 
 
 def named(group: str) -> str:
-    """Return what a user writes for a group: ``recipe`` for the recipes of any command."""
-    return "recipe" if group.startswith("recipe/") else group
+    """Return what a user writes for a group: ``recipe`` for the recipes of any command, ``method`` for its methods."""
+    return "recipe" if group.startswith("recipe/") else "method" if group in METHODS.values() else group
 
 
 def _recipe_file(command: str, recipe: str) -> Path:

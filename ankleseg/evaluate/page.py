@@ -51,7 +51,8 @@ def build_page(evaluation: Evaluation) -> Page:
     """Put together the page: summary, protocols, figures, cases from the worst to the best, and the full table."""
     order = _worst_first(evaluation)
     sections = [Section("Summary", _notes(evaluation), [_summary_table(evaluation)])]
-    sections.append(_protocol_section(evaluation))
+    if evaluation.protocol_scores:
+        sections.append(_protocol_section(evaluation))
     figures = _figures(evaluation.scores)
     if figures:
         sections.append(Section("Distribution and volumes", (), figures))

@@ -60,6 +60,37 @@ def quality(predictions: Folders, references: str | None, out: str, **chosen: An
         raise _nothing("scored", first, result.out / "quality.csv")
 
 
+def tumour(
+    predictions: Folders,
+    references: str | None,
+    out: str,
+    *,
+    structures: Any = None,
+    dilation: int = 3,
+    least_mm3: float = 50.0,
+    **chosen: Any,
+) -> None:
+    """Score nested regions of tumours against references, voxel by voxel and lesion by lesion.
+
+    Args:
+        predictions: of ``ankleseg.predict``, of other tools, or BraTS label maps: one folder, or several by name.
+        references, out, structures, chosen: as in `segmentation`.
+        dilation: steps after which pieces of the reference are one lesion.
+        least_mm3: the largest volume of lesions that are left out.
+
+    Raises:
+        AnklesegError: predictions or references cannot be read, or nothing could be scored.
+    """
+    from ankleseg.evaluate.tumour import evaluate_tumour
+
+    rules: dict[str, Any] = {"structures": names_in(structures), "dilation": dilation, "least_mm3": least_mm3}
+    result = evaluate_tumour(predictions, _required(references), out, **rules, **chosen)
+    print(result.describe())
+    if not result.scored:
+        first = result.tumour[0].message if result.tumour else "no case was predicted"
+        raise _nothing("scored", first, result.out / "tumour.csv")
+
+
 def volumetry(
     predictions: Folders,
     references: str | None,

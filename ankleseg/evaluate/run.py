@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -84,52 +83,78 @@ def evaluate(
     Raises:
         AnklesegError: the predictions or the cohort cannot be read, or a structure is unknown.
     """
-    protocols = {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()}
+    evaluation = opened(
+        {name: read_predictions(folder) for name, folder in find_protocols(predictions).items()},
+        references,
+        out,
+        structures=structures,
+        resampled=resampled,
+        suffix=suffix,
+        acquisition=acquisition,
+        select=select,
+        date=date,
+    )
+    for name in RESULTS:
+        (evaluation.out / name).unlink(missing_ok=True)
+    scores, compared = _scored(evaluation)
+    evaluation = replace(evaluation, scores=tuple(scores), protocol_scores=tuple(compared))
+    _write(evaluation)
+    return evaluation
+
+
+def opened(
+    protocols: Mapping[str, Predictions],
+    references: str | Path | Cohort,
+    out: str | Path,
+    *,
+    structures: Sequence[str] | None = None,
+    resampled: bool = False,
+    suffix: str | Sequence[str] | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
+    date: str | None = None,
+) -> Evaluation:
+    """Match predictions with references, and log what has no partner; nothing is scored yet. See `evaluate`."""
     suffix = suffix or input_suffix(next(iter(protocols.values())))
     cohort = _dynamic(references) or load_references(references, suffix, acquisition, select)
     protocols = {name: _named_as(cohort, folder) for name, folder in protocols.items()}
     main = next(iter(protocols.values()))
     chosen = _chosen(structures, main, cohort)
-    out = Path(out)
-    for name in RESULTS:
-        (out / name).unlink(missing_ok=True)
-    cases = {case.name: case for case in cohort.cases if case.problem is None or case.references}
     for remark in [*_unmatched(main, cohort, chosen), *_other_images(main, cohort)]:
         log.warning(remark)
-    scores, compared = _scored(protocols, cases, cohort, chosen, resampled)
-    asked = {row.case for row in scores}
-    evaluation = Evaluation(
-        out=out,
+    asked = {predicted.name for predicted in _asked(main, cohort)}
+    return Evaluation(
+        out=Path(out),
         references=cohort,
         protocols=protocols,
         structures=chosen,
-        scores=tuple(scores),
-        protocol_scores=tuple(compared),
-        not_predicted=tuple(name for name in cases if name not in asked),
+        scores=(),
+        protocol_scores=(),
+        not_predicted=tuple(name for name in _usable(cohort) if name not in asked),
         date=date or time.strftime("%Y-%m-%d %H:%M"),
         resampled=resampled,
     )
-    _write(evaluation)
-    return evaluation
 
 
-def _scored(
-    protocols: Mapping[str, Predictions],
-    asked: Mapping[str, Case],
-    cohort: Cohort,
-    structures: Sequence[str],
-    resampled: bool,
-) -> tuple[list[Score], list[ProtocolScore]]:
+def asked_cases(evaluation: Evaluation, name: str) -> Iterator[tuple[PredictedCase, Case | None]]:
+    """Each case to score of one of the predictions, with its reference, under a progress bar."""
+    cases = {case.name: case for case in evaluation.references.cases}
+    with tqdm(_asked(evaluation.protocols[name], evaluation.references), unit="case") as bar:
+        for predicted in bar:
+            bar.set_description(f"scoring {name}: {predicted.name}")
+            yield predicted, cases.get(predicted.name)
+
+
+def _scored(evaluation: Evaluation) -> tuple[list[Score], list[ProtocolScore]]:
     """The scores of the main predictions, which are the first, and those that compare the protocols."""
     scores: list[Score] = []
     compared: list[ProtocolScore] = []
-    main = next(iter(protocols.values()))
-    cases = {case.name: case for case in cohort.cases}
-    for name, folder in protocols.items():
-        for predicted in _progress(_asked(folder, tuple(asked)), f"scoring {name}"):
-            for structure in structures:
-                pair = read_pair(predicted, cases.get(predicted.name), structure, resampled=resampled)
-                row = score(pair, predicted, cases.get(predicted.name), structure, surfaces=folder is main)
+    main = evaluation.main
+    for name, folder in evaluation.protocols.items():
+        for predicted, case in asked_cases(evaluation, name):
+            for structure in evaluation.structures:
+                pair = read_pair(predicted, case, structure, resampled=evaluation.resampled)
+                row = score(pair, predicted, case, structure, surfaces=folder is main)
                 compared.append(_protocol_score(name, folder.mode, row, pair, predicted))
                 if folder is main:
                     scores.append(row)
@@ -198,13 +223,17 @@ def _other_images(main: Predictions, cohort: Cohort) -> list[str]:
     return [f"{main.folder}: compares {listed(others)}; choose by suffix and select if that is not meant"]
 
 
-def _asked(predictions: Predictions, references: Sequence[str]) -> list[PredictedCase]:
+def _asked(predictions: Predictions, references: Cohort) -> list[PredictedCase]:
     """Cases to score: those listed; a folder without a list was asked for every case of the references."""
     cases = list(predictions.cases)
     if not predictions.complete:
         known = {case.name for case in cases}
-        cases += [PredictedCase(name, {}) for name in references if name not in known]
+        cases += [PredictedCase(name, {}) for name in _usable(references) if name not in known]
     return cases
+
+
+def _usable(references: Cohort) -> list[str]:
+    return [case.name for case in references.cases if case.problem is None or case.references]
 
 
 def _protocol_score(name: str, mode: str, row: Score, pair: MaskPair, predicted: PredictedCase) -> ProtocolScore:
@@ -220,13 +249,6 @@ def _protocol_score(name: str, mode: str, row: Score, pair: MaskPair, predicted:
         return replace(plain, status="unreadable", message=str(error))
     dice, findings = (shared.dice for shared in inside), (FINDINGS[shared.status] for shared in inside)
     return replace(plain, dice=tuple(dice), findings=tuple(findings))
-
-
-def _progress(cases: Sequence[PredictedCase], doing: str) -> Any:
-    with tqdm(cases, unit="case") as bar:
-        for case in bar:
-            bar.set_description(f"{doing}: {case.name}")
-            yield case
 
 
 def _write(evaluation: Evaluation) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.bundle.datalist import datalist
     from ankleseg.inference.bundle.export import export_bundle
     from ankleseg.inference.case import predict_case
+    from ankleseg.inference.classical import segment_cases
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.loading import find_checkpoint, load_model
     from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
@@ -23,6 +24,7 @@ _HOMES = {
     "bundle.datalist": ("datalist",),
     "bundle.export": ("export_bundle",),
     "case": ("predict_case",),
+    "classical": ("segment_cases",),
     "inputs": ("cases_of",),
     "loading": ("find_checkpoint", "load_model"),
     "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
@@ -46,6 +48,7 @@ __all__ = [
     "predict_case",
     "predict_cases",
     "read_checkpoint",
+    "segment_cases",
 ]
 
 

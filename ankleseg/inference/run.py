@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -21,6 +21,7 @@ from ankleseg.inference.case import CasePrediction, predict_case, require_alike
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
+from ankleseg.labels import Labels
 from ankleseg.volumes import Header, read_header, slice_axis, write_volume
 from ankleseg.volumes import spacing as voxel_sides
 
@@ -59,28 +60,67 @@ def predict_cases(
         ConfigError: a result would replace an input, or ``out`` cannot be written.
     """
     require_alike(models)
+    more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing}
+
+    def predict(case: Case, **told: Any) -> CasePrediction:
+        return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
+
+    return write_predictions(
+        cases,
+        out,
+        predict,
+        models[0].labels,
+        settings=_settings(models, inferer, spacing),
+        remark=lambda header: _warned(header, models),
+        save_probabilities=save_probabilities,
+    )
+
+
+def write_predictions(
+    cases: Sequence[Case],
+    out: str | Path,
+    predict: Callable[..., CasePrediction],
+    labels: Labels,
+    *,
+    settings: Mapping[str, Any],
+    remark: Callable[[Header], str] = lambda header: "",
+    save_probabilities: bool = False,
+) -> list[dict[str, Any]]:
+    """Predict cases one after the other, by whatever means, and write what comes out; see `predict_cases`.
+
+    Args:
+        cases: what to predict.
+        out: folder that receives ``predictions.json`` and a folder for each case.
+        predict: called with a case and, by name, ``progress`` and ``announce`` of `predict_case`.
+        labels: what it gives.
+        settings: what ``predictions.json`` says of all cases.
+        remark: what is to be said of a case by the header of its image.
+        save_probabilities: also write a probability map for each structure.
+    """
     require_folder(out)
     out = Path(out)
-    images = {*models[0].labels.images, *_images_before(out)}
+    images = {*labels.images, *_images_before(out)}
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
     spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
-    content = _settings(models, inferer, spacing) | {"cases": []}
+    content: dict[str, Any] = {**settings, "cases": []}
     (out / MANIFEST).unlink(missing_ok=True)
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             row = _row(case)
             began = time.perf_counter()
-            more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing}
-            more |= {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
+            told_of: dict[str, Any] = {"progress": partial(_advance, bar, number + 1)}
+            told_of["announce"] = partial(_announce, case.name)
             try:
                 for path in earlier[case.name]:
                     path.unlink(missing_ok=True)
                 if case.problem is not None:
                     raise case.problem
-                prediction = _with_less_memory(case, models, inferer, postprocessing, **more)
-                row.update(_write(out, case, prediction, models, save_probabilities))
+                prediction = predict(case, **told_of)
+                header = read_header(case.images[0])
+                row["message"] = remark(header)
+                row.update(_write(out, case, prediction, header, labels, save_probabilities))
             except Exception as error:  # of one case; the others go on
                 row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
                 tqdm.write(f"ankleseg: {row['message']}")
@@ -197,11 +237,9 @@ def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    out: Path, case: Case, prediction: CasePrediction, models: Sequence[Model], save_probabilities: bool
+    out: Path, case: Case, prediction: CasePrediction, header: Header, labels: Labels, save_probabilities: bool
 ) -> dict[str, Any]:
     """Write what was predicted, and return what is to be noted of it."""
-    labels = models[0].labels
-    header = read_header(case.images[0])
     folder = out / case.name
     folder.mkdir(exist_ok=True)
 
@@ -209,8 +247,7 @@ def _write(
         write_volume(folder / name, data, prediction.affine, like=header)
         return f"{case.name}/{name}"
 
-    row: dict[str, Any] = {"message": _warned(header, models), "patches": prediction.patches}
-    row |= {"images": {}, "masks": {}, "probabilities": {}}
+    row: dict[str, Any] = {"patches": prediction.patches, "images": {}, "masks": {}, "probabilities": {}}
     for name, image in zip(labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
     for k, structure in enumerate(labels.structures):

@@ -8,7 +8,9 @@ from ankleseg.measures.image_quality import (
     ssim,
 )
 from ankleseg.measures.kinematics import joint_angles, joint_motion, motion_rows, ranges_of_motion
+from ankleseg.measures.label_agreement import LabelAgreement, label_agreement
 from ankleseg.measures.landmark_frames import frames_from_landmarks
+from ankleseg.measures.lesions import Lesion, LesionScores, lesion_scores
 from ankleseg.measures.morphometry import volume_ml
 from ankleseg.measures.motion_groups import compare_groups
 from ankleseg.measures.overlap import Overlap, overlap
@@ -23,6 +25,9 @@ from ankleseg.measures.volumetry import (
 )
 
 __all__ = [
+    "LabelAgreement",
+    "Lesion",
+    "LesionScores",
     "Overlap",
     "SurfaceDistance",
     "Variation",
@@ -35,6 +40,8 @@ __all__ = [
     "helical_axis",
     "joint_angles",
     "joint_motion",
+    "label_agreement",
+    "lesion_scores",
     "mean_helical_axis",
     "motion_rows",
     "overlap",

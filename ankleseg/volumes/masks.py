@@ -65,7 +65,7 @@ def read_label_map(path: str | Path) -> Volume:
     data, remarks = _without_nan(path, volume.data)
     whole = np.rint(data)
     largest = np.iinfo(np.int32).max
-    if not (np.abs(data - whole) <= _tolerance(whole)).all() or np.abs(whole).max() > largest:
+    if not (np.abs(data - whole) <= _tolerance(whole)).all() or float(np.abs(whole).max()) > largest:
         problem = f"is not a label map: it holds other values than whole numbers to {largest}"
         raise FileError(problem, file=path, mend=WHOLE_MEND)
     header = _header(_remarked(volume, volume.data, remarks))

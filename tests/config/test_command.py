@@ -66,7 +66,18 @@ TOLD = {
     "recipe of another command": (
         "evaluate",
         ["recipe=static"],
-        "unknown recipe 'static'; choose motion, quality, segmentation, volumetry",
+        "unknown recipe 'static'; choose motion, quality, segmentation, tumour, volumetry",
+    ),
+    "no such method": ("predict", ["method=kmean"], "unknown method 'kmean'; did you mean kmeans? Or one of edges, "),
+    "setting without method": (
+        "predict",
+        ["method.filter=sobel"],
+        "method.filter is a setting of a method that has it; add method=NAME, one of edges, fuzzy_c_means, kmeans, ",
+    ),
+    "setting of another method": (
+        "predict",
+        ["method=kmeans", "method.filter=sobel"],
+        "method.filter is a setting of a method that has it; add method=NAME",
     ),
     "setting of another recipe": (
         "prepare",

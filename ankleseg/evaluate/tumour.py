@@ -1,0 +1,176 @@
+"""Tumours: regions scored voxel by voxel and lesion by lesion, several predictions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ankleseg import __version__
+from ankleseg.cohorts import Cohort
+from ankleseg.evaluate.brats_labels import read_tumour_predictions
+from ankleseg.evaluate.evaluation import Evaluation
+from ankleseg.evaluate.predictions import find_protocols
+from ankleseg.evaluate.run import asked_cases, opened
+from ankleseg.evaluate.scores import SCORED
+from ankleseg.evaluate.tables import describe_values, score_columns, write_csv, write_json
+from ankleseg.evaluate.tumour_scores import ALL_LABELS, CaseScores, LesionRow, TumourScore, score_tumour
+from ankleseg.files import replace_file
+
+RESULTS = ("metrics.csv", "tumour.csv", "lesions.csv", "tumour.json", "report.html")
+MEASURES = (
+    "dice",
+    "iou",
+    "hd95_mm",
+    "sensitivity",
+    "specificity",
+    "accuracy",
+    "empty_accuracy",
+    "lesion_dice",
+    "lesion_hd95_mm",
+)
+COUNTS = ("lesions", "found", "missed", "invented", "left_out")
+DEFINITIONS = {
+    "dice": "2|A| / (|P|+|R|), A the voxels of the same label in both; 0 when exactly one is empty; not applicable "
+    "when both are",
+    "accuracy": "share of all voxels of the image, air included, with the same label",
+    "empty_accuracy": "the accuracy of a prediction without any voxel",
+    "lesion_dice": "mean over the lesions of the reference and the invented ones, which like missed ones have Dice 0; "
+    "not applicable where there are none",
+    "lesion_hd95_mm": "mean over the same; 374 mm for missed and invented ones",
+    "all labels": "each voxel has the innermost region that holds it; Dice and IoU are the generalised overlap",
+}
+
+
+@dataclass(frozen=True)
+class TumourEvaluation:
+    """What was found: the plain evaluation of the main predictions, and rows of all predictions."""
+
+    evaluation: Evaluation
+    tumour: tuple[TumourScore, ...]
+    lesions: tuple[LesionRow, ...]
+    dilation: int
+    least_mm3: float
+
+    @property
+    def out(self) -> Path:
+        """Folder of the results."""
+        return self.evaluation.out
+
+    @property
+    def scored(self) -> int:
+        """How many regions of cases were compared with a reference."""
+        return sum(row.status == SCORED and row.region != ALL_LABELS for row in self.tumour)
+
+    def describe(self) -> str:
+        """Return the lines to print at the end: means by predictions and region, and where the report is."""
+        return "\n".join([*map(_line, summarise_tumour(self.tumour)), f"report: {self.out / 'report.html'}"])
+
+
+def evaluate_tumour(
+    predictions: str | Path | Mapping[str, str | Path],
+    references: str | Path | Cohort,
+    out: str | Path,
+    *,
+    structures: Sequence[str] | None = None,
+    dilation: int = 3,
+    least_mm3: float = 50.0,
+    suffix: str | Sequence[str] | None = None,
+    acquisition: str | int | None = None,
+    select: Mapping[str, object] | None = None,
+    date: str | None = None,
+) -> TumourEvaluation:
+    """Score nested regions against references, and write tables and a report.
+
+    These are ``metrics.csv`` (as `evaluate` writes it), ``tumour.csv`` (a row a region), ``lesions.csv`` (a row a
+    lesion), ``tumour.json`` and ``report.html``. A case that cannot be scored gets rows that say why.
+
+    Args:
+        predictions: a folder, or several by name to be compared: of ``ankleseg.predict``, of other tools, or BraTS
+            label maps (see `read_tumour_predictions`). The first is the one that is pictured.
+        references: a cohort with the same regions, or where it is.
+        out: folder that receives the results.
+        structures: regions to score, larger first; None takes all that the main predictions hold.
+        dilation, least_mm3: which pieces are one lesion and which lesions are left out, see `lesion_scores`.
+        suffix, acquisition, select: which images are meant in a BIDS folder with several, see `load_cohort`.
+        date: printed on the report; None takes the present minute.
+
+    Raises:
+        AnklesegError: predictions or references cannot be read, or a region is unknown.
+    """
+    folders = {name: read_tumour_predictions(folder) for name, folder in find_protocols(predictions).items()}
+    told: dict[str, Any] = {"suffix": suffix, "acquisition": acquisition, "select": select, "date": date}
+    evaluation = opened(folders, references, out, structures=structures, **told)
+    for name in RESULTS:
+        (evaluation.out / name).unlink(missing_ok=True)
+    by_folder: dict[str, list[CaseScores]] = {name: [] for name in evaluation.protocols}
+    for name, found in by_folder.items():
+        for predicted, case in asked_cases(evaluation, name):
+            rules: dict[str, Any] = {"dilation": dilation, "least_mm3": least_mm3, "resampled": evaluation.resampled}
+            found.append(score_tumour(name, predicted, case, evaluation.structures, **rules))
+    main = next(iter(by_folder.values()))
+    everywhere = [scores for found in by_folder.values() for scores in found]
+    result = TumourEvaluation(
+        evaluation=replace(evaluation, scores=tuple(row for scores in main for row in scores.scores)),
+        tumour=tuple(row for scores in everywhere for row in scores.tumour),
+        lesions=tuple(row for scores in everywhere for row in scores.lesions),
+        dilation=dilation,
+        least_mm3=least_mm3,
+    )
+    _write(result)
+    return result
+
+
+def summarise_tumour(rows: Sequence[TumourScore]) -> list[dict[str, Any]]:
+    """Describe the measures by predictions and region, and add up the lesions; see `describe_values`."""
+    summary = []
+    for key in dict.fromkeys((row.predictions, row.region) for row in rows):
+        here = [row for row in rows if (row.predictions, row.region) == key]
+        scored = [row for row in here if row.status == SCORED]
+        entry: dict[str, Any] = {"predictions": key[0], "region": key[1], "cases": len(here), "scored": len(scored)}
+        entry |= {name: describe_values([getattr(row, name) for row in scored]) for name in MEASURES}
+        entry |= {name: sum(getattr(row, name) or 0 for row in scored) for name in COUNTS}
+        summary.append(entry)
+    return summary
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    said = f"{entry['predictions']} {entry['region']}: "
+    if entry["accuracy"]["mean"] is None:
+        return said + f"none of {entry['cases']} scored"
+    dice, lesions = entry["dice"], entry["lesion_dice"]
+    said += "no Dice" if dice["mean"] is None else f"Dice {dice['mean']:.3f} over {dice['n']}"
+    if lesions["mean"] is not None:
+        said += f", by lesion {lesions['mean']:.3f} ({entry['missed']} missed, {entry['invented']} invented)"
+    accuracy, empty = (100 * entry[name]["mean"] for name in ("accuracy", "empty_accuracy"))
+    said += f", accuracy {accuracy:.2f} % (of an empty mask {empty:.2f} %)"
+    unscored = entry["cases"] - entry["scored"]
+    return said + (f", {unscored} not scored" if unscored else "")
+
+
+def _write(result: TumourEvaluation) -> None:
+    from ankleseg.evaluate.tumour_page import build_tumour_page
+    from ankleseg.report import render_page
+
+    tumour, lesions = ([asdict(row) for row in rows] for rows in (result.tumour, result.lesions))
+    evaluation, out = result.evaluation, result.out
+    write_csv(out / "metrics.csv", evaluation.rows, score_columns())
+    write_csv(out / "tumour.csv", tumour, [field.name for field in fields(TumourScore)])
+    write_csv(out / "lesions.csv", lesions, [field.name for field in fields(LesionRow)])
+    content = {
+        "ankleseg": __version__,
+        "date": evaluation.date,
+        "predictions": {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()},
+        "references": evaluation.references.root.name,
+        "regions": evaluation.structures,
+        "dilation": result.dilation,
+        "least_mm3": result.least_mm3,
+        "definitions": DEFINITIONS,
+        "rows": tumour,
+        "summary": summarise_tumour(result.tumour),
+        "not_predicted": evaluation.not_predicted,
+    }
+    write_json(out / "tumour.json", content)
+    with replace_file(out / "report.html") as part:
+        part.write_text(render_page(build_tumour_page(result)), encoding="utf-8")

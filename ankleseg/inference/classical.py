@@ -1,0 +1,99 @@
+"""Segment the tumours of cases by a classical method, and write what `predict_cases` would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import Compose
+
+from ankleseg import keys
+from ankleseg.classical import REGIONS, Method, tumour_masks
+from ankleseg.classical.tumour import ENHANCED, FLAIR
+from ankleseg.cohorts import Case
+from ankleseg.config import build
+from ankleseg.data.reading import item_of, reading
+from ankleseg.errors import CohortError, own_errors
+from ankleseg.inference.case import CasePrediction
+from ankleseg.inference.postprocessing import Postprocessing
+from ankleseg.inference.run import write_predictions
+from ankleseg.labels import Labels
+from ankleseg.transforms.sources import affine_of, naming_file
+from ankleseg.volumes import slice_axis
+from ankleseg.volumes import spacing as voxel_sides
+
+
+def segment_cases(
+    cases: Sequence[Case],
+    node: Mapping[str, Any],
+    out: str | Path,
+    *,
+    postprocessing: Postprocessing | None = None,
+) -> list[dict[str, Any]]:
+    """Segment cases one after the other; a case that fails is recorded and the others go on.
+
+    Where all cases have a channel ``t1ce`` three regions are written, else ``whole_tumour`` alone (see `tumour_masks`).
+
+    Args:
+        cases: brains without skull, of a channel ``flair`` or of a single one.
+        node: of the method, with its ``_target_``.
+        out: folder that receives ``predictions.json`` and a folder for each case.
+        postprocessing: what is done to the whole tumour.
+
+    Returns:
+        The rows of ``predictions.json``, one for each case, with its ``status``.
+
+    Raises:
+        ConfigError: the method cannot be built, a result would replace an input, or ``out`` cannot be written.
+    """
+    method = build(node)
+    known = [_channels(case) for case in cases if case.problem is None]
+    labels = Labels(structures=REGIONS if all(ENHANCED in names for names in known) else REGIONS[:1], regions=True)
+    name = str(node["_target_"]).rpartition(".")[2]
+    given = {key: value for key, value in node.items() if key != "_target_"}
+    settings = {"mode": name, "window": [], "method": given, "structures": list(labels.structures), "regions": True}
+    predict = partial(_segmented, method=method, labels=labels, postprocessing=postprocessing)
+    return write_predictions(cases, out, predict, labels, settings={**settings, "images": [], "checkpoint": []})
+
+
+def _channels(case: Case) -> dict[str, Path]:
+    """The files that are looked at, by the names that the prior knows them by."""
+    by_name = {name.casefold(): path for name, path in case.channels.items()}
+    if FLAIR not in by_name and len(by_name) == 1:
+        return {FLAIR: case.images[0]}
+    return {name: by_name[name] for name in (FLAIR, ENHANCED) if name in by_name}
+
+
+def _segmented(
+    case: Case, *, method: Method, labels: Labels, postprocessing: Postprocessing | None, **told: Any
+) -> CasePrediction:
+    channels = _channels(case)
+    if FLAIR not in channels:
+        raise CohortError(
+            f"case {case.name} has the channels {', '.join(case.channels)}: expected {FLAIR}, maybe {ENHANCED}",
+            file=case.images[0],
+            mend=f"name the file in a table with the column image_{FLAIR}",
+        )
+    if len(labels) == 1:
+        channels = {FLAIR: channels[FLAIR]}
+    item = item_of(replace(case, channels=channels))
+    del item[keys.LABEL]
+    with own_errors():
+        image = Compose(reading())(item)[keys.IMAGE]
+    affine = affine_of(image)
+    across = slice_axis(affine)
+    volumes = [np.moveaxis(np.asarray(volume), across, -1) for volume in image]
+    sides = [*np.delete(voxel_sides(affine), across), voxel_sides(affine)[across]]
+
+    def clean(mask: np.ndarray) -> np.ndarray:
+        return mask if postprocessing is None else postprocessing(mask[None], regions=True)[0]
+
+    with naming_file(image):
+        found = tumour_masks(method, dict(zip(channels, volumes, strict=True)), sides, clean)
+    masks = np.ascontiguousarray(np.moveaxis(found, -1, across + 1))
+    nothing = np.zeros((0, *masks.shape[1:]), dtype=np.float32)
+    return CasePrediction(masks, masks.astype(np.float32), nothing, affine, [])
