@@ -38,6 +38,7 @@ def predict_cases(
     save_probabilities: bool = False,
     spacing: Sequence[float | None] | None = None,
     patch_foreground: float = 0.75,
+    flips: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -49,7 +50,7 @@ def predict_cases(
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
-        patch_foreground: see `predict_case`.
+        patch_foreground, flips: see `predict_case`.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
@@ -63,14 +64,14 @@ def predict_cases(
     earlier = {case.name: _earlier(out / case.name, case.name, sorted(images)) for case in cases}
     spare_inputs(cases, [path for paths in earlier.values() for path in paths])
     out.mkdir(parents=True, exist_ok=True)
-    content = _settings(models, inferer, spacing) | {"cases": []}
+    content = _settings(models, inferer, spacing) | {"flips": list(flips), "cases": []}
     (out / MANIFEST).unlink(missing_ok=True)
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
             row = _row(case)
             began = time.perf_counter()
-            more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing}
+            more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
             more |= {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
             try:
                 for path in earlier[case.name]:
@@ -103,6 +104,7 @@ def _settings(
         "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].labels.structures),
         "regions": models[0].labels.regions,
+        "label_values": models[0].labels.label_values,
         "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }
@@ -132,7 +134,8 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, spacing=more["spacing"])
+        less = {name: more[name] for name in ("spacing", "flips")}
+        return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(
             "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window or a coarser spacing"
@@ -191,7 +194,7 @@ def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
 
 def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save_probabilities: bool) -> dict[str, Any]:
     """Write what was predicted, and return what is to be noted of it."""
-    header = read_header(case.images[0])
+    header, labels = read_header(case.images[0]), model.labels
     folder = out / case.name
     folder.mkdir(exist_ok=True)
 
@@ -201,14 +204,14 @@ def _write(out: Path, case: Case, prediction: CasePrediction, model: Model, save
 
     row: dict[str, Any] = {"message": _unlike_training(header, model), "patches": prediction.patches}
     row |= {"images": {}, "masks": {}, "probabilities": {}}
-    for name, image in zip(model.labels.images, prediction.images, strict=True):
+    for name, image in zip(labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
-    for k, structure in enumerate(model.labels.structures):
+    for k, structure in enumerate(labels.structures):
         mask = prediction.masks[k].astype(np.uint8)
         row["masks"][structure] = save(f"{case.name}_label-{structure}_mask.nii.gz", mask)
         if save_probabilities:
             name = f"{case.name}_label-{structure}_probability.nii.gz"
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
-    if len(model.labels):
-        row["labels"] = save(f"{case.name}_labels.nii.gz", model.labels.label_map(prediction.masks))
+    if len(labels):
+        row["labels"] = save(f"{case.name}_labels.nii.gz", labels.written(labels.label_map(prediction.masks)))
     return row
