@@ -49,16 +49,19 @@ class Labels:
         images: names of the leading outputs that are intensities, such as ``sharp``.
         pairs: structures that change places in a left–right flip. Empty: every structure is its own mirror image.
             None: not known, so that such flips are refused.
+        label_values: of regions, the value of each in the label maps that are written, where no region named after it
+            lies; each region then lies inside those named before it. None: 1, 2, 3 in their order.
 
     Raises:
-        ConfigError: a name is given twice, there are more than 255 structures, or a pair names another structure or one
-            that is in a pair already.
+        ConfigError: a name is given twice, there are more than 255 structures, a pair names another structure or one
+            that is in a pair already, or there is not one label value of its own for each region.
     """
 
     structures: tuple[str, ...] = ()
     regions: bool = False
     images: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] | None = None
+    label_values: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("structures", "images"):
@@ -72,6 +75,8 @@ class Labels:
             raise ConfigError(
                 f"invalid structures: {len(self.structures)}, expected at most {MOST}", mend="leave some out"
             )
+        if self.label_values is not None:
+            object.__setattr__(self, "label_values", _checked_values(self.label_values, self))
         if self.pairs is not None:
             object.__setattr__(self, "pairs", tuple(map(_pair, self.pairs)))
             paired = [name for pair in self.pairs for name in pair]
@@ -167,10 +172,12 @@ class Labels:
         """Mask of each structure, from the probabilities of one case.
 
         Of exclusive structures a voxel gets the most probable one where that is more probable than background,
-        1 − Σp. A single structure and regions are where their probability exceeds one half.
+        1 − Σp. A single structure and regions are where their probability exceeds one half, and where a region inside
+        them is (see `label_values`).
         """
         if self.regions or len(self) < 2:
-            return probabilities > 0.5
+            found = probabilities > 0.5
+            return found if self.label_values is None else np.logical_or.accumulate(found[::-1])[::-1]
         masks = np.zeros(probabilities.shape, dtype=bool)
         for x in range(probabilities.shape[1]):  # plane by plane: whole numbers of eight bytes take twice as much
             plane = probabilities[:, x]
@@ -189,6 +196,12 @@ class Labels:
         for k in numbers:
             np.copyto(drawn, np.uint8(k + 1), where=masks[k])
         return drawn
+
+    def written(self, label_map: UInt8[np.ndarray, "*spatial"]) -> UInt8[np.ndarray, "*spatial"]:
+        """A label map in the values that are written, see `label_values`."""
+        if self.label_values is None:
+            return label_map
+        return np.array([0, *self.label_values], dtype=np.uint8)[label_map]
 
     def mirrored_order(self) -> list[int]:
         """For each structure the number of the one it becomes in a left–right flip.
@@ -216,6 +229,17 @@ class Labels:
             name: [list(v) if isinstance(v, tuple) else v for v in value] if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
+
+
+def _checked_values(values: Sequence[int], labels: Labels) -> tuple[int, ...]:
+    checked = tuple(map(int, values))
+    own = len(set(checked)) == len(checked) == len(labels) and all(0 < value <= MOST for value in checked)
+    if not own or not labels.regions:
+        raise ConfigError(
+            f"invalid label values {list(checked)}: expected one of 1 to {MOST} for each of {len(labels)} regions",
+            mend="correct label_values, or set it to null",
+        )
+    return checked
 
 
 def _pair(pair: Sequence[str]) -> tuple[str, str]:

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
     from ankleseg.inference import cases_of, load_model, predict_cases
+    from ankleseg.inference.flips import checked_flips
 
+    models: list[Model] = []
+    if config.method is None:
+        device = device_asked_for(config.device)
+        models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+        if not models:
+            raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     cases = cases_of(
         config.input,
         group=names_in(config.group),
@@ -32,16 +39,14 @@ def main(config: DictConfig) -> None:
         acquisition=config.acquisition,
         select=to_plain(config.select),
         side=config.side,
+        channels=models[0].channels if models else None,
     )
     if config.method is not None:
         return _by_method(config, cases)
-    device = device_asked_for(config.device)
-    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
-    if not models:
-        raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
+    flips = checked_flips(settings.pop("flips"), models[0].labels)
     settings = tiles_asked_for(blending_asked_for(settings, models[0]), models[0].window)
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
@@ -56,6 +61,7 @@ def main(config: DictConfig) -> None:
             save_probabilities=config.save_probabilities,
             spacing=finer,
             patch_foreground=patch_foreground,
+            flips=flips,
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong
@@ -185,9 +191,7 @@ def _is_spacing(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and value > 0)
 
 
-def postprocessing_asked_for(
-    asked: dict[str, bool | None] | None, trained: Postprocessing | None
-) -> Postprocessing | None:
+def postprocessing_asked_for(asked: dict[str, Any] | None, trained: Postprocessing | None) -> Postprocessing | None:
     """What is done to masks: nothing, or as training says where nothing else is asked for."""
     from ankleseg.inference import Postprocessing
 

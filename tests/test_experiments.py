@@ -52,15 +52,22 @@ def small(config: DictConfig) -> list[str]:
     if "suffix" in config.cohort:
         words.append("cohort.suffix=null")
     if not set(config.structures) <= {"calcaneus", "talus", "tibia"}:
-        words.append("structures=[talus]")
+        words += ["structures=[talus]", "label_values=null"]
+    if config.cohort.get("channels"):
+        words.append("cohort.channels=null")
+    if "size" in config.prepare:
+        words.append("prepare.size=[48,48,48]")
     if str(OmegaConf.select(config, "patches.pairs._target_")).endswith("FramePairs"):
         # small enough for a bone at half the resolution
         words += ["patches.sampler.size=[16,16]", "patches.min_correlation=0.2", "patches.validation_frames=1"]
     if blocks:  # of a coarse grid; slices are thick along the third prepared axis
         words += ["patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0.1"]
         words.append(f"prepare.spacing={'[2.5,2.5,2.4]' if sagittal else '[null,2.5,2.5]'}")
-        less = {"widths": "[4,8]", "network.widths": "[4,8]", "kernel": "2"}
-        words += [f"network.{key}={few}" for key, few in less.items() if OmegaConf.select(config.network, key)]
+        less = {"widths": 4, "network.widths": 4, "features": 4, "filters": 4, "init_filters": 8, "kernel": 2}
+        for key, few in less.items():
+            many = OmegaConf.select(config.network, key)
+            if many is not None:
+                words.append(f"network.{key}={few if isinstance(many, int) else [few] * len(many)}")
         words += ["discriminator.kernel=2"] if "discriminator" in config else []
     elif sagittal:  # half the resolution, so that whole volumes are validated quickly
         words.append("prepare.spacing=[1.68,1.68,null]")

@@ -84,6 +84,18 @@ def test_a_label_map_shows_the_innermost_region_and_shared_voxels_go_to_the_stru
     assert exclusive.label({"core": core}).tolist() == [[0, 2, 2, 0]], "a structure without a mask is not drawn"
 
 
+def test_regions_are_written_in_values_of_their_own_and_each_lies_inside_those_named_before_it() -> None:
+    labels = Labels(structures=["whole", "core", "enhancing"], regions=True, label_values=[2, 1, 3])
+    assert Labels(**labels.to_plain()) == labels
+    probabilities = np.array([[0.9, 0.9, 0.9, 0.1, 0.2], [0.1, 0.9, 0.9, 0.1, 0.2], [0.1, 0.1, 0.9, 0.9, 0.2]])
+    masks = labels.decode(probabilities)
+    assert labels.written(labels.label_map(masks)).tolist() == [2, 1, 3, 3, 0]
+    assert masks.astype(int).tolist() == [[1, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0]]
+    plain = Labels(structures=["whole", "core", "enhancing"], regions=True)
+    assert plain.written(plain.label_map(plain.decode(probabilities))).tolist() == [1, 2, 3, 3, 0]
+    assert not plain.decode(probabilities)[0, 3], "without values each region is on its own"
+
+
 def test_the_greatest_number_of_structures_fits_into_a_byte() -> None:
     labels = Labels(structures=[f"s{k}" for k in range(255)])
     masks = np.eye(255, dtype=bool)[:, :, None]
@@ -123,6 +135,12 @@ def test_names_may_come_from_a_command_line() -> None:
         ({"structures": ["a"], "pairs": ["ab"]}, "invalid left-right pair 'ab': expected two structures"),
         ({"structures": ["a", "b", "c"], "pairs": [["a", "b"], ["a", "c"]]}, "left-right pairs: a is in 2 places"),
         ({"structures": ["a"], "pairs": [["a", "a"]]}, "left-right pairs: a is in 2 places"),
+        (
+            {"structures": ["a", "b"], "regions": True, "label_values": [1]},
+            r"invalid label values \[1\]: expected one of 1 to 255 for each of 2 regions; correct label_values",
+        ),
+        ({"structures": ["a", "b"], "regions": True, "label_values": [2, 2]}, r"invalid label values \[2, 2\]"),
+        ({"structures": ["a", "b"], "label_values": [2, 1]}, r"invalid label values \[2, 1\]"),
     ],
 )
 def test_what_contradicts_itself_is_refused(settings: dict, message: str) -> None:

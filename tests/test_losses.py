@@ -17,16 +17,19 @@ from ankleseg.losses import (
     CorrelationWeighted,
     DiceCrossEntropy,
     DiceLoss,
+    Focal,
+    GeneralisedDice,
     MeanSquaredError,
     SharpSegmentation,
     WeightPenalty,
+    deep_supervision,
 )
 
 CONF = Path(__file__).parents[1] / "conf" / "losses"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
-ONE_OUTPUT = [BinaryCrossEntropy, DiceLoss, DiceCrossEntropy]
-SOFTMAX = [CategoricalCrossEntropy, DiceLoss, DiceCrossEntropy]
+ONE_OUTPUT = [BinaryCrossEntropy, DiceLoss, DiceCrossEntropy, Focal]
+SOFTMAX = [CategoricalCrossEntropy, DiceLoss, DiceCrossEntropy, Focal]
 
 
 def logit(probability: float) -> float:
@@ -62,6 +65,8 @@ def test_every_loss_node_builds():
         "correlation_weighted": CorrelationWeighted,
         "dice": DiceLoss,
         "dice_cross_entropy": DiceCrossEntropy,
+        "focal": Focal,
+        "generalised_dice": GeneralisedDice,
         "mean_squared_error": MeanSquaredError,
     }
 
@@ -376,3 +381,41 @@ def test_a_softmax_is_not_for_regions():
     label[0, 0, 0, 0] = 2
     with pytest.raises(ValueError, match=r"the label holds 2, but with 3 output\(s\) it is 0 to 1"):
         DiceCrossEntropy()(logits, label)
+
+
+def test_focal_by_hand():
+    right, wrong = (1 - 0.9) ** 2 * -log(0.9), (1 - 0.4) ** 2 * -log(0.4)
+    assert Focal()(one_output(0.9, 0.4), labels(1, 1)).item() == pytest.approx((right + wrong) / 2, rel=1e-4)
+    plain = BinaryCrossEntropy()(one_output(0.9, 0.4), labels(1, 1)).item()
+    assert Focal(gamma=0)(one_output(0.9, 0.4), labels(1, 1)).item() == pytest.approx(plain, rel=1e-4)
+
+
+def test_generalised_dice_by_hand_and_of_regions_of_which_some_are_unknown():
+    # two regions of one and three voxels: weights 1 and 1/9
+    probabilities = torch.tensor([[0.8, 0.1, 0.1, 0.1], [0.7, 0.7, 0.7, 0.1]])
+    label = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0]])[None, ..., None]
+    logits = probabilities.logit()[None, ..., None]
+    shared, sizes = 0.8 + 2.1 / 9, (1.1 + 1) + (2.2 + 3) / 9
+    assert GeneralisedDice()(logits, label).item() == pytest.approx(1 - 2 * shared / sizes, abs=1e-5)
+    known = torch.tensor([[True, False]])
+    label[:, 1] = 0
+    assert GeneralisedDice()(logits, label, known).item() == pytest.approx(1 - 1.6 / 2.1, abs=1e-5)
+    truth = torch.tensor([0, 1, 2, 2]).view(1, 1, 4, 1)
+    assert GeneralisedDice()(confident(truth, 3), truth).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_deep_supervision_is_the_sum_of_losses_that_weigh_half_as_much_at_each_coarser_resolution():
+    logits, label = regions(3, torch.int64)
+    coarse, known = logits[..., ::5, ::3], torch.tensor([[True, True, True], [True, True, False]])
+    label[1, 2] = 0
+    seen = []
+
+    def loss(given: torch.Tensor, truth: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
+        seen.append((truth.dtype, told))
+        return DiceCrossEntropy()(given, truth, told)
+
+    together = deep_supervision(loss, [logits, coarse], label, known)
+    fine, rough = loss(logits, label, known), loss(coarse, label[..., 2::5, 1::3], known)
+    torch.testing.assert_close(together, fine + rough / 2)
+    assert {kind for kind, _ in seen} == {torch.int64} and all(told is known for _, told in seen)
+    torch.testing.assert_close(deep_supervision(DiceCrossEntropy(), [logits], label), DiceCrossEntropy()(logits, label))

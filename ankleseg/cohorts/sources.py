@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ankleseg.cohorts.bids import load_bids
 from ankleseg.cohorts.bids_images import Selection, selection
-from ankleseg.cohorts.case import Case, Cohort, announced
+from ankleseg.cohorts.brats import is_brats, load_brats
+from ankleseg.cohorts.case import Case, Cohort, announced, in_order
 from ankleseg.cohorts.decathlon import DATASET_FILE, load_decathlon
 from ankleseg.cohorts.files import folders_in, images_in, is_given
 from ankleseg.cohorts.names import listed, require_known
@@ -24,6 +25,7 @@ def load_cohort(
     root: str | Path,
     *,
     structures: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
     suffix: str | Sequence[str] | None = None,
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
@@ -34,9 +36,11 @@ def load_cohort(
 
     Args:
         root: a BIDS folder with derivatives, a .csv or .tsv table, a folder with the ``dataset.json`` of the Decathlon
-            or nnU-Net, or what ``python -m ankleseg.prepare`` wrote.
+            or nnU-Net, a BraTS folder, or what ``python -m ankleseg.prepare`` wrote.
         structures: those of interest, in the order of their labels; every case must have them all. None takes what
             there is, which may be nothing.
+        channels: those of interest, in their order. Others are left out, and so is a case that lacks one, which is
+            named in a remark. None takes what there is.
         suffix: of the images in a BIDS folder that has several kinds, such as ``T1w``; several are the channels of
             a case, such as ``[T1w, ce-gad_T1w, FLAIR]``.
         acquisition: of the images in a BIDS folder that has several of one kind, such as ``thick`` for
@@ -56,6 +60,8 @@ def load_cohort(
         raise CohortError("does not exist", file=root, mend="give the folder or table of the cohort")
     asked = selection(suffix, acquisition, select, prefix)
     cohort = _found(root, asked, strict)
+    if channels is not None:
+        cohort = _with_channels(cohort, tuple(channels), strict)
     if asked.entities and not folders_in(root, "sub-"):
         remark = f"{root}: select and acquisition choose images of BIDS folders only; leave them out"
         cohort = replace(cohort, remarks=(*cohort.remarks, remark))
@@ -105,13 +111,33 @@ def _found(root: Path, asked: Selection, strict: bool) -> Cohort:
         return load_decathlon(root / DATASET_FILE)
     if folders_in(root, "sub-"):
         return load_bids(root, asked, strict=strict)
+    if is_brats(root):
+        return load_brats(root)
     inside = [folder for folder in folders_in(root) if folders_in(folder, "sub-") or is_given(folder / DATASET_FILE)]
-    mend = "give a folder of sub-* folders, a .csv or .tsv table, or a dataset.json"
+    mend = "give a folder of sub-* folders, a .csv or .tsv table, a dataset.json, or a BraTS folder"
     if inside:
         mend = f"give the cohort in it: {listed([str(folder) for folder in inside])}"
     elif images_in(root):
         mend = "list its scans in a .csv table with the columns subject and image"
     raise CohortError("is not a cohort", file=root, mend=mend)
+
+
+def _with_channels(cohort: Cohort, channels: tuple[str, ...], strict: bool) -> Cohort:
+    """A cohort of some channels; a case that lacks one is left out and named, or has a problem if not strict."""
+    wanted = {name.casefold() for name in channels}
+    cases: list[Case] = []
+    refused: list[Case] = []
+    for case in cohort.cases:
+        kept = {name: path for name, path in case.channels.items() if name.casefold() in wanted}
+        try:
+            chosen = case if case.problem else in_order(replace(case, channels=kept or case.channels), channels)
+        except CohortError as error:
+            chosen = replace(case, channels={}, problem=error)
+        (refused if chosen.problem else cases).append(chosen)
+    if not cases and refused and strict:
+        raise next(case.problem for case in refused if case.problem)
+    remarks = [f"{cohort.root}: left out: {case.problem}" for case in refused] if strict else []
+    return replace(cohort, cases=tuple(cases if strict else (*cases, *refused)), remarks=(*cohort.remarks, *remarks))
 
 
 def _require_files(cohort: Cohort) -> None:

@@ -18,6 +18,7 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.case import in_order
 from ankleseg.data.reading import item_of, reading, with_foreground
 from ankleseg.errors import AnklesegError, CheckpointError, own_errors
+from ankleseg.inference.flips import averaged_over_flips, checked_flips, reversed_along
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
@@ -58,6 +59,7 @@ def predict_case(
     *,
     spacing: Spacing | None = None,
     patch_foreground: float = 0.75,
+    flips: Sequence[str] = (),
     progress: Callable[[float], object] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
@@ -74,22 +76,24 @@ def predict_case(
         postprocessing: what is done to masks.
         spacing: mm along the prepared axes, instead of that of training.
         patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
+        flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
     Raises:
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
+        ConfigError: a flip is unknown, or is not allowed.
     """
     require_alike(models)
     labels = models[0].labels
+    flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
         part = None if progress is None else lambda done: progress(done / header.shape[3])
         frames = (replace(case, frame=frame) for frame in range(header.shape[3]))
-        return _as_sequence(
-            [predict_case(f, models, inferer, postprocessing, spacing=spacing, progress=part) for f in frames]
-        )
+        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": part}
+        return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in frames])
     finer = len(labels.images) > 0 or spacing is not None
     mean: torch.Tensor | None = None
     for number, model in enumerate(models):
@@ -100,6 +104,7 @@ def predict_case(
             model,
             sample,
             inferer,
+            flips,
             slice_thickness=float(header.spacing.max()),
             progress=None if progress is None else lambda part: progress(part / len(models)),
             announce=announce if number == 0 else None,
@@ -164,21 +169,34 @@ TINY = 1e-6  # of a voxel inside what was predicted: there is nothing to be told
 
 
 def _values(
-    model: Model, sample: Sample, inferer: VolumeInferer, *, slice_thickness: float, **told: Any
+    model: Model,
+    sample: Sample,
+    inferer: VolumeInferer,
+    flips: Sequence[str],
+    *,
+    slice_thickness: float,
+    progress: Callable[[float], object] | None = None,
+    announce: Callable[[str], object] | None = None,
 ) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
     images, whole = len(model.labels.images), model.blending is not None
     image: MetaTensor = sample[keys.IMAGE]
-    values = inferer(
-        image.as_tensor()[None],
-        model.network,
-        foreground=None if whole else np.asarray(sample[keys.FOREGROUND][0]),
-        activate=None if whole else model.labels.activate,
-        fill=images,
-        slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
-        **told,
-    )
-    values = (model.labels.activate(values) if whole else values)[0]
+    part = None if progress is None else lambda done: progress(done / 2 ** len(flips))
+
+    def predicted(axes: tuple[int, ...]) -> torch.Tensor:
+        values = inferer(
+            reversed_along(image.as_tensor(), axes)[None],
+            model.network,
+            foreground=None if whole else np.asarray(reversed_along(sample[keys.FOREGROUND], axes)[0]),
+            activate=None if whole else model.labels.activate,
+            fill=images,
+            slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
+            progress=part,
+            announce=None if axes else announce,
+        )
+        return (model.labels.activate(values) if whole else values)[0]
+
+    values = averaged_over_flips(predicted, flips, affine_of(image), model.labels)
     scale = scales_of(sample)[0]
     for restored in values[:images]:
         restored.copy_(scale.undone(restored).clamp_min(sample[LOWEST]))

@@ -15,6 +15,7 @@ from ankleseg import keys
 from ankleseg.classical import REGIONS, Method, tumour_masks
 from ankleseg.classical.tumour import ENHANCED, FLAIR
 from ankleseg.cohorts import Case
+from ankleseg.cohorts.brats import LABEL_VALUES
 from ankleseg.config import build
 from ankleseg.data.reading import item_of, reading
 from ankleseg.errors import CohortError, own_errors
@@ -52,7 +53,8 @@ def segment_cases(
     """
     method = build(node)
     known = [_channels(case) for case in cases if case.problem is None]
-    labels = Labels(structures=REGIONS if all(ENHANCED in names for names in known) else REGIONS[:1], regions=True)
+    structures = REGIONS if all(ENHANCED in names for names in known) else REGIONS[:1]
+    labels = Labels(structures=structures, regions=True, label_values=LABEL_VALUES[: len(structures)])
     name = str(node["_target_"]).rpartition(".")[2]
     given = {key: value for key, value in node.items() if key != "_target_"}
     settings = {"mode": name, "window": [], "method": given, "structures": list(labels.structures), "regions": True}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ankleseg.cohorts import Case, load_cohort
+from ankleseg.cohorts.brats import is_brats
 from ankleseg.cohorts.decathlon import (
     DATASET_FILE,
     by_case,
@@ -20,7 +21,7 @@ from ankleseg.cohorts.decathlon import (
 from ankleseg.cohorts.files import folders_in, images_in, is_given, stem, visible
 from ankleseg.cohorts.names import SIDES, counted, known_name, listed
 from ankleseg.cohorts.spreadsheets import TABLES, WORKBOOKS, refuse_workbook
-from ankleseg.cohorts.words import OF_CHALLENGE, channels_of_cases, is_segmentation
+from ankleseg.cohorts.words import channels_of_cases, is_segmentation
 from ankleseg.errors import CohortError, FileError
 from ankleseg.volumes import IMAGE_ENDINGS, missing_file, selection_suffix, without_selection
 
@@ -40,6 +41,7 @@ def cases_of(
     acquisition: str | int | None = None,
     select: Mapping[str, object] | None = None,
     side: str | None = None,
+    channels: Sequence[str] | None = None,
 ) -> tuple[Case, ...]:
     """List the cases found at a path.
 
@@ -54,11 +56,11 @@ def cases_of(
         acquisition: of these images, such as ``thick``; None: those without one.
         select: values of any entities of these images, such as ``{"run": 2}``.
         side: ``left`` or ``right``, of the cases whose side is not told.
+        channels: that a network expects; of the four of a BraTS case the others are left out. None takes all.
 
     Raises:
         FileError: the path does not exist, holds nothing to predict, or is a segmentation by its name.
-        CohortError: no case is left by the selection or can be used, a subject is unknown, two cases have one name, or
-            a folder holds several channels of one case.
+        CohortError: no case is left by the selection or can be used, a subject is unknown, or two cases have one name.
     """
     path = Path(path)
     if error := missing_file(path):
@@ -67,7 +69,8 @@ def cases_of(
         raise CohortError(f"side {side!r} is unknown", mend="choose left or right")
     given = None if side is None else SIDES[side.lower()]
     asked = {"suffix": suffix, "acquisition": acquisition, "select": select}
-    found = [case if case.side else replace(case, side=given) for case in _found_at(path, asked)]
+    cases = _cohort(path, {"channels": channels}) if _is_brats(path) else _found_at(path, asked)
+    found = [case if case.side else replace(case, side=given) for case in cases]
     _check_names(found)
     return _selected(path, found, group, subjects)
 
@@ -117,6 +120,12 @@ def _check_names(cases: Sequence[Case]) -> None:
             )
 
 
+def _is_brats(path: Path) -> bool:
+    """Tell whether a folder is in the layout of BraTS, and in no other."""
+    other = is_prediction(path) or is_given(path / DATASET_FILE) or folders_in(path, "sub-")
+    return path.is_dir() and not other and path.name.lower() not in LABEL_FOLDERS and is_brats(path)
+
+
 def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
     if not path.is_dir():
         if path.name.lower().endswith((*TABLE_ENDINGS, *WORKBOOKS)):
@@ -147,7 +156,7 @@ def _found_at(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
 def _cohort(path: Path, asked: Mapping[str, object]) -> tuple[Case, ...]:
     """The cases of a cohort; what is wrong with one of them does not stop the others."""
     cohort = load_cohort(path, **asked, strict=False, prefix="")  # type: ignore[arg-type]
-    absent = [case.subject for case in cohort.cases if path.is_dir() and not (path / case.subject).is_dir()]
+    absent = [case.subject for case in cohort.cases if folders_in(path, "sub-") and not (path / case.subject).is_dir()]
     if absent:
         log.warning(f"{path}: there is no folder for the rows {listed(absent)} of participants.tsv; copy their scans")
     return tuple(case for case in cohort.cases if case.subject not in absent)
@@ -187,19 +196,9 @@ def _folder(path: Path, images: Sequence[Path]) -> tuple[Case, ...]:
     if told:
         return tuple(_single(image, told) for image in scans)
     for case, channels in channels_of_cases(scans).items():
-        if not OF_CHALLENGE & channels.keys():
-            log.warning(
-                f"{path}: {case} has several contrasts ({', '.join(channels)}), which are predicted one by one; "
-                "list them in a table with columns image_<channel> if they are channels of one case"
-            )
-            continue
-        columns = ",".join(f"image_{channel}" for channel in channels)
-        names = ",".join(file.name for file in channels.values())
-        raise CohortError(
-            f"holds {len(channels)} channels of one case, {case} ({', '.join(channels)})",
-            file=path,
-            mend="give one of the files or, for a network of several channels, a table with the columns "
-            f"case,{columns} and the row {case},{names}",
+        log.warning(
+            f"{path}: {case} has several contrasts ({', '.join(channels)}), which are predicted one by one; "
+            "list them in a table with columns image_<channel> if they are channels of one case"
         )
     return tuple(_single(image) for image in scans)
 

@@ -39,6 +39,7 @@ def predict_cases(
     save_probabilities: bool = False,
     spacing: Sequence[float | None] | None = None,
     patch_foreground: float = 0.75,
+    flips: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -50,7 +51,7 @@ def predict_cases(
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
-        patch_foreground: see `predict_case`.
+        patch_foreground, flips: see `predict_case`.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
@@ -60,7 +61,7 @@ def predict_cases(
         ConfigError: a result would replace an input, or ``out`` cannot be written.
     """
     require_alike(models)
-    more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing}
+    more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
 
     def predict(case: Case, **told: Any) -> CasePrediction:
         return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
@@ -70,7 +71,7 @@ def predict_cases(
         out,
         predict,
         models[0].labels,
-        settings=_settings(models, inferer, spacing),
+        settings=_settings(models, inferer, spacing) | {"flips": list(flips)},
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )
@@ -145,6 +146,7 @@ def _settings(
         "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].labels.structures),
         "regions": models[0].labels.regions,
+        "label_values": models[0].labels.label_values,
         "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }
@@ -174,7 +176,8 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, spacing=more["spacing"])
+        less = {name: more[name] for name in ("spacing", "flips")}
+        return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(
             "does not fit into memory", file=case.images[0], mend="choose a smaller predict.window or a coarser spacing"
@@ -257,5 +260,5 @@ def _write(
             name = f"{case.name}_label-{structure}_probability.nii.gz"
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
     if len(labels):
-        row["labels"] = save(f"{case.name}_labels.nii.gz", labels.label_map(prediction.masks))
+        row["labels"] = save(f"{case.name}_labels.nii.gz", labels.written(labels.label_map(prediction.masks)))
     return row

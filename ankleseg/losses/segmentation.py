@@ -137,6 +137,53 @@ class DiceCrossEntropy(nn.Module):
         return self.dice(logits, label, known) + cross_entropy(logits, label, known)
 
 
+class GeneralisedDice(nn.Module):
+    """One minus the generalised Dice of all structures together (Sudre 2017), by MONAI, without background.
+
+    Each structure weighs one over the square of its volume in the batch, so that small ones count; one without a voxel
+    weighs as much as the smallest that is there. A batch without any structure teaches nothing.
+
+    Args:
+        over_batch: as in ``DiceLoss``.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together.
+    """
+
+    def __init__(self, over_batch: bool = True) -> None:
+        super().__init__()
+        from monai.losses import GeneralizedDiceLoss
+
+        self._sigmoid = GeneralizedDiceLoss(sigmoid=True, batch=over_batch)
+        self._softmax = GeneralizedDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch)
+
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
+        return (self._softmax if _is_softmax(logits, label) else self._sigmoid)(logits, label)
+
+
+class Focal(nn.Module):
+    """Focal loss (Lin 2017), by MONAI: a cross entropy in which voxels that are right already weigh less.
+
+    Args:
+        gamma: the more, the less they weigh; 0 is the plain cross entropy.
+
+    Raises (when called):
+        ValueError: logits and label do not fit together.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        from monai.losses import FocalLoss
+
+        self._sigmoid = FocalLoss(gamma=gamma)
+        self._softmax = FocalLoss(gamma=gamma, to_onehot_y=True, use_softmax=True)
+
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
+        return (self._softmax if _is_softmax(logits, label) else self._sigmoid)(logits, label)
+
+
 def _is_softmax(logits: Tensor, label: Tensor) -> bool:
     return logits.shape[1] > 1 and label.shape[1] == 1
 

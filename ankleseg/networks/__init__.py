@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from ankleseg.networks.deeplab import DeepLab
+from ankleseg.networks.dynunet import DynUNet
 from ankleseg.networks.fcn import FCN
 from ankleseg.networks.global_skip import GlobalSkip
 from ankleseg.networks.inference import for_inference
 from ankleseg.networks.one_of_two import OneOfTwo
 from ankleseg.networks.resnet import ResNet
+from ankleseg.networks.segnet import SegNet
 from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
 from ankleseg.networks.unet import UNet
 
 __all__ = [
     "FCN",
+    "DeepLab",
+    "DynUNet",
     "GlobalSkip",
     "OneOfTwo",
     "ResNet",
+    "SegNet",
     "SegSRGANDiscriminator",
     "SegSRGANGenerator",
     "UNet",

@@ -51,10 +51,20 @@ def check_sides(x: Tensor, divisor: int) -> None:
 
 
 def convolution(
-    spatial_dims: int, in_channels: int, out_channels: int, *, size: int = 3, stride: int = 1, bias: bool = True
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    *,
+    size: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    bias: bool = True,
 ) -> nn.Module:
-    """A zero-padded convolution of odd ``size`` that keeps the sides at stride 1."""
-    return _CONVOLUTION[spatial_dims](in_channels, out_channels, size, stride=stride, padding=size // 2, bias=bias)
+    """A zero-padded convolution of odd ``size`` that keeps the sides at stride 1; ``dilation`` spreads its weights."""
+    padding = dilation * (size // 2)
+    return _CONVOLUTION[spatial_dims](
+        in_channels, out_channels, size, stride=stride, padding=padding, dilation=dilation, bias=bias
+    )
 
 
 def normalisation(norm: str, spatial_dims: int, channels: int) -> list[nn.Module]:
@@ -74,11 +84,12 @@ def conv_norm(
     norm: str,
     size: int = 3,
     stride: int = 1,
+    dilation: int = 1,
     bias: bool = True,
 ) -> list[nn.Module]:
     """Convolution, then norm."""
     return [
-        convolution(spatial_dims, in_channels, out_channels, size=size, stride=stride, bias=bias),
+        convolution(spatial_dims, in_channels, out_channels, size=size, stride=stride, dilation=dilation, bias=bias),
         *normalisation(norm, spatial_dims, out_channels),
     ]
 
@@ -91,10 +102,13 @@ def conv_norm_relu(
     norm: str,
     size: int = 3,
     stride: int = 1,
+    dilation: int = 1,
     bias: bool = True,
 ) -> list[nn.Module]:
     """Convolution, norm, ReLU: the block that every published ankle network is made of."""
-    layers = conv_norm(spatial_dims, in_channels, out_channels, norm=norm, size=size, stride=stride, bias=bias)
+    layers = conv_norm(
+        spatial_dims, in_channels, out_channels, norm=norm, size=size, stride=stride, dilation=dilation, bias=bias
+    )
     return [*layers, nn.ReLU(inplace=True)]
 
 

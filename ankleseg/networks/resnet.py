@@ -27,19 +27,32 @@ class ResidualBlock(nn.Module):
 
     (B, before, *spatial) becomes (B, width · expansion, *spatial / stride). Expansion 1 is the basic block, a larger
     one the bottleneck. The shortcut is the identity, or a 1×1 convolution and norm where channels or sides change.
+    With a dilation, convolutions of 3×3 are atrous.
     """
 
-    def __init__(self, spatial_dims: int, before: int, width: int, stride: int, norm: str, expansion: int) -> None:
+    def __init__(
+        self,
+        spatial_dims: int,
+        before: int,
+        width: int,
+        stride: int,
+        norm: str,
+        expansion: int,
+        dilation: int = 1,
+    ) -> None:
         super().__init__()
         after = width * expansion
         conv = partial(conv_norm, spatial_dims, norm=norm, bias=norm == "none")
         conv_relu = partial(conv_norm_relu, spatial_dims, norm=norm, bias=norm == "none")
         if expansion == 1:
-            residual = [*conv_relu(before, width, stride=stride), *conv(width, after)]
+            residual = [
+                *conv_relu(before, width, stride=stride, dilation=dilation),
+                *conv(width, after, dilation=dilation),
+            ]
         else:
             residual = [
                 *conv_relu(before, width, size=1),
-                *conv_relu(width, width, stride=stride),
+                *conv_relu(width, width, stride=stride, dilation=dilation),
                 *conv(width, after, size=1),
             ]
         same = before == after and stride == 1

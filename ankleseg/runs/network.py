@@ -28,6 +28,7 @@ def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
         regions=bool(config.structures) and (cohort.regions if config.regions is None else config.regions),
         images=config.images,
         pairs=to_plain(config.left_right_pairs),
+        label_values=to_plain(config.get("label_values")),
     )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ankleseg import keys
+from ankleseg.losses import deep_supervision
 from ankleseg.tasks.base import Sample, Scores, Task, ValidatedCase
 
 
@@ -23,7 +24,9 @@ class Segmentation(Task):
 
     Args:
         loss: called with logits (B, K, *spatial) and label, (B, 1, *spatial) or of regions (B, K, *spatial), and with
-            known (B, structures) where the references of some structures are not to be believed.
+            known (B, structures) where the references of some structures are not to be believed. Of a network with
+            deep supervision, which in training gives a list of logits, it is that of each, see
+            `ankleseg.losses.deep_supervision`.
         penalty: regularisation, called with the network and added to the loss.
         others: see `Task`.
     """
@@ -37,13 +40,16 @@ class Segmentation(Task):
         self.penalty = penalty
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        logits = self(batch[keys.IMAGE])
+        outputs, label = self(batch[keys.IMAGE]), batch[keys.LABEL]
         known = [batch[keys.KNOWN]] if keys.KNOWN in batch else []
-        loss = self.loss(logits, batch[keys.LABEL], *known)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
+        if isinstance(outputs, Tensor):
+            loss = self.loss(outputs, label, *known)
+        else:
+            loss = deep_supervision(self.loss, outputs, label, *known)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
         if self.penalty is not None:
             penalty = self.penalty(self.network)
-            self.log("train/penalty", penalty, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(logits))
+            self.log("train/penalty", penalty, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(label))
             loss = loss + penalty
         return loss
 

@@ -73,5 +73,6 @@ def require_one_grid(volumes: Sequence[Volume]) -> None:
             raise GeometryError(
                 f"is not on the grid of {first.path or 'the first channel'}",
                 file=volume.path,
-                mend="resample the channels of a case onto one grid",
+                mend="resample the channels of a case onto one grid, "
+                f"e.g. by python -m ankleseg.register fixed={first.path} moving={volume.path} out=DIR",
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from ankleseg.errors import ConfigError
 from ankleseg.inference import Postprocessing
 
 
@@ -29,3 +31,17 @@ def test_structures_that_exclude_each_other_stay_disjoint_and_regions_may_lie_in
         assert found[0].sum() == (5**3, 7**3)[order[0]], "voxels of both go to the first"
     nested = Postprocessing()(shell[::-1], regions=True)
     assert [mask.sum() for mask in nested] == [7**3, 5**3]
+
+
+def test_a_structure_of_too_few_voxels_is_left_out_and_of_regions_stays_in_those_around_it():
+    masks = np.zeros((3, 6, 6, 6), bool)
+    masks[0, 1:5, 1:5, 1:5] = masks[1, 2:4, 2:4, 2:4] = True
+    masks[2, 2, 2, 2:4] = True
+    keep = Postprocessing(largest_component=False, fill_holes=False, smallest=[0, 0, 2])
+    assert np.array_equal(keep(masks, regions=True), masks), "as many as asked for are enough"
+    found = Postprocessing(largest_component=False, fill_holes=False, smallest=[0, 0, 3])(masks, regions=True)
+    assert not found[2].any() and np.array_equal(found[:2], masks[:2])
+    with pytest.raises(
+        ConfigError, match=r"smallest \[5\]: expected a number for each of 3 structures; e.g. \[0, 0, 200"
+    ):
+        Postprocessing(smallest=[5])(masks)

@@ -48,8 +48,8 @@ def build(name: str, seed: int = 0, *, whole: bool = False, **settings: Any) -> 
 
 
 def is_volumetric(name: str) -> bool:
-    """Whether a network takes volumes alone: it has no number of dimensions to be told."""
-    return not any("spatial_dims" in node for node in nodes_of(node_of(name)))
+    """Whether a network takes volumes alone: it has no number of dimensions to be told, or is of three."""
+    return all(node.get("spatial_dims", 3) == 3 for node in nodes_of(node_of(name)))
 
 
 def has_batch_norms(name: str) -> bool:

@@ -47,7 +47,12 @@ def test_what_we_refuse_no_other_reader_of_monai_reads(tmp_path: Path) -> None:
     broken.write_bytes(good.read_bytes()[:-30])
     for files, kind, message in [
         ([tmp_path / "gone.nii.gz"], FileError, "gone.nii.gz: does not exist"),
-        ([good, moved], GeometryError, "moved.nii.gz: is not on the grid of .*good.nii.gz; resample the channels of a"),
+        (
+            [good, moved],
+            GeometryError,
+            "moved.nii.gz: is not on the grid of .*good.nii.gz; resample the channels of a case onto one grid, e.g. by "
+            "python -m ankleseg.register fixed=.*good.nii.gz moving=.*moved.nii.gz out=DIR",
+        ),
         ([sequence], AnklesegError, "cine.nii.gz: has 4 dimensions"),
         ([nan], FileError, "nan.nii.gz: holds 1 NaN or infinite voxels"),
         ([broken], FileError, "broken.nii.gz: "),
