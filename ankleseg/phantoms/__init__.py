@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
     from ankleseg.phantoms.sequences import MovingSubject, ankle_sequence, moving_ankle
     from ankleseg.phantoms.tissues import Tissue
+    from ankleseg.phantoms.tumour_cohort import tumour_scans, write_tumour_cohort
 
 _HOMES = {
     "ankle": ("Ankle", "Pose", "draw_ankle"),
@@ -51,6 +52,7 @@ _HOMES = {
     "scanner": ("LabelArray", "Scanner", "scan"),
     "sequences": ("MovingSubject", "ankle_sequence", "moving_ankle"),
     "tissues": ("Tissue",),
+    "tumour_cohort": ("tumour_scans", "write_tumour_cohort"),
 }
 
 __all__ = [
@@ -86,9 +88,11 @@ __all__ = [
     "random_contrast",
     "scan",
     "t1_contrast",
+    "tumour_scans",
     "write_ankle_cohort",
     "write_bone_mask_cohort",
     "write_brain_cohort",
+    "write_tumour_cohort",
 ]
 
 

@@ -23,6 +23,7 @@ from ankleseg.volumes import write_volume
 
 EDITION = 2  # raised whenever the same settings give other images
 SETTINGS_FILE = "phantom.json"
+Describe = Callable[[Path, Sequence[str], Sequence[Mapping[str, Any]]], None]
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def write_cohort(
     names: Sequence[str],
     make: Callable[[str], Writable],
     workers: int | None = None,
+    describe: Describe | None = None,
 ) -> Path:
     """Write subjects as a BIDS cohort, all of it or nothing.
 
@@ -177,6 +179,7 @@ def write_cohort(
         names: the subjects.
         make: makes one subject.
         workers: subjects made at once.
+        describe: writes what lies beside the subjects, from the folder, their names and rows; None: as BIDS asks.
 
     Raises:
         ConfigError: fewer than one worker.
@@ -189,7 +192,10 @@ def write_cohort(
         return out
     with _whole_folder(out) as part:
         rows = _write_subjects(part, names, make, workers)
-        _write_descriptions(part, names, rows, truth=_truth_in(settings))
+        if describe is None:
+            _write_descriptions(part, names, rows, truth=_truth_in(settings))
+        else:
+            describe(part, names, rows)
         _write_json(part / SETTINGS_FILE, dict(settings))
     return out
 
