@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -70,27 +70,38 @@ def predict_cases(
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
-            row = _row(case)
-            began = time.perf_counter()
             more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing}
             more |= {"progress": partial(_advance, bar, number + 1), "announce": partial(_announce, case.name)}
-            try:
-                for path in earlier[case.name]:
-                    path.unlink(missing_ok=True)
-                if case.problem is not None:
-                    raise case.problem
-                prediction = _with_less_memory(case, models, inferer, postprocessing, **more)
-                row.update(_write(out, case, prediction, models, save_probabilities))
-            except Exception as error:  # of one case; the others go on
-                row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
-                tqdm.write(f"ankleseg: {row['message']}")
-            row["seconds"] = round(time.perf_counter() - began, 2)
+            predict = partial(_with_less_memory, case, models, inferer, postprocessing, **more)
+            write = partial(_write, out, case, models, save_probabilities)
+            row = _predicted(case, earlier[case.name], predict, write)
             bar.n = number + 1
             bar.refresh()
             content["cases"].append(row)
             with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
                 part.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content["cases"]
+
+
+def _predicted(
+    case: Case,
+    earlier: Sequence[Path],
+    predict: Callable[[], CasePrediction],
+    write: Callable[[CasePrediction], dict[str, Any]],
+) -> dict[str, Any]:
+    """Predict and write a case in the place of what was there earlier; its row says why where it failed."""
+    row, began = _row(case), time.perf_counter()
+    try:
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        if case.problem is not None:
+            raise case.problem
+        row.update(write(predict()))
+    except Exception as error:  # of one case; the others go on
+        row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
+        tqdm.write(f"ankleseg: {row['message']}")
+    row["seconds"] = round(time.perf_counter() - began, 2)
+    return row
 
 
 def _settings(
@@ -197,7 +208,7 @@ def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    out: Path, case: Case, prediction: CasePrediction, models: Sequence[Model], save_probabilities: bool
+    out: Path, case: Case, models: Sequence[Model], save_probabilities: bool, prediction: CasePrediction
 ) -> dict[str, Any]:
     """Write what was predicted, and return what is to be noted of it."""
     labels = models[0].labels
