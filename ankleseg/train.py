@@ -36,7 +36,7 @@ def main(config: DictConfig) -> float:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     config = runs.with_sizes(config, data.channels, labels)
     network = build_network(to_plain(config.network))
-    about = runs.described(config, preparation, data)
+    about = runs.description_of(config, preparation, data)
     task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)
     trainer = runs.trainer_of(config, split)

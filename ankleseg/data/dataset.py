@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from ankleseg import keys
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.transforms import ForegroundWindowsd, RandForegroundCropd
-from ankleseg.transforms.boxes import without_meta
+from ankleseg.transforms.metadata import without_meta
 from ankleseg.volumes.geometry import spacing
 
 Sample = dict[Hashable, Any]

@@ -21,8 +21,8 @@ from ankleseg.errors import AnklesegError, told
 from ankleseg.files import replace_file
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
+from ankleseg.transforms.metadata import affine_of
 from ankleseg.transforms.mirror_to_side import is_mirrored
-from ankleseg.transforms.sources import affine_of
 from ankleseg.volumes import Verdict, check_case, told_in_a_table, without_selection, write_volume
 
 COLUMNS = ("case", "file", "verdict", "problem", "mend", "status")

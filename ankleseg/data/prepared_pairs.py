@@ -22,8 +22,8 @@ from ankleseg.data.reading import WithoutMetadata, prepared, preparing, slices_t
 from ankleseg.errors import CohortError, ConfigError, own_errors
 from ankleseg.labels import Labels
 from ankleseg.transforms import NormalizeInForegroundd, Preparation, scales_of
+from ankleseg.transforms.metadata import affine_of
 from ankleseg.transforms.mirror_to_side import is_mirrored
-from ankleseg.transforms.sources import affine_of
 from ankleseg.volumes import resample
 from ankleseg.volumes.geometry import Affine, anatomical_axis, bounding_box, spacing
 

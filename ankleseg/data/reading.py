@@ -17,12 +17,12 @@ from ankleseg.cohorts import Case
 from ankleseg.errors import GeometryError, own_errors
 from ankleseg.labels import Labels
 from ankleseg.transforms import LoadReferencesd, Preparation
+from ankleseg.transforms.metadata import affine_of, file_of
 from ankleseg.transforms.mirror_to_side import is_mirrored
-from ankleseg.transforms.sources import affine_of, file_of
 from ankleseg.volumes import Reader
 from ankleseg.volumes.geometry import same_grid
 
-FILES = (keys.IMAGE, keys.TARGET, keys.FOREGROUND)
+FROM_FILES = (keys.IMAGE, keys.TARGET, keys.FOREGROUND)
 
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)  # MONAI's DICOM reader is not used
 
@@ -50,10 +50,10 @@ def reading(labels: Labels | None = None, **mends: Any) -> list[Transform]:
         mends: ``copy_headers`` and ``resample_masks`` of `LoadReferencesd`.
     """
     with warnings.catch_warnings(action="ignore"):  # MONAI's other readers tell what they lack; they are not used
-        loading = LoadImaged(FILES, reader=Reader, allow_missing_keys=True)
+        loading = LoadImaged(FROM_FILES, reader=Reader, allow_missing_keys=True)
     transforms: list[Transform] = [
         loading,
-        EnsureChannelFirstd(FILES, allow_missing_keys=True),
+        EnsureChannelFirstd(FROM_FILES, allow_missing_keys=True),
         ForegroundAsMaskd(),
     ]
     if labels is not None:

@@ -23,8 +23,8 @@ from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.volume import VolumeInferer
-from ankleseg.transforms import Preparation, scales_of
-from ankleseg.transforms.sources import affine_of, with_voxels
+from ankleseg.transforms import Preparation, RememberScand, RestoreIntensitiesd
+from ankleseg.transforms.metadata import affine_of, with_meta_of
 from ankleseg.volumes import read_header
 
 Spacing = Sequence[float | None]
@@ -90,10 +90,11 @@ def predict_case(
     flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
-        part = None if progress is None else lambda done: progress(done / header.shape[3])
-        frames = (replace(case, frame=frame) for frame in range(header.shape[3]))
+        frames = header.shape[3]
+        part = None if progress is None else lambda done: progress(done / frames)
+        each = (replace(case, frame=frame) for frame in range(frames))
         more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": part}
-        return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in frames])
+        return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in each])
     finer = len(labels.images) > 0 or spacing is not None
     mean: torch.Tensor | None = None
     for number, model in enumerate(models):
@@ -105,14 +106,10 @@ def predict_case(
             sample,
             inferer,
             flips,
-            slice_thickness=float(header.spacing.max()),
             progress=None if progress is None else lambda part: progress(part / len(models)),
             announce=announce if number == 0 else None,
         )
-        restored = preparation.restore(values, sample[keys.IMAGE], resample=not finer)
-        if model.blending is not None and model.blending.background:
-            inside = preparation.restore(torch.ones_like(values[:1]), sample[keys.IMAGE], resample=not finer)
-            restored = with_voxels(restored, restored.as_tensor() / inside.as_tensor().clamp_min(TINY))
+        restored = _restored(values, model, preparation, sample[keys.IMAGE], resample=not finer)
         if mean is None:
             mean = restored
         elif restored.shape != mean.shape:
@@ -150,7 +147,7 @@ def _prepares_alike(model: Model, other: Model) -> bool:
 
 
 def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
-    """The case as the network sees it, with the lowest raw intensity of its first channel."""
+    """The case as the network sees it, with what `RememberScand` tells of the scan."""
     try:
         item = item_of(in_order(case, model.channels))
     except AnklesegError as error:
@@ -159,12 +156,10 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
     if preparation.nodes:  # it lies on the grid of the file; only what was prepared already stays there
         item.pop(keys.FOREGROUND, None)
     with own_errors():
-        scan = Compose(reading())(item)
-        lowest = float(scan[keys.IMAGE][0].min())
-        return with_foreground(preparation(scan)) | {LOWEST: lowest}
+        return with_foreground(preparation(Compose([*reading(), RememberScand(keys.IMAGE)])(item)))
 
 
-LOWEST = "image_lowest"
+VALUES = "values"  # key of what networks give
 TINY = 1e-6  # of a voxel inside what was predicted: there is nothing to be told
 
 
@@ -174,9 +169,8 @@ def _values(
     inferer: VolumeInferer,
     flips: Sequence[str],
     *,
-    slice_thickness: float,
-    progress: Callable[[float], object] | None = None,
-    announce: Callable[[str], object] | None = None,
+    progress: Callable[[float], object] | None,
+    announce: Callable[[str], object] | None,
 ) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
     images, whole = len(model.labels.images), model.blending is not None
@@ -190,17 +184,25 @@ def _values(
             foreground=None if whole else np.asarray(reversed_along(sample[keys.FOREGROUND], axes)[0]),
             activate=None if whole else model.labels.activate,
             fill=images,
-            slice_thickness=slice_thickness if getattr(model.network, "conditional", False) else None,
+            slice_thickness=sample[keys.SLICE_THICKNESS] if getattr(model.network, "conditional", False) else None,
             progress=part,
             announce=None if axes else announce,
         )
         return (model.labels.activate(values) if whole else values)[0]
 
     values = averaged_over_flips(predicted, flips, affine_of(image), model.labels)
-    scale = scales_of(sample)[0]
-    for restored in values[:images]:
-        restored.copy_(scale.undone(restored).clamp_min(sample[LOWEST]))
-    return values
+    return RestoreIntensitiesd(VALUES, images=images)(sample | {VALUES: values})[VALUES] if images else values
+
+
+def _restored(
+    values: torch.Tensor, model: Model, preparation: Preparation, like: MetaTensor, *, resample: bool
+) -> MetaTensor:
+    """What a network gives, where its input lies; nothing fades at the border of what the preparation cropped."""
+    restored = preparation.restore(values, like, resample=resample)
+    if model.blending is None or not model.blending.background:
+        return restored
+    inside = preparation.restore(torch.ones_like(values[:1]), like, resample=resample)
+    return with_meta_of(restored, restored.as_tensor() / inside.as_tensor().clamp_min(TINY))
 
 
 def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:

@@ -109,29 +109,37 @@ def write_predictions(
     with tqdm(total=len(cases), unit="case", bar_format="{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
         for number, case in enumerate(cases):
             bar.set_description(f"predicting {case.name} ({number + 1} of {len(cases)})")
-            row = _row(case)
-            began = time.perf_counter()
-            told_of: dict[str, Any] = {"progress": partial(_advance, bar, number + 1)}
-            told_of["announce"] = partial(_announce, case.name)
-            try:
-                for path in earlier[case.name]:
-                    path.unlink(missing_ok=True)
-                if case.problem is not None:
-                    raise case.problem
-                prediction = predict(case, **told_of)
-                header = read_header(case.images[0])
-                row["message"] = remark(header)
-                row.update(_write(out, case, prediction, header, labels, save_probabilities))
-            except Exception as error:  # of one case; the others go on
-                row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
-                tqdm.write(f"ankleseg: {row['message']}")
-            row["seconds"] = round(time.perf_counter() - began, 2)
+            with_case: dict[str, Any] = {"progress": partial(_advance, bar, number + 1)}
+            with_case["announce"] = partial(_announce, case.name)
+            write = partial(_write, out, case, labels, remark, save_probabilities)
+            row = _predicted(case, earlier[case.name], partial(predict, case, **with_case), write)
             bar.n = number + 1
             bar.refresh()
             content["cases"].append(row)
             with replace_file(out / MANIFEST) as part:  # what is predicted counts, even if the next case is a crash
                 part.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content["cases"]
+
+
+def _predicted(
+    case: Case,
+    earlier: Sequence[Path],
+    predict: Callable[[], CasePrediction],
+    write: Callable[[CasePrediction], dict[str, Any]],
+) -> dict[str, Any]:
+    """Predict and write a case in the place of what was there earlier; its row says why where it failed."""
+    row, began = _row(case), time.perf_counter()
+    try:
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        if case.problem is not None:
+            raise case.problem
+        row.update(write(predict()))
+    except Exception as error:  # of one case; the others go on
+        row.update(status="failed", message=told(error, case.images[0] if case.images else case.name))
+        tqdm.write(f"ankleseg: {row['message']}")
+    row["seconds"] = round(time.perf_counter() - began, 2)
+    return row
 
 
 def _settings(
@@ -240,9 +248,15 @@ def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
 
 
 def _write(
-    out: Path, case: Case, prediction: CasePrediction, header: Header, labels: Labels, save_probabilities: bool
+    out: Path,
+    case: Case,
+    labels: Labels,
+    remark: Callable[[Header], str],
+    save_probabilities: bool,
+    prediction: CasePrediction,
 ) -> dict[str, Any]:
     """Write what was predicted, and return what is to be noted of it."""
+    header = read_header(case.images[0])
     folder = out / case.name
     folder.mkdir(exist_ok=True)
 
@@ -250,7 +264,8 @@ def _write(
         write_volume(folder / name, data, prediction.affine, like=header)
         return f"{case.name}/{name}"
 
-    row: dict[str, Any] = {"patches": prediction.patches, "images": {}, "masks": {}, "probabilities": {}}
+    row: dict[str, Any] = {"message": remark(header), "patches": prediction.patches}
+    row |= {"images": {}, "masks": {}, "probabilities": {}}
     for name, image in zip(labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
     for k, structure in enumerate(labels.structures):

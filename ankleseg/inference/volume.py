@@ -148,13 +148,7 @@ class VolumeInferer(SlidingWindowInferer):
         if isinstance(inputs, MetaTensor):
             inputs = inputs.as_tensor()
         flat = inputs.ndim == 5 and not isinstance(self.roi_size, int) and len(self.roi_size) == 2
-        mask = None if foreground is None else np.asarray(foreground, dtype=bool).reshape(-1, *inputs.shape[2:])
-        if mask is not None:
-            mask = np.broadcast_to(mask, (len(inputs), *inputs.shape[2:]))
-        stack = inputs.movedim(-1, 1).flatten(0, 1) if flat else inputs
-        if flat and mask is not None:
-            mask = np.moveaxis(mask, -1, 1).reshape(-1, *mask.shape[1:-1])
-
+        stack, mask = _stacked(inputs, foreground, flat)
         device = torch.device(self.sw_device or _device_of(network) or inputs.device)
 
         def values_of(tiles: Tensor) -> Tensor:
@@ -346,6 +340,20 @@ class _Watch:
 def readable_time(seconds: float) -> str:
     """Return a duration as a person says it."""
     return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
+
+
+def _stacked(
+    inputs: Float[Tensor, "b c *spatial"], foreground: Any, flat: bool
+) -> tuple[Float[Tensor, "n c *tile"], Bool[np.ndarray, "n *tile"] | None]:
+    """Volumes and where there is something to be seen; or, flat, their slices across the last axis."""
+    mask = None
+    if foreground is not None:
+        mask = np.asarray(foreground, dtype=bool).reshape(-1, *inputs.shape[2:])
+        mask = np.broadcast_to(mask, (len(inputs), *inputs.shape[2:]))
+    if not flat:
+        return inputs, mask
+    slices = None if mask is None else np.moveaxis(mask, -1, 1).reshape(-1, *mask.shape[1:-1])
+    return inputs.movedim(-1, 1).flatten(0, 1), slices
 
 
 def _device_of(network: Network) -> torch.device | None:

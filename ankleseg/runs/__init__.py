@@ -1,14 +1,14 @@
 """A run: its folder, its trainer, and the test that ends it."""
 
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
-from ankleseg.runs.network import described, labels_of, prepared_by, with_sizes
+from ankleseg.runs.network import description_of, labels_of, prepared_by, with_sizes
 from ankleseg.runs.testing import test
 from ankleseg.runs.trainer import epochs_of, quiet_libraries, slurm_tasks, trainer_of
 
 __all__ = [
     "Manifest",
     "cohort_root",
-    "described",
+    "description_of",
     "epochs_of",
     "labels_of",
     "prepared_by",

@@ -51,7 +51,7 @@ def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> D
     return config
 
 
-def described(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
+def description_of(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
     """What a checkpoint says of how its network is to be used (see `ankleseg.inference.description`).
 
     A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.

@@ -123,7 +123,7 @@ class Task(LightningModule, ABC):
             ConfigError: a side is no multiple of the network's divisor, or too short.
         """
         for _, size in sizes:
-            check_size(size, self.network, "the network")
+            check_divisible(size, self.network, "the network")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Seeded anew in each step, so that a resumed run draws the dropout masks of an uninterrupted one: what else
@@ -228,7 +228,7 @@ class Task(LightningModule, ABC):
         return optimizer
 
 
-def check_size(size: Sequence[int], network: nn.Module, name: str) -> None:
+def check_divisible(size: Sequence[int], network: nn.Module, name: str) -> None:
     """Refuse patches whose sides a network will not take, as far as it says; raises ConfigError that names it."""
     divisor, shortest = (int(getattr(network, key, 1)) for key in ("divisor", "shortest"))
     if any(side % divisor for side in size) or min(size) < shortest:

@@ -15,7 +15,7 @@ from ankleseg import keys
 from ankleseg.errors import ConfigError
 from ankleseg.losses import gradient_penalty, slope_of
 from ankleseg.measures.image_quality import psnr
-from ankleseg.tasks.base import MakeOptimizer, Sample, Scores, Task, ValidatedCase, check_size
+from ankleseg.tasks.base import MakeOptimizer, Sample, Scores, Task, ValidatedCase, check_divisible
 
 
 @final
@@ -74,7 +74,7 @@ class SegSRGAN(Task):
         ends = [*(epoch for epoch, _ in sizes[1:]), epochs]
         for (first, size), end in zip(sizes, ends, strict=True):
             if first < epochs and min(end, epochs) > self._first_with_critic(epochs):
-                check_size(size, self.discriminator, "the critic")
+                check_divisible(size, self.discriminator, "the critic")
 
     def _first_with_critic(self, epochs: float) -> float:
         return self.adversarial_from + (epochs if self.adversarial_from < 0 else 0)

@@ -1,4 +1,4 @@
-"""Cutting boxes out of channel-first arrays and putting them back, with and without metadata."""
+"""Cutting boxes out of channel-first arrays and putting them back, and what lies around them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from monai.data.meta_obj import get_track_meta
-from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
 from ankleseg import keys
 from ankleseg.errors import ConfigError
+from ankleseg.transforms.metadata import without_meta
 
 Fill = Sequence[float] | None  # a value for each channel; None repeats the outermost voxels
-
-
-def without_meta(array: Any) -> Tensor:
-    """The plain tensor of an array, which shares its memory."""
-    return array.as_tensor() if isinstance(array, MetaTensor) else torch.as_tensor(array)
-
-
-def with_meta_of(source: Any, result: Tensor) -> Tensor:
-    """A result with the metadata of what it was made of; plain where that has none or MONAI does not track it."""
-    if not isinstance(source, MetaTensor) or not get_track_meta():
-        return result
-    return MetaTensor(result).copy_meta_from(source)
 
 
 def translation(start: Sequence[int]) -> Float[np.ndarray, "4 4"]:
@@ -108,22 +95,15 @@ def intensity_range(sample: Mapping, key: str, channels: int) -> Float[Tensor, "
     return known.expand(channels, 2)
 
 
+def range_of(sample: Mapping, key: str, array: Tensor) -> Float[Tensor, "c 2"]:
+    """Darkest intensity and bright end of each channel: as the sample tells them, else the extremes of the array."""
+    known = intensity_range(sample, key, len(array))
+    if known is not None:
+        return known
+    flat = array.flatten(1)
+    return torch.stack([flat.amin(1), flat.amax(1)], dim=1)
+
+
 def is_discrete(key: Any, array: Tensor, *others: str) -> bool:
     """Whether an array holds labels or a mask: by its key, or because its numbers are whole."""
     return key in (keys.LABEL, keys.FOREGROUND, *others) or not array.is_floating_point()
-
-
-def affine_of(sample: Mapping, array: Any) -> Float[np.ndarray, "4 4"]:
-    """Voxel to world of an array: of the array itself, else what the sample carries for all.
-
-    Raises:
-        ConfigError: neither is there.
-    """
-    tells = isinstance(array, MetaTensor) and (get_track_meta() or keys.AFFINE not in sample)  # some add it untracked
-    affine = array.affine if tells else sample.get(keys.AFFINE)
-    if affine is None or np.shape(affine) != (4, 4):
-        raise ConfigError(
-            f"missing key {keys.AFFINE!r}: expected the affine of the volume, or a MetaTensor of 4×4 affine",
-            mend="read the scan with LoadImaged, or add its affine to the sample",
-        )
-    return np.asarray(affine, dtype=np.float64)

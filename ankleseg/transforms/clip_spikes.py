@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ankleseg.measures.foreground import without_spikes
-from ankleseg.transforms.sources import file_of
+from ankleseg.transforms.metadata import file_of
 
 log = logging.getLogger(__name__)
 

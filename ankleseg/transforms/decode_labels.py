@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ankleseg.labels import Labels, Masks
-from ankleseg.transforms.sources import with_voxels
+from ankleseg.transforms.metadata import with_meta_of, without_meta
 
 
 class DecodeLabelsd(MapTransform):
@@ -47,16 +46,11 @@ class DecodeLabelsd(MapTransform):
         for key in self.key_iterator(d):
             values = d[key]
             for number, name in enumerate(self.labels.images):
-                d[name] = _like(values, values[number : number + 1])
+                d[name] = with_meta_of(values, without_meta(values[number : number + 1]).contiguous())
             if len(self.labels):
                 masks = self.labels.decode(np.asarray(values[images:].cpu()))
                 if self.postprocessing is not None:
                     masks = self.postprocessing(masks, regions=self.labels.regions)
                 label_map = torch.from_numpy(self.labels.label_map(masks))[None]
-                d[key] = _like(values, label_map.to(values))
+                d[key] = with_meta_of(values, label_map.to(without_meta(values)))
         return d
-
-
-def _like(values: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
-    plain = voxels.as_tensor() if isinstance(voxels, MetaTensor) else voxels
-    return with_voxels(values, plain.contiguous()) if isinstance(values, MetaTensor) else plain.contiguous()

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.measures.foreground import RULES, foreground_mask
-from ankleseg.transforms.sources import naming_file
+from ankleseg.transforms.metadata import naming_file, with_meta_of
 
 
 class ForegroundMaskd(MapTransform):
@@ -81,8 +80,5 @@ class ForegroundMaskd(MapTransform):
                 found = foreground_mask(
                     np.asarray(image[0]), self.threshold, self.rule, largest=self.largest, fill_holes=self.fill_holes
                 )
-            mask: Any = torch.from_numpy(found)[None]
-            if isinstance(image, MetaTensor):
-                mask = MetaTensor(mask, meta=dict(image.meta), applied_operations=list(image.applied_operations))
-            d[self.mask_key] = mask
+            d[self.mask_key] = with_meta_of(image, torch.from_numpy(found)[None])
         return d

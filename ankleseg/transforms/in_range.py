@@ -13,7 +13,8 @@ from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import intensity_range, with_meta_of, without_meta
+from ankleseg.transforms.boxes import range_of
+from ankleseg.transforms.metadata import with_meta_of, without_meta
 
 Image = Float[Tensor, "c *patch"]
 
@@ -76,11 +77,7 @@ def strength_of(name: str, value: float) -> float:
 
 
 def _bounds(sample: Mapping, key: str, image: Image) -> tuple[Tensor, Tensor]:
-    known = intensity_range(sample, key, len(image))
-    if known is None:
-        flat = image.flatten(1)
-        known = torch.stack([flat.amin(1), flat.amax(1)], dim=1)
     ones = [1] * (image.ndim - 1)
-    dark, bright = known.to(image.dtype).unbind(1)
+    dark, bright = range_of(sample, key, image).to(image.dtype).unbind(1)
     extent = bright - dark
     return dark.reshape(-1, *ones), torch.where(extent > 0, extent, 1).reshape(-1, *ones)

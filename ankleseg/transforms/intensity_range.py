@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import without_meta
+from ankleseg.transforms.metadata import without_meta
 
 VOXELS = 1_000_000  # are enough to find the bright end of a scan
 

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.transforms.sources import naming_file, with_voxels
+from ankleseg.transforms.metadata import naming_file, with_meta_of, without_meta
 
 SCALE = names.SCALE.removeprefix(names.IMAGE)  # what a key is followed by where its scale is
 
@@ -111,6 +110,5 @@ def require_contrast(spread: float, level: float) -> None:
 
 
 def _each_channel(image: Any, changes: list[Any]) -> Any:
-    voxels = image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image)
-    changed = torch.stack([change(channel.float()) for change, channel in zip(changes, voxels, strict=True)])
-    return with_voxels(image, changed) if isinstance(image, MetaTensor) else changed
+    channels = zip(changes, without_meta(image), strict=True)
+    return with_meta_of(image, torch.stack([change(channel.float()) for change, channel in channels]))

@@ -14,8 +14,7 @@ from monai.utils import TraceKeys
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import affine_of
-from ankleseg.transforms.sources import file_of, own_copy
+from ankleseg.transforms.metadata import affine_of, file_of, own_copy
 from ankleseg.volumes.geometry import anatomical_axis
 from ankleseg.volumes.selection import split_frame
 
@@ -67,7 +66,7 @@ class MirrorToSided(MapTransform, InvertibleTransform):
             if self.side is not None and not shown and number == 0:
                 file = file_of(d[key])
                 _warn_of_side(file and str(split_frame(file)[0]), self.side)
-            axis = anatomical_axis(affine_of(d, d[key]), "LR") if mirrored else 0
+            axis = anatomical_axis(affine_of(d[key], d), "LR") if mirrored else 0
             image = own_copy(d[key], d)
             size = tuple(image.shape[1:])
             if mirrored:

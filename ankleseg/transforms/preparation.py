@@ -25,10 +25,10 @@ from ankleseg import keys
 from ankleseg.config import build, resolve_target
 from ankleseg.errors import ConfigError, own_errors
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
+from ankleseg.transforms.metadata import affine_of, with_meta_of
 from ankleseg.transforms.mirror_to_side import MirrorToSided
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.slices_last import SlicesLastd
-from ankleseg.transforms.sources import affine_of, with_voxels
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine
 
 TURNS = (Orientationd, SlicesLastd)
@@ -130,7 +130,7 @@ class Preparation(Compose):
         Returns:
             The values with their affine.
         """
-        restored = with_voxels(like, values)
+        restored = with_meta_of(like, values)
         trace = copy.deepcopy(like.applied_operations)
         restored.applied_operations = convert_applied_interp_mode(trace, "nearest") if nearest else trace
         with self._image_alone(), own_errors():

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import affine_of, with_meta_of, without_meta
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, anatomical_axis
 
 Pairs = tuple[tuple[int, int], ...]
@@ -83,7 +83,7 @@ class RandAnatomicalFlipd(RandomizableTransform, MapTransform, InvertibleTransfo
         for key in self.key_iterator(sample):
             source = sample[key]
             sides = source.ndim - 1
-            turned = self._array_axes(affine_of(sample, source), sides) if self._reversed else []
+            turned = self._array_axes(affine_of(source, sample), sides) if self._reversed else []
             swapped = swapped or self._swaps(key)
             sample[key] = flipped = with_meta_of(source, self._flipped(key, without_meta(source), turned))
             if isinstance(flipped, MetaTensor):

@@ -13,7 +13,8 @@ from monai.utils import TraceKeys
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import cut, darkest, is_discrete, put_back, translation, with_meta_of, without_meta
+from ankleseg.transforms.boxes import cut, darkest, is_discrete, put_back, translation
+from ankleseg.transforms.metadata import with_meta_of, without_meta
 from ankleseg.transforms.windows import PatchWindows, check_fraction, check_size, counted_windows
 
 PADDING = ("darkest", "edge")

@@ -17,19 +17,11 @@ from torch import Tensor
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import Shape
-from ankleseg.transforms.boxes import (
-    affine_of,
-    cut,
-    darkest,
-    is_discrete,
-    put_back,
-    translation,
-    with_meta_of,
-    without_meta,
-)  # fmt: skip
+from ankleseg.transforms.boxes import cut, darkest, is_discrete, put_back, range_of, translation
 from ankleseg.transforms.low_resolution import ThickAxis
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.transforms.rand_world_affine import central_window
-from ankleseg.transforms.thick_scans import Spacing, ThickScans, made_thick, range_of
+from ankleseg.transforms.thick_scans import Spacing, ThickScans, made_thick
 from ankleseg.transforms.windows import check_size
 from ankleseg.volumes.geometry import spacing
 
@@ -175,7 +167,7 @@ class RandThickSlicesd(Randomizable, ThickScans, InvertibleTransform):
     def _patch(
         self, sample: Mapping, key: str, source: Any, start: Sequence[int], size: Sequence[int], number: int
     ) -> Float[Tensor, "c *size"]:
-        array, mm = without_meta(source), spacing(affine_of(sample, source))
+        array, mm = without_meta(source), spacing(affine_of(source, sample))
         shape = np.array(array.shape[1:])
         window = np.array(sample.get(names.WINDOW, np.stack([0 * shape, shape - 1])))
         lengths = np.array(sample.get(names.VOLUME_SHAPE, shape))

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import affine_of, cut, darkest, filled, is_discrete, with_meta_of, without_meta
+from ankleseg.transforms.boxes import cut, darkest, filled, is_discrete
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.transforms.windows import check_size
 from ankleseg.volumes.geometry import spacing
 
@@ -98,7 +99,7 @@ class RandWorldAffined(RandomizableTransform, MapTransform, InvertibleTransform)
             nearest = mode == "nearest" or (mode is None and discrete)
             fill = [] if not (self._moves or isinstance(source, MetaTensor)) else darkest(sample, key, array, discrete)
             if self._moves:
-                affine = affine_of(sample, source)
+                affine = affine_of(source, sample)
                 place = (shape, affine.tobytes())
                 if place not in grids:
                     matrix = self._matrix(shape, size, spacing(affine)[: len(shape)])

@@ -11,8 +11,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 from torch import Tensor
 
-from ankleseg.transforms.boxes import affine_of, with_meta_of, without_meta
 from ankleseg.transforms.in_range import strength_of
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes.geometry import spacing
 
 LEAST = 0.2  # voxels; a narrower Gaussian leaves the neighbours a millionth
@@ -57,7 +57,7 @@ class RandWorldBlurd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(sample):
             source = sample[key]
             image = without_meta(source)
-            mm = spacing(affine_of(sample, source))[: image.ndim - 1].tolist()
+            mm = spacing(affine_of(source, sample))[: image.ndim - 1].tolist()
             image = image if image.is_floating_point() else image.float()
             sample[key] = with_meta_of(source, _blurred(image, self._sigma, mm))
         return sample

@@ -14,7 +14,7 @@ from monai.utils import TraceKeys, ensure_tuple_rep
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.axis_splines import ORDERS, blurred_to_voxels, on_parallel_grid
-from ankleseg.transforms.sources import affine_of, own_copy, with_voxels
+from ankleseg.transforms.metadata import affine_of, own_copy, with_meta_of
 from ankleseg.volumes.geometry import Affine, resampled_grid, spacing
 
 SPACING_TOLERANCE = 0.02  # relative; a smaller difference is not worth the blur of resampling
@@ -126,6 +126,6 @@ def _order(mode: int | str) -> int:
 def _changed(image: MetaTensor, change: Callable[[np.ndarray], np.ndarray], affine: Affine) -> MetaTensor:
     """Change every channel of an image, and its affine."""
     channels = [torch.from_numpy(np.ascontiguousarray(change(np.asarray(channel)))) for channel in image]
-    changed = with_voxels(image, torch.stack(channels))
+    changed = with_meta_of(image, torch.stack(channels))
     changed.affine = torch.as_tensor(affine)
     return changed

@@ -7,21 +7,20 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ankleseg import keys as names
 from ankleseg.transforms.intensity_scale import scales_of
-from ankleseg.transforms.sources import affine_of, with_voxels
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes.geometry import spacing
 
-LOWEST = "_lowest"  # what a key is followed by where the darkest intensity of the scan is
+LOWEST = "lowest_"  # before a key: its darkest intensity. MONAI's Spacingd takes what begins with a key for metadata
 
 
 class RememberScand(MapTransform):
     """Add what a scan is like before it is prepared: its darkest intensity and the distance of its slices.
 
-    MONAI has none. ``<key>_lowest`` is the lowest intensity of the first channel, ``slice_thickness`` the largest
+    MONAI has none. ``lowest_<key>`` is the lowest intensity of the first channel, ``slice_thickness`` the largest
     spacing in mm, for a network that is conditional on it.
 
     Args:
@@ -35,7 +34,7 @@ class RememberScand(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[f"{key}{LOWEST}"] = float(d[key][0].min())
+            d[f"{LOWEST}{key}"] = float(d[key][0].min())
             d[names.SLICE_THICKNESS] = float(spacing(affine_of(d[key])).max())
         return d
 
@@ -68,9 +67,9 @@ class RestoreIntensitiesd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             values = d[key]
-            restored = (values.as_tensor() if isinstance(values, MetaTensor) else values).clone()
+            restored = without_meta(values).clone()
             scale = scales_of(d, self.orig_keys)[0]
-            lowest = float(d.get(f"{self.orig_keys}{LOWEST}", -torch.inf))
+            lowest = float(d.get(f"{LOWEST}{self.orig_keys}", -torch.inf))
             restored[: self.images] = scale.undone(restored[: self.images]).clamp_min(lowest)
-            d[key] = with_voxels(values, restored) if isinstance(values, MetaTensor) else restored
+            d[key] = with_meta_of(values, restored)
         return d

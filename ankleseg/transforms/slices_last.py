@@ -8,7 +8,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform, Orientation
 
-from ankleseg.transforms.sources import affine_of, own_copy
+from ankleseg.transforms.metadata import affine_of, own_copy
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, anatomical_axis, axis_codes, slice_axis
 
 AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # by the anatomical axis across the slices

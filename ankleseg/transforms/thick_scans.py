@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ankleseg.errors import ConfigError
 from ankleseg.rigid.profile import Shape
-from ankleseg.transforms.boxes import intensity_range
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis
 from ankleseg.volumes.geometry import Affine, spacing
 
@@ -128,15 +127,6 @@ class ThickScans(MapTransform):
     def typical(self, seed: int = 0) -> ThickDraw:
         """The scan in the middle of the ranges, with slices from the edge of the field of view."""
         return self.taken(0.5, 0.0, 0.5, seed)
-
-
-def range_of(sample: Mapping, key: str, array: Tensor) -> Float[Tensor, "c 2"]:
-    """Darkest intensity and bright end of each channel: as the sample tells them, else the extremes of the array."""
-    known = intensity_range(sample, key, len(array))
-    if known is not None:
-        return known
-    flat = array.flatten(1)
-    return torch.stack([flat.amin(1), flat.amax(1)], dim=1)
 
 
 def made_thick(

@@ -10,8 +10,9 @@ from monai.config import KeysCollection
 
 from ankleseg import keys as names
 from ankleseg.rigid.profile import Shape
-from ankleseg.transforms.boxes import affine_of, with_meta_of, without_meta
-from ankleseg.transforms.thick_scans import Spacing, ThickScans, made_thick, range_of
+from ankleseg.transforms.boxes import range_of
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
+from ankleseg.transforms.thick_scans import Spacing, ThickScans, made_thick
 from ankleseg.volumes.geometry import spacing
 
 
@@ -62,8 +63,8 @@ class ThickSlicesd(ThickScans):
         draw = self.typical(self.seed)
         for number, key in enumerate(self.key_iterator(sample)):
             source = sample[key]
-            array, mm = without_meta(source), spacing(affine_of(sample, source))
-            self.check(str(sample.get(names.CASE, key)), array.shape[1:], affine_of(sample, source))
+            array, mm = without_meta(source), spacing(affine_of(source, sample))
+            self.check(str(sample.get(names.CASE, key)), array.shape[1:], affine_of(source, sample))
             axes = [draw.low.axis(axis, array.shape[axis + 1], float(mm[axis])) for axis in range(3)]
             bounds = range_of(sample, str(key), array)
             if not number:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped, UInt8
 
 from ankleseg.errors import CohortError, ConfigError
-from ankleseg.transforms.boxes import without_meta
+from ankleseg.transforms.metadata import without_meta
 
 Intervals = Sequence[tuple[np.ndarray, np.ndarray]]
 Triple = tuple[int, int, int]

@@ -39,7 +39,7 @@ def inference_config(
     told = {keys.FOREGROUND: keys.FOREGROUND} if _finds_foreground(preparation) else {}
     if conditional:
         told[keys.SLICE_THICKNESS] = keys.SLICE_THICKNESS
-    config: dict[str, Any] = {
+    return {
         "imports": ["$import functools"],
         "bundle_root": ".",
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
@@ -75,23 +75,24 @@ def inference_config(
             },
             {"_target_": "StatsHandler", "iteration_log": False},
         ],
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": f"$functools.partial(@inferer, activate=@labels.activate, fill={images})",
-            "postprocessing": "@postprocessing",
-            "val_handlers": "@handlers",
-        },
+        "evaluator": _evaluator(images, told),
         "run": ["$@evaluator.run()"],
     }
+
+
+def _evaluator(images: int, told: Mapping[str, str]) -> dict[str, Any]:
+    evaluator: dict[str, Any] = {
+        "_target_": "SupervisedEvaluator",
+        "device": "@device",
+        "val_data_loader": "@dataloader",
+        "network": "@network",
+        "inferer": f"$functools.partial(@inferer, activate=@labels.activate, fill={images})",
+        "postprocessing": "@postprocessing",
+        "val_handlers": "@handlers",
+    }
     if told:
-        config["evaluator"]["prepare_batch"] = {
-            "_target_": "monai.engines.PrepareBatchExtraInput",
-            "extra_keys": told,
-        }
-    return config
+        evaluator["prepare_batch"] = {"_target_": "monai.engines.PrepareBatchExtraInput", "extra_keys": dict(told)}
+    return evaluator
 
 
 def monai_node(node: Any) -> Any:

@@ -35,8 +35,6 @@ def metadata(
     """
     asked = ", ".join([*labels.images, *labels.structures])
     task = f"segmentation of {asked}" if not labels.images else f"super-resolution or restoration: {asked}"
-    shape = _shape(network, described["window"])
-    tensor = {"type": "image", "modality": "MR", "spatial_shape": shape, "dtype": "float32", "is_patch_data": True}
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -60,26 +58,24 @@ def metadata(
         "intended_use": USE,
         "references": [f"MONAI: {DOI}"],
         "network_data_format": {
-            "inputs": {
-                "image": {
-                    **tensor,
-                    "format": "magnitude",
-                    "num_channels": len(described["channels"]),
-                    "value_range": [],
-                    "channel_def": _numbered(described["channels"]),
-                }
-            },
-            "outputs": {
-                "pred": {
-                    **tensor,
-                    "format": _format(labels),
-                    "num_channels": labels.outputs,
-                    "value_range": [],
-                    "channel_def": _numbered(output_channels(labels)),
-                }
-            },
+            "inputs": {"image": _tensor(described, network, "magnitude", described["channels"])},
+            "outputs": {"pred": _tensor(described, network, _format(labels), output_channels(labels))},
         },
         OURS: {"version": __version__, MODEL: dict(described)},
+    }
+
+
+def _tensor(described: Mapping[str, Any], network: nn.Module, kind: str, channels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "image",
+        "modality": "MR",
+        "spatial_shape": _shape(network, described["window"]),
+        "dtype": "float32",
+        "is_patch_data": True,
+        "format": kind,
+        "num_channels": len(channels),
+        "value_range": [],
+        "channel_def": _numbered(channels),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a sample says of where it came from: its file, its affine."""
+"""What an array says of itself beside its voxels: where they lie, what was done to them, their file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,41 @@ import numpy as np
 import torch
 from monai.data import MetaTensor, get_track_meta
 from monai.utils import ImageMetaKey, convert_to_tensor
+from torch import Tensor
 
 from ankleseg import keys
-from ankleseg.errors import AnklesegError
+from ankleseg.errors import AnklesegError, ConfigError
 from ankleseg.volumes.geometry import Affine
 from ankleseg.volumes.monai_reader import FILES
+
+
+def without_meta(array: Any) -> Tensor:
+    """The plain tensor of an array, which shares its memory."""
+    return array.as_tensor() if isinstance(array, MetaTensor) else torch.as_tensor(array)
+
+
+def with_meta_of(source: Any, result: Tensor) -> Any:
+    """A result with the metadata of what it was made of; plain where that has none or MONAI does not track it."""
+    if not isinstance(source, MetaTensor) or not get_track_meta():
+        return result
+    return MetaTensor(result).copy_meta_from(source)
+
+
+def affine_of(array: Any, sample: Mapping | None = None) -> Affine:
+    """Voxel to world of an array: of the array itself, else what its sample carries for all.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    beside = None if sample is None else sample.get(keys.AFFINE)
+    tells = isinstance(array, MetaTensor) and (get_track_meta() or beside is None)  # some add it untracked
+    affine = array.affine if tells else beside
+    if affine is None or np.shape(affine) != (4, 4):
+        raise ConfigError(
+            f"missing key {keys.AFFINE!r}: expected the affine of the volume, or a MetaTensor of 4×4 affine",
+            mend="read the scan with LoadImaged, or add its affine to the sample",
+        )
+    return np.asarray(affine, dtype=np.float64)
 
 
 def file_of(image: Any, channel: int = 0) -> str | None:
@@ -37,17 +67,7 @@ def own_copy(image: Any, sample: Mapping[Hashable, Any] | None = None) -> Any:
         if isinstance(own, MetaTensor) and sample is not None and keys.AFFINE in sample:
             own.affine = torch.as_tensor(sample[keys.AFFINE])
         return own
-    return with_voxels(image, image.as_tensor())
-
-
-def with_voxels(image: MetaTensor, voxels: torch.Tensor) -> MetaTensor:
-    """Other voxels in the place of an image, with what it knows of itself."""
-    return MetaTensor(voxels, meta=dict(image.meta), applied_operations=list(image.applied_operations))
-
-
-def affine_of(image: Any) -> Affine:
-    """Voxel to world of an image, the identity where it says nothing."""
-    return np.asarray(image.affine, dtype=np.float64) if isinstance(image, MetaTensor) else np.eye(4)
+    return with_meta_of(image, image.as_tensor())
 
 
 @contextmanager
