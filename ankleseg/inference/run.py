@@ -18,7 +18,7 @@ from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.files import replace_file
 from ankleseg.inference.case import CasePrediction, predict_case
-from ankleseg.inference.model import Model
+from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
 from ankleseg.volumes import Header, read_header, slice_axis, write_volume
@@ -56,7 +56,10 @@ def predict_cases(
 
     Raises:
         ConfigError: a result would replace an input, or ``out`` cannot be written.
+        CheckpointError: a network registers pairs of scans.
     """
+    for model in models:
+        refuse_registration(model, "predict a single scan")
     require_folder(out)
     out = Path(out)
     images = {*models[0].labels.images, *_images_before(out)}

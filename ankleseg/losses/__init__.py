@@ -1,6 +1,7 @@
 """Losses: of segmentations by logits, of restored and sharp images, of registration; a critic, a penalty on weights."""
 
 from ankleseg.losses.penalties import WeightPenalty
+from ankleseg.losses.registration import RegistrationLoss
 from ankleseg.losses.restoration import CorrelationWeighted, MeanSquaredError
 from ankleseg.losses.segmentation import BinaryCrossEntropy, CategoricalCrossEntropy, DiceCrossEntropy, DiceLoss
 from ankleseg.losses.similarity import LocalCorrelation
@@ -17,6 +18,7 @@ __all__ = [
     "InverseConsistency",
     "LocalCorrelation",
     "MeanSquaredError",
+    "RegistrationLoss",
     "SharpSegmentation",
     "WeightPenalty",
     "gradient_penalty",
