@@ -25,6 +25,7 @@ from ankleseg.volumes.geometry import same_grid
 log = logging.getLogger(__name__)
 
 MOVING_RANGE = f"{keys.MOVING}_range"
+FIELDS = 3  # by which a scan is moved in validation
 
 
 class RegistrationData(SegmentationData):
@@ -35,7 +36,7 @@ class RegistrationData(SegmentationData):
     the volumes (``sampler.size``, where the rest is padded).
 
     Without ``pairs``, the moving scan is the fixed one itself, moved by a random field of the augmentation, which is
-    kept as ``displacement``; in validation too, by the same fields every time.
+    kept as ``displacement``; in validation too, by the same three fields every time.
 
     Args:
         pairs: which scans are registered with which (see `ankleseg.cohorts.ScanToScan`); None: each with a moved copy
@@ -69,14 +70,18 @@ class RegistrationData(SegmentationData):
             return VolumeDataset([])
         samples, numbers = self._paired("validation", self.split.validation)
         found = [pair_of(samples[fixed], samples[moving]) for fixed, moving in numbers]
-        return VolumeDataset([self._moved(pair, n) for n, pair in enumerate(found)] if self._pairs is None else found)
+        if self._pairs is None:
+            copies = [(pair, field) for pair in found for field in range(FIELDS)]
+            found = [self._moved(pair, number, field) for number, (pair, field) in enumerate(copies)]
+        return VolumeDataset(found)
 
-    def _moved(self, pair: Sample, number: int) -> Sample:
+    def _moved(self, pair: Sample, number: int, field: int) -> Sample:
         """A whole scan and its copy as an augmentation of its own alters them."""
+        pair = pair | {keys.CASE: f"{pair[keys.CASE]}_field-{field + 1}"}
         augment = Compose(copy.deepcopy(list(self._augment)))
         augment.set_random_state(seed=(self._seed * 1009 + number) % 2**32)
         with without_tracking(), torch_seed(number):
-            return augment(dict(pair))
+            return augment(pair)
 
     def _paired(self, purpose: str, subjects: Sequence[str]) -> tuple[list[Sample], list[tuple[int, int]]]:
         """Prepared scans, and the numbers of the fixed and the moving one of each pair."""

@@ -3,8 +3,9 @@
 A displacement u (B, D, *spatial) is in voxels of the grid that it lives on, in the order of the array's axes ("ij"):
 moved(x) = moving(x + u(x)). The published spatial transformer (voxelmorph, PyTorch) has these units and this order, and
 zeros outside; MONAI's ``Warp(padding_mode="zeros")`` and ``DVF2DDF`` agree with it and with these in single precision.
-They take 1.2 to 1.4 times as long (an integration on 80×96×112 voxels 0.38–0.42 s, here 0.30 s; one thread), and count
-positions in the precision of the field, so that in half precision those beyond 256 are rounded.
+They take 1.2 to 1.4 times as long (an integration on 80×96×112 voxels 0.38–0.42 s, here 0.30 s; one thread,
+``benchmarks/voxelmorph.py``), and count positions in the precision of the field: in half precision those beyond 256 are
+rounded.
 """
 
 from __future__ import annotations

@@ -77,12 +77,12 @@ class Registration(Task):
         self._inverse = InverseConsistency()
 
     def check_patches(self, sizes: Sequence[tuple[int, Sequence[int]]], epochs: float = np.inf) -> None:
-        wanted = getattr(self.network, "spatial_dims", None)
+        dimensions = getattr(self.network, "spatial_dims", 3)
         for _, size in sizes:
-            if wanted is not None and len(size) != wanted:
+            if len(size) != 3 or dimensions != 3:
                 raise ConfigError(
-                    f"patches of {len(size)} sides do not suit a network of {wanted} dimensions",
-                    mend="set patches.sampler.size, or network.spatial_dims",
+                    f"invalid patches of {len(size)} sides, network of {dimensions} dimensions: expected 3 of both",
+                    mend="set patches.sampler.size and network.spatial_dims",
                 )
         super().check_patches(sizes, epochs)
 

@@ -90,6 +90,8 @@ def test_a_moved_copy_comes_with_the_field_that_moves_it_back(cohort: Path) -> N
         )
         assert there < 0.75 * still < 0.75 * away
     one, other = data.volumes()[0], data_of(cohort, pairs=None, augment=FIELD).volumes()[0]
+    names = ["s2_field-1", "s2_field-2", "s2_field-3", "s3_field-1", "s3_field-2", "s3_field-3"]
+    assert [data.volumes()[n][keys.CASE] for n in range(6)] == names
     assert torch.equal(one[keys.DISPLACEMENT], other[keys.DISPLACEMENT]), "validated by the same fields every time"
     assert not torch.equal(one[keys.DISPLACEMENT], data.volumes()[1][keys.DISPLACEMENT])
 

@@ -198,5 +198,5 @@ def test_a_wrong_setting_is_named(settings: dict, message: str) -> None:
 
 def test_patches_of_another_number_of_dimensions_are_refused() -> None:
     task = task_of(VoxelMorph(widths=(8,), ascending=(8,), last=(8,)))
-    with pytest.raises(ConfigError, match="patches of 2 sides do not suit a network of 3 dimensions"):
+    with pytest.raises(ConfigError, match="invalid patches of 2 sides, network of 3 dimensions: expected 3 of both"):
         task.check_patches([(0, (16, 16))])
