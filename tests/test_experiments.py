@@ -49,6 +49,10 @@ def small(config: DictConfig) -> list[str]:
     """Whatever makes an experiment quick on the phantom of the ankle, by what it is made of."""
     words = ["cohort/split=hold_out_group"]  # two controls: one to train, one to validate
     sagittal, blocks = config.prepare.orientation == "PSR", len(config.patches.sampler.size) == 3
+    registers = str(config.task._target_).endswith(".Registration")
+    if registers and config.patches.pairs is not None:  # two of each
+        words = ["cohort/split=explicit", "cohort.split.train=[sub-C01,sub-C02]"]
+        words += ["cohort.split.validation=[sub-E01,sub-E02]", "prepare.size=[32,32,32]"]
     if "suffix" in config.cohort:
         words.append("cohort.suffix=null")
     if not set(config.structures) <= {"calcaneus", "talus", "tibia"}:
@@ -62,8 +66,18 @@ def small(config: DictConfig) -> list[str]:
         words += ["patches.sampler.size=[16,16]", "patches.min_correlation=0.2", "patches.validation_frames=1"]
     if blocks:  # of a coarse grid; slices are thick along the third prepared axis
         words += ["patches.sampler.size=[32,32,32]", "patches.sampler.min_foreground=0.1"]
-        words.append(f"prepare.spacing={'[2.5,2.5,2.4]' if sagittal else '[null,2.5,2.5]'}")
-        less = {"widths": 4, "network.widths": 4, "features": 4, "filters": 4, "init_filters": 8, "kernel": 2}
+        spacing = "[2.5,2.5,2.4]" if sagittal else "[2.5,2.5,2.5]" if registers else "[null,2.5,2.5]"
+        words.append(f"prepare.spacing={spacing}")
+        less = {
+            "widths": 4,
+            "network.widths": 4,
+            "features": 4,
+            "filters": 4,
+            "init_filters": 8,
+            "kernel": 2,
+            "ascending": 8,
+            "last": 8,
+        }
         for key, few in less.items():
             many = OmegaConf.select(config.network, key)
             if many is not None:

@@ -7,6 +7,7 @@ from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, V
 from ankleseg.data.pairs import PairData, PairDataset
 from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
 from ankleseg.data.reading import item_of, prepared, preparing, reading
+from ankleseg.data.registration import PairedPatches, RegistrationData
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.data.schedule import PatchSchedule
 from ankleseg.data.super_resolution import SuperResolutionData
@@ -16,11 +17,13 @@ __all__ = [
     "FramePairs",
     "PairData",
     "PairDataset",
+    "PairedPatches",
     "PatchData",
     "PatchDataset",
     "PatchSampler",
     "PatchSchedule",
     "PatchTransforms",
+    "RegistrationData",
     "RepeatPairs",
     "SegmentationData",
     "SuperResolutionData",

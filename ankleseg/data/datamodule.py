@@ -87,18 +87,23 @@ class SegmentationData(PatchData):
 
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""
+        self.refuse_reversal()
+        samples = self.samples("training", self.split.train)
+        return PatchDataset(samples, self.steps(samples), length=self.patches_per_epoch, seed=self._seed)
+
+    def refuse_reversal(self) -> None:
+        """Refuse an augmentation that reverses left and right where labels cannot follow, before any is prepared."""
         cases = self.cohort.select(self.split.train).cases
         turned = (self.preparation.oriented(read_grid(case.images[0]).affine) for case in cases)
-        refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))  # before any is prepared
-        samples = self.samples("training", self.split.train)
-        steps = [
-            (
-                epoch,
-                PatchTransforms(sampler, self.augmentation(), spacings_of(samples, len(sampler.size)), self.padding),
-            )
-            for epoch, sampler in self.schedule.steps
+        refuse_left_right(self._augment, self.labels, turned, len(self.patch_sizes[0][1]))
+
+    def steps(self, samples: Sequence[Sample]) -> list[tuple[int, PatchTransforms]]:
+        """How patches are cut of samples and altered, from each epoch on."""
+        mm = [spacings_of(samples, len(sampler.size)) for _, sampler in self.schedule.steps]
+        return [
+            (epoch, PatchTransforms(sampler, self.augmentation(), sides, self.padding))
+            for (epoch, sampler), sides in zip(self.schedule.steps, mm, strict=True)
         ]
-        return PatchDataset(samples, steps, length=self.patches_per_epoch, seed=self._seed)
 
     def volumes(self) -> VolumeDataset:
         """Whole scans of the validation subjects, see `VolumeDataset`."""

@@ -24,8 +24,9 @@ from ankleseg.volumes.geometry import spacing
 
 Sample = dict[Hashable, Any]
 
-BATCHED = (keys.IMAGE, keys.LABEL, keys.TARGET, keys.KNOWN, keys.CORRELATION, keys.SLICE_THICKNESS)
-CUT = (keys.IMAGE, keys.LABEL, keys.TARGET)
+LABELS = (keys.LABEL, keys.MOVING_LABEL)
+CUT = (keys.IMAGE, keys.TARGET, keys.MOVING, *LABELS)
+BATCHED = (*CUT, keys.DISPLACEMENT, keys.KNOWN, keys.CORRELATION, keys.SLICE_THICKNESS)
 
 
 class PatchTransforms:
@@ -121,14 +122,18 @@ class PatchDataset(Dataset):
         *words, other = np.random.SeedSequence(tuple(entropy)).generate_state(5).tolist()
         state = np.random.RandomState(words)
         step = max(number for number, first in enumerate(self._epochs) if first <= epoch)
-        frames = self._scans[state.randint(len(self._scans))]
-        chosen = frames[state.randint(len(frames))]
-        transforms = self._transforms[step][chosen].random
+        sample, transforms = self._chosen(step, state)
         for transform in transforms.transforms:  # one stream for all: a generator for each would take longer to seed
             if isinstance(transform, Randomizable):
                 transform.set_random_state(state=state)
         with without_tracking(), torch_seed(other):  # what draws from PyTorch, as transforms of torchvision do
-            return transforms(dict(self._samples[step][chosen]))
+            return transforms(sample)
+
+    def _chosen(self, step: int, state: np.random.RandomState) -> tuple[Sample, Compose]:
+        """The sample that a patch is cut from, and how."""
+        frames = self._scans[state.randint(len(self._scans))]
+        chosen = frames[state.randint(len(frames))]
+        return dict(self._samples[step][chosen]), self._transforms[step][chosen].random
 
 
 @contextmanager
@@ -156,9 +161,7 @@ def torch_seed(seed: int) -> Iterator[None]:
 def batched(sample: Sample) -> dict[Hashable, torch.Tensor]:
     """What of a sample goes into a batch, plain: some of MONAI's transforms add metadata even where none is tracked."""
     found: dict[Hashable, torch.Tensor] = {name: without_meta(sample[name]) for name in BATCHED if name in sample}
-    if keys.LABEL in found:
-        found[keys.LABEL] = found[keys.LABEL].long()
-    return found
+    return found | {name: found[name].long() for name in LABELS if name in found}
 
 
 class EpochSampler(Sampler[int]):
@@ -192,7 +195,7 @@ def rank_and_processes() -> tuple[int, int]:
 
 
 class VolumeDataset(Dataset):
-    """Whole prepared samples: image (C, X, Y, Z), label, foreground (1, X, Y, Z), what else goes into a batch, name."""
+    """Whole prepared samples: image (C, X, Y, Z), label, foreground (1, X, Y, Z), other tensors, affine, name."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
@@ -202,7 +205,8 @@ class VolumeDataset(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._samples[index]
-        return batched(sample) | {name: sample[name] for name in (keys.FOREGROUND, keys.CASE)}
+        affine = {keys.AFFINE: sample[keys.AFFINE].float()} if keys.AFFINE in sample else {}
+        return batched(sample) | affine | {name: sample[name] for name in (keys.FOREGROUND, keys.CASE)}
 
 
 def by_scan(samples: Sequence[Mapping[Hashable, Any]]) -> list[list[int]]:

@@ -75,6 +75,29 @@ class Model:
     slice_spacing: tuple[float, float] | None = None
     blending: Blending | None = None
 
+    @property
+    def registers(self) -> bool:
+        """Whether the network gives the flow of a pair of scans (`ankleseg.networks.VoxelMorph`)."""
+        return hasattr(self.network, "displacement")
+
+
+def refuse_registration(model: Model, what: str) -> None:
+    """Refuse a network that registers pairs where one is needed that takes a single scan.
+
+    Args:
+        model: the network.
+        what: it is asked to do.
+
+    Raises:
+        CheckpointError: it registers pairs.
+    """
+    if model.registers:
+        raise CheckpointError(
+            f"registers pairs of scans and cannot {what}",
+            file=model.path,
+            mend=f"use python -m ankleseg.register checkpoint={model.path} fixed=SCAN moving=SCAN out=FOLDER",
+        )
+
 
 def description(
     *,

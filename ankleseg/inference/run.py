@@ -18,7 +18,7 @@ from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.files import replace_file
 from ankleseg.inference.case import CasePrediction, predict_case, require_alike
-from ankleseg.inference.model import Model
+from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
 from ankleseg.labels import Labels
@@ -59,7 +59,10 @@ def predict_cases(
     Raises:
         CheckpointError: the models do not fit each other.
         ConfigError: a result would replace an input, or ``out`` cannot be written.
+        CheckpointError: a network registers pairs of scans.
     """
+    for model in models:
+        refuse_registration(model, "predict a single scan")
     require_alike(models)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
 

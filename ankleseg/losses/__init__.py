@@ -1,7 +1,8 @@
-"""Losses: of segmentations by logits, of restored and sharp images, of a critic, and a penalty on weights."""
+"""Losses: of segmentations by logits, of restored and sharp images, of registration; a critic, a penalty on weights."""
 
 from ankleseg.losses.deep_supervision import deep_supervision
 from ankleseg.losses.penalties import WeightPenalty
+from ankleseg.losses.registration import RegistrationLoss
 from ankleseg.losses.restoration import CorrelationWeighted, MeanSquaredError
 from ankleseg.losses.segmentation import (
     BinaryCrossEntropy,
@@ -11,6 +12,8 @@ from ankleseg.losses.segmentation import (
     Focal,
     GeneralisedDice,
 )
+from ankleseg.losses.similarity import LocalCorrelation
+from ankleseg.losses.smoothness import Diffusion, InverseConsistency
 from ankleseg.losses.super_resolution import SharpSegmentation, gradient_penalty, slope_of
 
 __all__ = [
@@ -19,9 +22,13 @@ __all__ = [
     "CorrelationWeighted",
     "DiceCrossEntropy",
     "DiceLoss",
+    "Diffusion",
     "Focal",
     "GeneralisedDice",
+    "InverseConsistency",
+    "LocalCorrelation",
     "MeanSquaredError",
+    "RegistrationLoss",
     "SharpSegmentation",
     "WeightPenalty",
     "deep_supervision",

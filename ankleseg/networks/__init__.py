@@ -1,4 +1,7 @@
-"""Networks: one file a family, each from a batch (B, C, *spatial) to logits (B, K, *spatial)."""
+"""Networks: one file a family, each from a batch (B, C, *spatial) to logits (B, K, *spatial).
+
+Those of registration give a flow of the pair that they are given instead, see `VoxelMorph`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from ankleseg.networks.one_of_two import OneOfTwo
 from ankleseg.networks.resnet import ResNet
 from ankleseg.networks.segnet import SegNet
 from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
+from ankleseg.networks.spatial_transform import composed, integrated, resized, warped
 from ankleseg.networks.unet import UNet
+from ankleseg.networks.voxelmorph import VoxelMorph, VoxelMorphUNet
 
 __all__ = [
     "FCN",
@@ -24,8 +29,14 @@ __all__ = [
     "SegSRGANDiscriminator",
     "SegSRGANGenerator",
     "UNet",
+    "VoxelMorph",
+    "VoxelMorphUNet",
+    "composed",
     "for_inference",
+    "integrated",
     "required_divisor",
+    "resized",
+    "warped",
 ]
 
 MONAI_DIVISOR = 16

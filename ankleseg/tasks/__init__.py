@@ -2,6 +2,7 @@
 
 from ankleseg.tasks.base import Task, ValidatedCase
 from ankleseg.tasks.norm_statistics import FrozenStatistics
+from ankleseg.tasks.registration import Registration
 from ankleseg.tasks.restoration import Restoration
 from ankleseg.tasks.schedules import polynomial_decay
 from ankleseg.tasks.segmentation import Segmentation
@@ -13,6 +14,7 @@ __all__ = [
     "FrozenStatistics",
     "History",
     "LastValidation",
+    "Registration",
     "Restoration",
     "SegSRGAN",
     "Segmentation",

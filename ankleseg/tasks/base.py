@@ -56,7 +56,7 @@ class Task(LightningModule, ABC):
     Args:
         network: gives images and logits.
         labels: what its outputs are.
-        validation: how a whole volume is predicted.
+        validation: how a whole volume is predicted; None where a subclass does it in `predicted`.
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
         rates: factors on the learning rate of parts of the network, by name; the other parts have 1.
@@ -72,7 +72,7 @@ class Task(LightningModule, ABC):
         *,
         network: nn.Module,
         labels: Labels,
-        validation: VolumeInferer,
+        validation: VolumeInferer | None = None,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
         rates: Mapping[str, float] | None = None,
@@ -136,8 +136,19 @@ class Task(LightningModule, ABC):
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, ValidatedCase]:
         sample = {key: value[0].cpu().numpy() for key, value in batch.items() if isinstance(value, Tensor)}
+        scores, shown = self.scored(self.predicted(batch, sample), sample, batch[keys.CASE][0])
+        self._scores.append(scores)
+        return {"case": shown}
+
+    def predicted(self, batch: Mapping[str, Any], sample: Sample) -> Float[np.ndarray, "values x y z"]:
+        """Predict a validation volume: images, then the probability of each structure.
+
+        Args:
+            batch: of this one volume.
+            sample: what it holds, as arrays.
+        """
         conditional = getattr(self.network, "conditional", False)
-        assert self._inference is not None
+        assert self._inference is not None and self.validation is not None
         values = self.validation(
             batch[keys.IMAGE][:1].cpu(),
             self._inference,
@@ -146,9 +157,7 @@ class Task(LightningModule, ABC):
             fill=len(self.labels.images),
             slice_thickness=float(sample[keys.SLICE_THICKNESS]) if conditional else None,
         )
-        scores, shown = self.scored(values[0].numpy(), sample, batch[keys.CASE][0])
-        self._scores.append(scores)
-        return {"case": shown}
+        return values[0].numpy()
 
     def on_validation_epoch_end(self) -> None:
         self._inference = None

@@ -16,9 +16,12 @@ from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
 from ankleseg.transforms.rand_coil_field import RandCoilFieldd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
+from ankleseg.transforms.rand_image_from_labels import RandImageFromLabelsd
+from ankleseg.transforms.rand_smooth_field import RandSmoothFieldd
 from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
 from ankleseg.transforms.rand_world_blur import RandWorldBlurd
+from ankleseg.transforms.resample_to_grid import ResampleToGridd
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
 from ankleseg.transforms.restore_intensities import RememberScand, RestoreIntensitiesd
 from ankleseg.transforms.scale_in_foreground import ScaleInForegroundd
@@ -43,10 +46,13 @@ __all__ = [
     "RandCoilFieldd",
     "RandForegroundCropd",
     "RandGammaInRanged",
+    "RandImageFromLabelsd",
+    "RandSmoothFieldd",
     "RandThickSlicesd",
     "RandWorldAffined",
     "RandWorldBlurd",
     "RememberScand",
+    "ResampleToGridd",
     "ResampleToSpacingd",
     "RestoreIntensitiesd",
     "Scale",

@@ -18,6 +18,7 @@ from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
+from ankleseg.transforms.rand_smooth_field import RandSmoothFieldd
 from ankleseg.volumes.geometry import Affine, anatomical_axis
 
 Places = Float[np.ndarray, "spots d"]
@@ -48,7 +49,7 @@ def reverses_left_right(transform: Callable[[Any], Any], affine: Affine, dimensi
         dimensions: of the patches, 2 in planes of the last axis.
     """
     axis = anatomical_axis(affine, "LR")
-    if axis >= dimensions:
+    if axis >= dimensions or isinstance(transform, RandSmoothFieldd):  # which folds nothing
         return False
     if isinstance(transform, RandAnatomicalFlipd):
         return "LR" in transform.axes and transform.prob > 0

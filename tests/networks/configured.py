@@ -12,11 +12,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 CONF = Path(__file__).parents[2] / "conf" / "network"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def node_of(name: str) -> DictConfig:
     return OmegaConf.load(CONF / f"{name}.yaml")
+
+
+def registers(name: str) -> bool:
+    """Whether a network gives the flow of a pair instead of logits of an image."""
+    return hasattr(get_class(node_of(name)._target_), "displacement")
+
+
+EVERY = sorted(path.stem for path in CONF.glob("*.yaml"))
+NAMES = [name for name in EVERY if not registers(name)]
+OF_PAIRS = [name for name in EVERY if registers(name)]
 
 
 def nodes_of(node: DictConfig) -> list[DictConfig]:

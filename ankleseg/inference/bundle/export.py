@@ -21,7 +21,7 @@ from ankleseg.inference.bundle.files import OURS, is_ours
 from ankleseg.inference.bundle.metadata import metadata
 from ankleseg.inference.bundle.run_facts import run_facts
 from ankleseg.inference.loading import find_checkpoint
-from ankleseg.inference.model import build_network, model_of, network_in
+from ankleseg.inference.model import build_network, model_of, network_in, refuse_registration
 
 FORMATS = {"model.onnx": write_onnx, "model.ts": write_torchscript}
 
@@ -60,6 +60,7 @@ def export_bundle(
     path = find_checkpoint(checkpoint)
     described, weights = network_in(path)
     model = model_of(described, weights, path)
+    refuse_registration(model, "become a bundle")
     network = build_network(described["network"])
     network.load_state_dict(weights)
     network.eval()

@@ -1,0 +1,83 @@
+"""`RandImageFromLabelsd`: images of random contrast, made of label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import ensure_tuple_rep
+from torch import Tensor
+
+from ankleseg import keys as names
+from ankleseg.errors import ConfigError
+from ankleseg.transforms.boxes import with_meta_of, without_meta
+from ankleseg.transforms.in_range import strength_of
+
+
+class RandImageFromLabelsd(RandomizableTransform, MapTransform):
+    """Put an image of random contrast in the place of a scan: each label its own brightness, and noise (Hoffmann 2022).
+
+    MONAI has none. A network that was trained on such images, each of a pair with a contrast of its own, registers
+    scans of any contrast without having seen one. Blur, the field of the coil and gamma follow by `RandWorldBlurd`,
+    `RandCoilFieldd` and `RandGammaInRanged`.
+
+    Args:
+        keys: images (C, *spatial) whose place is taken; each channel of each gets brightnesses of its own.
+        prob: probability that an image is made.
+        label_key: the label map (1, *spatial) or masks of regions (K, *spatial) that an image is made of, one or one a
+            key; None: ``label``, and ``moving_label`` for ``moving``. Voxels of the background, 0, are bright or dark
+            like any others.
+        noise: largest standard deviation of Gaussian noise; a brightness is drawn from 0 to 1.
+
+    Raises:
+        ConfigError: the noise is negative, or the sample has no such label.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 1.0,
+        label_key: str | Sequence[str] | None = None,
+        noise: float = 0.1,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        own = [names.MOVING_LABEL if key == names.MOVING else names.LABEL for key in self.keys]
+        self.label_key = tuple(own) if label_key is None else ensure_tuple_rep(label_key, len(self.keys))
+        self.noise = strength_of("noise", noise)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        sample = dict(data)
+        self.randomize(None)
+        for key, label_key in self.key_iterator(sample, self.label_key):
+            if not self._do_transform:
+                continue
+            if label_key not in sample:
+                raise ConfigError(
+                    f"missing key {label_key!r}: expected the labels that {key} is made of",
+                    mend="name structures, or another label_key",
+                )
+            source = sample[key]
+            parts = _parts(without_meta(sample[label_key]))
+            channels = [self._image(parts) for _ in range(len(source))]
+            sample[key] = with_meta_of(source, torch.stack(channels))
+            sample[f"{key}_range"] = torch.tensor([[0.0, 1.0]]).repeat(len(source), 1)
+        return sample
+
+    def _image(self, parts: Tensor) -> Tensor:
+        brightness = self.R.random_sample(int(parts.max()) + 1).astype(np.float32)
+        deviation = self.noise * self.R.random_sample()
+        grain = self.R.standard_normal(tuple(parts.shape)).astype(np.float32)
+        return torch.from_numpy(brightness)[parts] + torch.from_numpy(deviation * grain).float()
+
+
+def _parts(label: Tensor) -> Tensor:
+    """Numbers from 0 of what is told apart, (*spatial): labels, or combinations of regions."""
+    powers = 2 ** torch.arange(len(label)).reshape(-1, *[1] * (label.ndim - 1))
+    codes = label[0].long() if len(label) == 1 else (label.long() * powers).sum(0)
+    return torch.unique(codes, return_inverse=True)[1]
