@@ -9,8 +9,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ankleseg"
 ROOMS = (
-    "keys errors files config labels volumes measures classical report cohorts phantoms networks losses rigid transforms "
-    "deformable motion data inference tasks finetuning evaluate runs train prepare predict export register"
+    "keys errors files config labels volumes measures classical report cohorts phantoms networks losses rigid "
+    "transforms deformable motion data inference tasks finetuning evaluate runs train prepare predict export register"
 ).split()
 
 
