@@ -1,4 +1,4 @@
-"""``python -m ankleseg.evaluate [recipe=motion|quality|tumour|volumetry] predictions=DIR references=DIR out=DIR``."""
+"""``python -m ankleseg.evaluate [recipe=…] predictions=DIR references=DIR out=DIR``."""
 
 from __future__ import annotations
 

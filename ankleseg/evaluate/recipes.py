@@ -48,6 +48,17 @@ def motion(predictions: Folders, references: str | None, out: str) -> None:
         )
 
 
+def registration(predictions: Folders, references: str | None, out: str) -> None:
+    """Score registrations against label maps and true fields; arguments and errors as in `segmentation`."""
+    from ankleseg.evaluate.registration import evaluate_registration
+
+    folder = _one_folder(predictions, "registration", "ankleseg.register")
+    result = evaluate_registration(folder, _required(references), out)
+    print(result.describe())
+    if not result.scored:
+        raise _nothing("scored", result.registrations[0].message, result.out / "registrations.csv")
+
+
 def quality(predictions: Folders, references: str | None, out: str, **chosen: Any) -> None:
     """Score predicted images against scans of higher quality; arguments and errors as in `segmentation`."""
     from ankleseg.evaluate.quality import evaluate_quality
