@@ -90,7 +90,7 @@ class RegistrationData(SegmentationData):
         pairs = [ScanPair(self._usable(pair.moving), self._usable(pair.fixed)) for pair in pairs]
         scans = list({case.name: case for pair in pairs for case in (pair.fixed, pair.moving)}.values())
         log.info("%s", memory_line(purpose, scans, self.preparation, self.labels, self.cache))
-        samples = prepared_samples(scans, self.transform(), described=self.described(), cache=self.cache)
+        samples = prepared_samples(scans, self.transform(), configuration=self.configuration(), cache=self.cache)
         number_of = {case.name: number for number, case in enumerate(scans)}
         numbers = [(number_of[pair.fixed.name], number_of[pair.moving.name]) for pair in pairs]
         for (fixed, moving), pair in zip(numbers, pairs, strict=True):

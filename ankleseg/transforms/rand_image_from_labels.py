@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.boxes import with_meta_of, without_meta
 from ankleseg.transforms.in_range import strength_of
+from ankleseg.transforms.metadata import with_meta_of, without_meta
 
 
 class RandImageFromLabelsd(RandomizableTransform, MapTransform):

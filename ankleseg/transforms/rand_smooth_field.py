@@ -16,7 +16,8 @@ from torch import Tensor
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
 from ankleseg.networks.spatial_transform import integrated, warped
-from ankleseg.transforms.boxes import affine_of, is_discrete, with_meta_of, without_meta
+from ankleseg.transforms.boxes import is_discrete
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes.geometry import spacing
 
 KINDS = ("velocity", "elastic", "b_spline")
@@ -96,7 +97,7 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
             array = without_meta(source)
             if there is None:
                 shape = tuple(array.shape[1:])
-                there, back = self._fields(shape, spacing(affine_of(sample, source))[: len(shape)])
+                there, back = self._fields(shape, spacing(affine_of(source, sample))[: len(shape)])
                 sample[self.displacement_key] = back[0]
             elif array.shape[1:] != there.shape[2:]:
                 raise ConfigError(
