@@ -33,9 +33,9 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
     """Move scans by a smooth random field, and keep the field that moves them back.
 
     MONAI has none: ``Rand3DElasticd`` and ``RandGridDistortiond`` count in voxels, may fold, and do not tell the field.
-    Here nothing folds where fields are smooth over some voxels, the largest displacement is in mm, and
-    ``displacement`` is the true answer of a registration of the moved scan with the one before:
-    moved(x + u(x)) = before(x), up to interpolation.
+    Here nothing folds where fields are smooth over some voxels, the largest displacement is in mm, and ``displacement``
+    is the true answer of a registration of the moved scan with the one before: moved(x + u(x)) = before(x), up to
+    interpolation.
 
     Three kinds: ``velocity``, Gaussian noise smoothed and integrated (scaling and squaring), the inverse by the
     negative velocity; ``elastic``, the same noise as the displacement (Simard 2003); ``b_spline``, cubic B-splines of
