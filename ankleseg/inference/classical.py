@@ -23,7 +23,7 @@ from ankleseg.inference.case import CasePrediction
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.run import write_predictions
 from ankleseg.labels import Labels
-from ankleseg.transforms.sources import affine_of, naming_file
+from ankleseg.transforms.metadata import affine_of, naming_file
 from ankleseg.volumes import slice_axis
 from ankleseg.volumes import spacing as voxel_sides
 

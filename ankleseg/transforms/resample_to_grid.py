@@ -13,7 +13,7 @@ from monai.transforms import InvertibleTransform, MapTransform, SpatialResample
 from monai.utils import ensure_tuple_rep
 
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.sources import own_copy, with_voxels
+from ankleseg.transforms.metadata import own_copy, with_voxels
 from ankleseg.volumes.geometry import Affine
 
 MODES = ("bilinear", "nearest")
