@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxtyping import install_import_hook
 
-for room in ("volumes", "measures", "rigid", "transforms", "motion", "networks", "losses", "data", "inference"):
+for room in "volumes measures rigid transforms deformable motion networks losses data inference".split():
     install_import_hook(f"ankleseg.{room}", "shape_checks.checked")
 
 import numpy as np  # noqa: E402

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float
 
+from ankleseg.errors import FileError
+from ankleseg.volumes.files import read_volume
 from ankleseg.volumes.geometry import Affine
-from ankleseg.volumes.volume import SCANNER
+from ankleseg.volumes.volume import SCANNER, Volume
 from ankleseg.volumes.writing import check_nifti_name, write_nifti
 
 VECTOR = 1007  # NIfTI intent code
@@ -39,3 +42,20 @@ def write_displacement_field(path: str | Path, displacement: Float[np.ndarray, "
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     return write_nifti(path, image)
+
+
+def read_displacement_field(path: str | Path) -> Volume:
+    """Read a displacement field (X, Y, Z, 1, 3) of ITK, ANTs or this package as (X, Y, Z, 3), RAS+ mm.
+
+    Raises:
+        FileError: it cannot be read, or has another shape.
+    """
+    volume = read_volume(path, dimensions=None)
+    if volume.data.ndim != 5 or volume.data.shape[3:] != (1, 3):
+        shape = "×".join(map(str, volume.data.shape))
+        raise FileError(
+            f"is no displacement field: its shape is {shape}, expected X×Y×Z×1×3",
+            file=volume.path,
+            mend="write it as NIfTI with ITK or ANTs",
+        )
+    return replace(volume, data=volume.data[:, :, :, 0] * np.array([-1, -1, 1], np.float32))

@@ -49,10 +49,24 @@ def write_itk_transform(path: str | Path, target_from_source: Float[np.ndarray, 
         FileError: another ending, or the folder cannot be written.
         GeometryError: not a rigid pose.
     """
+    return write_itk_affine(path, invert_pose(_rigid(target_from_source)))
+
+
+def write_itk_affine(path: str | Path, source_from_target: Float[np.ndarray, "4 4"]) -> Path:
+    """Write the affine transform with which ITK resamples the source image on the target's grid.
+
+    Args:
+        path: ends in .tfm or .txt, the endings by which ITK knows the format.
+        source_from_target: takes a point (RAS+ mm) of the target's grid to where it lies in the image that is
+            resampled: the way that ITK needs, and that the file holds, in LPS.
+
+    Raises:
+        FileError: another ending, or the folder cannot be written.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".tfm", ".txt"):
         raise FileError("cannot be written in this format", file=path, mend="name it .tfm")
-    points = RAS_FROM_LPS @ invert_pose(_rigid(target_from_source)) @ RAS_FROM_LPS
+    points = RAS_FROM_LPS @ source_from_target @ RAS_FROM_LPS
     lines = [
         ITK_FIRST_LINE,
         "#Transform 0",

@@ -1,0 +1,48 @@
+"""Whether a registration can be believed, told from what is known without a reference."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ankleseg.deformable.registration import Registration
+
+Status = Literal["ok", "suspect", "failed"]
+
+OVERLAP = (
+    0.8,
+    0.4,
+)  # share of the fixed scan's foreground that the moving scan covers, at least; below the second: failed
+INFORMATION = (
+    0.1,
+    0.03,
+)  # mutual information of the aligned scans in nats, at least; 0.3 and more in scans of one anatomy
+FOLDED = 0.001, 0.05  # share of folded voxels, at most
+TURNED = 40.0  # degrees, more than a patient turns between two scans whose headers are right
+
+
+def judge(registration: Registration) -> tuple[Status, str]:
+    """Return a status and, where it is not ok, why.
+
+    ``failed``: nothing should be made of it; ``suspect``: look at the page before use.
+    """
+    alignment = registration.alignment
+    said = [
+        (_below(alignment.overlap, OVERLAP), f"the moving scan covers {alignment.overlap:.0%} of the fixed one"),
+        (_below(alignment.information, INFORMATION), f"the scans are hardly alike ({alignment.information:.2f} nats)"),
+        (_below(-registration.folded, (-FOLDED[0], -FOLDED[1])), f"{registration.folded:.2%} of the field folds"),
+        (
+            int(alignment.degrees > TURNED),
+            f"the scans lie {alignment.degrees:.0f}° from where their headers say",
+        ),
+        (
+            int(registration.after < min(registration.before, registration.aligned) - 0.01),
+            f"the scans were more alike before ({registration.before:.2f})",
+        ),
+    ]
+    worst = max(level for level, _ in said)
+    levels: tuple[Status, ...] = ("ok", "suspect", "failed")
+    return levels[worst], "; ".join(reason for level, reason in said if level)
+
+
+def _below(value: float, limits: tuple[float, float]) -> int:
+    return 2 if not value >= limits[1] else int(value < limits[0])

@@ -1,0 +1,149 @@
+"""Registration of a moving scan to a fixed one, from their voxels and affines to the mapping between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ankleseg.deformable.fields import jacobian_determinant, warp
+from ankleseg.deformable.itk_registration import register_spline
+from ankleseg.deformable.mapping import Mapping
+from ankleseg.deformable.prealignment import Alignment, align, stay
+from ankleseg.deformable.refinement import Descent, refine
+from ankleseg.deformable.scans import Scan, as_scan, on_grid
+from ankleseg.losses import LocalCorrelation
+from ankleseg.volumes.geometry import Affine, resampled_grid, spacing
+from ankleseg.volumes.volume import Volume
+
+Method = Literal["descent", "voxelmorph", "bspline", "affine", "rigid"]
+MARGIN = 12.0  # mm around what the fixed scan shows
+WINDOW = 9  # of the correlation that is reported, voxels of the working grid
+
+Predict = Callable[[Scan, Scan], Float[Tensor, "1 3 x y z"]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How two scans are registered.
+
+    Attributes:
+        method: ``descent``; ``voxelmorph``, the same from what a network predicts; ITK's ``bspline``; or no field:
+            ``affine`` or ``rigid``.
+        alignment: before the field: ``affine``, ``rigid``, or ``none`` where the headers are to be believed.
+        voxel_mm: of the working grid; None: twice the voxels of the fixed scan.
+        descent: of the field.
+        device: where the field is computed.
+    """
+
+    method: Method = "descent"
+    alignment: Literal["affine", "rigid", "none"] = "affine"
+    voxel_mm: float | None = None
+    descent: Descent = field(default_factory=Descent)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What was found.
+
+    Attributes:
+        mapping: from the fixed scan to the moving one.
+        alignment: the affine part.
+        before, aligned, after: mean squared local correlation in what the fixed scan shows, 0 to 1: as the headers say,
+            affinely aligned, and with the field.
+        folded: share of voxels of that part where the field folds.
+        log_jacobian_sd: standard deviation of the logarithm of the Jacobian determinant of the field there.
+        seconds: that it took.
+    """
+
+    mapping: Mapping
+    alignment: Alignment
+    before: float
+    aligned: float
+    after: float
+    folded: float
+    log_jacobian_sd: float
+    seconds: float
+
+
+def register(fixed: Volume, moving: Volume, settings: Settings, *, predict: Predict | None = None) -> Registration:
+    """Find where each point of the fixed scan lies in the moving one.
+
+    Args:
+        fixed, moving: on any grids.
+        settings: how.
+        predict: gives the displacement of two scans on the working grid, in its voxels, to begin with; a network.
+
+    Raises:
+        GeometryError: a scan shows nothing.
+    """
+    start = time.perf_counter()
+    first, second = as_scan(fixed), as_scan(moving)
+    kind = settings.method if settings.method in ("rigid", "affine") else settings.alignment
+    alignment = stay(first, second) if kind == "none" else align(first, second, kind)
+    shape, affine = working_grid(first, settings.voxel_mm)
+    target = on_grid(first, shape, affine)
+    unaligned = on_grid(second, shape, affine)
+    aligned = on_grid(second, shape, affine, alignment.moving_from_fixed)
+    images = [_tensor(scan.data, settings.device) for scan in (target, unaligned, aligned)]
+    displacement = _displacement(target, aligned, images, settings, predict)
+    inside = torch.from_numpy(target.foreground()).to(settings.device)
+    similarity = _similarity(images[0], inside)
+    folded, spread, after = 0.0, 0.0, similarity(images[2])
+    if displacement is not None:
+        determinant = jacobian_determinant(displacement)[inside]
+        folded = float((determinant <= 0).float().mean())
+        spread = float(determinant.clamp_min(1e-3).log().std())
+        after = similarity(warp(images[2], displacement))
+    return Registration(
+        mapping=Mapping(alignment.moving_from_fixed, displacement, affine),
+        alignment=alignment,
+        before=similarity(images[1]),
+        aligned=similarity(images[2]),
+        after=after,
+        folded=folded,
+        log_jacobian_sd=spread,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def working_grid(fixed: Scan, voxel_mm: float | None = None) -> tuple[tuple[int, int, int], Affine]:
+    """Shape and affine of the grid of cubic voxels on which the field lives, around what the fixed scan shows."""
+    size = 2 * float(np.prod(spacing(fixed.affine)) ** (1 / 3)) if voxel_mm is None else voxel_mm
+    box = fixed.box(MARGIN)
+    affine = fixed.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return resampled_grid([part.stop - part.start for part in box], affine, [size] * 3)
+
+
+def _displacement(
+    target: Scan, aligned: Scan, images: Sequence[Tensor], settings: Settings, predict: Predict | None
+) -> Tensor | None:
+    if settings.method in ("rigid", "affine"):
+        return None
+    if settings.method == "bspline":
+        return _in_voxels(register_spline(target, aligned), target.affine).to(settings.device)
+    start = None if predict is None else predict(target, aligned).to(settings.device)
+    return refine(images[0], images[2], settings.descent, start)
+
+
+def _in_voxels(displacement: Float[np.ndarray, "x y z 3"], affine: Affine) -> Float[Tensor, "1 3 x y z"]:
+    voxels = displacement @ np.linalg.inv(affine[:3, :3]).T
+    return torch.from_numpy(np.ascontiguousarray(voxels.transpose(3, 0, 1, 2), dtype=np.float32))[None]
+
+
+def _tensor(data: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None].to(device)
+
+
+def _similarity(fixed: Tensor, inside: Tensor) -> Callable[[Tensor], float]:
+    """Mean squared local correlation with the fixed image in what it shows."""
+    windows = LocalCorrelation(WINDOW).against(fixed, inside[None, None])
+    return lambda moved: -float(windows.value(moved))

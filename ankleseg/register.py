@@ -1,0 +1,105 @@
+"""``python -m ankleseg.register fixed=FILE moving=FILE out=DIR``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from ankleseg.config import names_in, run_command, to_plain
+from ankleseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from ankleseg.deformable import Predict, Settings
+
+
+def main(config: DictConfig) -> None:
+    """Register a scan to another, carry labels and other images along, and write all of it with a page."""
+    from ankleseg.deformable import register_files
+
+    settings = settings_asked_for(config)
+    outcome = register_files(
+        config.fixed,
+        config.moving,
+        config.out,
+        settings,
+        predict=network_asked_for(config.checkpoint, settings),
+        labels=config.labels,
+        others=names_in(config.others) or (),
+        label_interpolation=_one_of("label_interpolation", config.label_interpolation, ("linear", "nearest")),
+    )
+    print(outcome.describe())
+    if outcome.status == "failed":
+        raise SystemExit(1)
+
+
+def settings_asked_for(config: DictConfig) -> Settings:
+    """The settings of a registration that the configuration says.
+
+    Raises:
+        ConfigError: a setting is outside its menu or range.
+    """
+    from dataclasses import replace
+
+    from ankleseg.deformable import Descent, Method, Settings
+    from ankleseg.predict import device_asked_for
+
+    descent = Descent()
+    if config.refine is not None:
+        descent = replace(descent, iterations=_iterations(to_plain(config.refine), len(descent.iterations)))
+    if config.voxel_mm is not None and not config.voxel_mm > 0:
+        raise ConfigError(f"invalid voxel_mm {config.voxel_mm}: expected a positive number of mm")
+    return Settings(
+        method=_one_of("method", config.method, get_args(Method)),
+        alignment=_one_of("alignment", config.alignment, ("affine", "rigid", "none")),
+        voxel_mm=config.voxel_mm,
+        descent=descent,
+        device=device_asked_for(config.device),
+    )
+
+
+def network_asked_for(checkpoint: str | None, settings: Settings) -> Predict | None:
+    """What a trained network predicts of a pair, None for the methods that need none.
+
+    Raises:
+        ConfigError: the method needs a checkpoint, or a checkpoint another method.
+        CheckpointError: the network cannot be read, or registers no pairs.
+    """
+    if (settings.method == "voxelmorph") != (checkpoint is not None):
+        raise ConfigError(
+            "method=voxelmorph and checkpoint=… go together", mend="add what is missing, or leave out both"
+        )
+    if checkpoint is None:
+        return None
+    from ankleseg.deformable import predictor
+    from ankleseg.errors import CheckpointError
+    from ankleseg.inference import load_model
+
+    model = load_model(checkpoint, device=settings.device)
+    if not hasattr(model.network, "displacement"):
+        raise CheckpointError("holds a network that registers no pairs", file=model.path, mend="use ankleseg.predict")
+    steps = {str(node["_target_"]).rpartition(".")[2]: node for node in model.preparation.nodes}
+    try:
+        voxel, codes = steps["ResampleToSpacingd"]["pixdim"][0], steps["Orientationd"]["axcodes"]
+    except KeyError as error:
+        raise CheckpointError(
+            f"was prepared without {error}", file=model.path, mend="use prepare=registration"
+        ) from None
+    return predictor(model.network, float(voxel), str(codes))
+
+
+def _iterations(asked: Any, levels: int) -> tuple[int, ...]:
+    counts = [asked] * levels if isinstance(asked, int) else asked
+    if not isinstance(counts, list) or not counts or not all(isinstance(n, int) and n >= 0 for n in counts):
+        raise ConfigError(f"invalid refine {asked}: expected numbers of iterations", mend="e.g. 50 or [100,60,20]")
+    return tuple(counts)
+
+
+def _one_of(key: str, asked: str, menu: tuple[str, ...]) -> Any:
+    if asked not in menu:
+        raise ConfigError(f"invalid {key} {asked!r}", mend=f"choose {', '.join(menu[:-1])} or {menu[-1]}")
+    return asked
+
+
+if __name__ == "__main__":
+    run_command("register", main)
