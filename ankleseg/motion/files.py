@@ -17,17 +17,21 @@ from ankleseg.measures.kinematics import ANGLES, COLUMNS, SHIFTS, JointMotion, m
 from ankleseg.motion.cleaning import Cleaned
 from ankleseg.motion.sequence import MovedSequence, binary
 from ankleseg.motion.settings import MotionSettings
+from ankleseg.motion.soft_tissue import SoftTissue, register_soft_tissue
 from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
+from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.register import GLOBAL
 from ankleseg.rigid.static_bones import StaticBones
 from ankleseg.volumes import Volume, resampled_grid, write_volume
 from ankleseg.volumes.displacement_fields import write_displacement_field
+from ankleseg.volumes.poses import Pose
 from ankleseg.volumes.transforms import write_flirt_matrix, write_itk_transform
 
 QUALITY = (
     "subject", "sequence", "frame", "bone", "status", "correlation", "explained", "overlap", "shared", "error_mm",
     "error_deg", "step_mm", "step_deg", "reason",
 )  # fmt: skip
+SOFT_TISSUE = ("frame", "registered", "similarity_polyrigid", "similarity_registered", "folded")
 FRACTION_STEP = 1 / 255  # of a voxel; fractions are kept in steps of it
 
 
@@ -172,6 +176,7 @@ def _write_images(
     assert cleaned.static is not None
     static, volume = cleaned.static, moved.source.volume
     files: list[Path] = []
+    rows: list[dict[str, Any]] = []
     shape, affine = volume.data.shape[:3], volume.affine
     fine_shape, fine_affine = resampled_grid(shape, affine, _fine_spacing(static, volume, settings))
     trusted = {bone: moved.poses(bone) for bone in moved.bones}
@@ -180,15 +185,48 @@ def _write_images(
         if not poses:
             continue
         stem = f"{moved.name}_frame-{frame:02d}"
-        field = polyrigid_pullback(bones, poses, whole, shape, affine, decay=settings.decay)
+        soft = _register_soft_tissue(moved, static, bones, frame, poses, settings)
+        follow: dict[str, Any] = {"decay": settings.decay, "residual": soft and soft.residual}
+        if soft is not None:
+            rows.append(_soft_tissue_row(frame, soft))
+        field = polyrigid_pullback(bones, poses, whole, shape, affine, **follow)
         files.append(write_displacement_field(folder / f"{stem}_displacement.nii.gz", field, affine))
         if settings.highres:
-            image = polyrigid_image(
-                static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, decay=settings.decay
-            )
+            image = polyrigid_image(static.data, static.affine, bones, poses, whole, fine_shape, fine_affine, **follow)
             whole_numbers = np.clip(np.rint(image, out=image), -32768, 32767, out=image).astype(np.int16)
             files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", whole_numbers, fine_affine))
+    if rows:
+        files.append(write_table(folder / f"{moved.name}_soft-tissue.tsv", rows, SOFT_TISSUE))
     return files
+
+
+def _register_soft_tissue(
+    moved: MovedSequence,
+    static: Volume,
+    bones: StaticBones,
+    frame: int,
+    poses: Mapping[str, Pose],
+    settings: MotionSettings,
+) -> SoftTissue | None:
+    """The soft tissue of a frame, None where it is not asked for."""
+    if settings.soft_tissue == "polyrigid":
+        return None
+    source = moved.source
+    return register_soft_tissue(
+        static,
+        bones,
+        poses,
+        moved.registered[GLOBAL].frame_from_static[frame],
+        Volume(source.volume.data[..., frame], source.volume.affine),
+        np.max([moved.fractions[bone][..., frame] for bone in poses], axis=0),
+        SliceProfile(settings.thickness or source.thickness_mm, settings.profile),
+        settings.decay,
+    )
+
+
+def _soft_tissue_row(frame: int, soft: SoftTissue) -> dict[str, Any]:
+    row = {"similarity_polyrigid": soft.before, "similarity_registered": soft.after, "folded": soft.folded}
+    return {"frame": frame, "registered": "no" if soft.residual is None else "yes", **_rounded(row)}
 
 
 def _fine_spacing(static: Volume, volume: Volume, settings: MotionSettings) -> list[float]:

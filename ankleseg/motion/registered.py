@@ -20,7 +20,8 @@ from ankleseg.motion.settings import MotionSettings
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.register import Registered, register_sequence
 
-JUDGING = ("criteria", "highres", "spacing", "decay", "smoothing_frames", "landmarks")  # what poses do not depend on
+# what poses do not depend on
+JUDGING = ("criteria", "highres", "spacing", "decay", "soft_tissue", "smoothing_frames", "landmarks")
 
 
 Weights = Mapping[str, Float[np.ndarray, "x y z"]]

@@ -27,6 +27,7 @@ class MotionSettings:
         highres: write the static scan moved into every frame.
         spacing: mm, of these images; None: that of the static scan.
         decay: how the soft tissue follows the bones, ``logistic``, which folds least, or ``rational``.
+        soft_tissue: ``polyrigid``, blended from the poses of the bones, or ``registered`` beyond that blend.
         smoothing_frames: joint angles are also told of poses smoothed over so many frames; None: not.
         landmarks: JSON file with anatomical landmarks of one subject; None: axes from the shapes of the bones.
         threads: in which a sequence is computed; another number may change the last digits.
@@ -45,6 +46,7 @@ class MotionSettings:
     highres: bool = True
     spacing: Sequence[float] | None = None
     decay: Literal["rational", "logistic"] = "logistic"
+    soft_tissue: Literal["polyrigid", "registered"] = "polyrigid"
     smoothing_frames: float | None = None
     landmarks: str | None = None
     threads: int = 2
@@ -55,6 +57,7 @@ class MotionSettings:
             "profile": (self.profile, SHAPES),
             "order": (self.order, (0, 1, 2)),
             "decay": (self.decay, ("rational", "logistic")),
+            "soft_tissue": (self.soft_tissue, ("polyrigid", "registered")),
         }
         for name, (value, values) in known.items():
             if value not in values:

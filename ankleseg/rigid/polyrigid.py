@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ankleseg.errors import GeometryError
+from ankleseg.rigid.residual import Residual
 from ankleseg.rigid.static_bones import StaticBones
 from ankleseg.rigid.warping import (
     file_order_tensor,
@@ -56,6 +57,7 @@ def polyrigid_pullback(
     affine: Affine,
     *,
     decay: Decay = "logistic",
+    residual: Residual | None = None,
     device: str | torch.device = "cpu",
 ) -> Float[np.ndarray, "x y z 3"]:
     """Return for every voxel of a grid in the frame where in the static scan it comes from.
@@ -69,6 +71,7 @@ def polyrigid_pullback(
         shape, affine: the grid, voxel to RAS+ mm of the frame.
         decay: the published weight that the shares come from: logistic, which changes evenly across a joint and
             folds least, or rational.
+        residual: what the soft tissue does beyond the blend; bones stay rigid.
         device: where it is computed.
 
     Returns:
@@ -77,7 +80,7 @@ def polyrigid_pullback(
     Raises:
         GeometryError: no pose, one of an unknown bone, or one that is not finite.
     """
-    field = _Field(bones, frame_from_static, reference, decay, torch.device(device))
+    field = _Field(bones, frame_from_static, reference, decay, torch.device(device), residual=residual)
     size, grid = np.array(shape[2::-1]), in_file_order(affine)
     result = np.empty((3, *size), np.float32)
     for rows, places in _on_grid(field, size, grid):
@@ -95,13 +98,14 @@ def polyrigid_image(
     affine: Affine,
     *,
     decay: Decay = "logistic",
+    residual: Residual | None = None,
     device: str | torch.device = "cpu",
 ) -> Float[np.ndarray, "u v w"]:
     """Return a static volume moved into a frame: `polyrigid_pullback` and linear interpolation in one.
 
     Args:
         volume, volume_affine: the static scan, voxel to RAS+ mm.
-        bones, frame_from_static, reference, shape, affine, decay, device: as of `polyrigid_pullback`.
+        bones, frame_from_static, reference, shape, affine, decay, residual, device: as of `polyrigid_pullback`.
 
     Returns:
         float32, 0 outside the volume.
@@ -111,7 +115,7 @@ def polyrigid_image(
     """
     # What is linear between the nodes in mm is so in voxels.
     normalise = normaliser(volume.shape) @ np.linalg.inv(volume_affine)
-    field = _Field(bones, frame_from_static, reference, decay, torch.device(device), normalise)
+    field = _Field(bones, frame_from_static, reference, decay, torch.device(device), normalise, residual)
     source, size = file_order_tensor(volume, field.device), np.array(shape[2::-1])
     result = np.empty(size, np.float32)
     for rows, places in _on_grid(field, size, in_file_order(affine)):
@@ -130,10 +134,11 @@ class _Field:
         decay: Decay,
         device: torch.device,
         map_from_static: Affine | None = None,
+        residual: Residual | None = None,
     ) -> None:
         _check(bones, frame_from_static, reference)
         self.device = device
-        self._decay = decay
+        self._decay, self._residual = decay, residual
         self._map_from_reference = (np.eye(4) if map_from_static is None else map_from_static) @ invert_pose(reference)
         static_from_frame = {bone: invert_pose(pose) for bone, pose in frame_from_static.items()}
         self._twists = torch.tensor(
@@ -156,8 +161,11 @@ class _Field:
     def __call__(self, points: Float[Tensor, "3 *n"]) -> tuple[Float[Tensor, "3 *n"], Float[Tensor, "bones *n"]]:
         """Places of points, and the distance of each from each bone, mm."""
         flat = points.reshape(3, -1)
-        distances = torch.stack([self._distance(flat, *one) for one in self._maps])
-        odds = self._odds(distances)
+        distances = apart = torch.stack([self._distance(flat, *one) for one in self._maps])
+        if self._residual is not None:
+            flat = self._residual(flat, apart.amin(0))
+            apart = torch.stack([self._distance(flat, *one) for one in self._maps])
+        odds = self._odds(apart)
         odds /= odds.sum(0)
         moved = _exponential(self._twists.T @ odds, flat)
         places = move_points(moved, self._map_from_reference)

@@ -31,8 +31,10 @@ from motion_studies import FRAMES, SEQUENCES, SETTINGS, motion_settings, times, 
 from ankleseg.cohorts import load_cohort
 from ankleseg.config import compose
 from ankleseg.errors import CohortError, ConfigError
-from ankleseg.motion import SubjectResult, describe, prepare_motion_cohort, registered, sequence
+from ankleseg.motion import SubjectResult, describe, files, prepare_motion_cohort, registered, sequence
+from ankleseg.motion.soft_tissue import SoftTissue
 from ankleseg.prepare import main
+from ankleseg.rigid.residual import Residual
 from ankleseg.volumes import read_volume
 
 ACTIVE, PASSIVE = SEQUENCES[RIGHT]
@@ -81,13 +83,13 @@ def whole(study: Path, remembered: None, tmp_path_factory: pytest.TempPathFactor
     opened = []
     try:
         results = prepare_motion_cohort(study, out, motion_settings(), bones=BONES)
-        files, opened = opened, None
+        seen, opened = opened, None
     finally:
         opened = None
     assert [result.status for result in results] == ["usable", "usable"], describe(results)
     assert tree(study) == before, "inputs stay as they were"
-    assert any(file.endswith(f"{RIGHT}_T1w.nii.gz") for file in files), "the watch works"
-    assert not [file for file in files if "truth" in Path(file).parts], "the truth is for evaluation alone"
+    assert any(file.endswith(f"{RIGHT}_T1w.nii.gz") for file in seen), "the watch works"
+    assert not [file for file in seen if "truth" in Path(file).parts], "the truth is for evaluation alone"
     return out
 
 
@@ -170,6 +172,24 @@ def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) ->
     assert not read_volume(out / RIGHT / "dyn" / f"{ACTIVE}_label-talus_mask.nii.gz", dimensions=4).data.any()
     prepare(out)
     assert tree(out) == before
+
+
+def test_registered_soft_tissue_is_told_and_carried_by_the_field_without_registering_a_bone_again(
+    out: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shift = Residual(np.full((2, 2, 2, 3), 2, np.float32), np.diag([1e3, 1e3, 1e3, 1]))
+    monkeypatch.setattr(registered, "register_sequence", None)
+    monkeypatch.setattr(files, "register_soft_tissue", lambda *_: SoftTissue(shift, 0.5, 0.75, 0.0))
+    field = out / LEFT / "dyn" / f"{LEFT}_task-active_frame-00_displacement.nii.gz"
+    before = read_volume(field, dimensions=None).data
+    settings = motion_settings("motion.soft_tissue=registered")
+    prepare_motion_cohort(study, out, settings, bones=BONES, subjects=[LEFT])
+    rows = rows_of(out / LEFT / "dyn" / f"{LEFT}_task-active_soft-tissue.tsv")
+    assert [tuple(row.values()) for row in rows] == [
+        (str(frame), "yes", "0.5", "0.75", "0.0") for frame in range(FRAMES)
+    ]
+    moved = np.abs(read_volume(field, dimensions=None).data - before)
+    assert moved.max() == pytest.approx(2, abs=1.0) and moved.min() < 0.1
 
 
 def test_a_person_has_the_last_word(out: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, caplog) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from laws import for_all
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from ankleseg.errors import GeometryError
 from ankleseg.rigid.polyrigid import polyrigid_image, polyrigid_pullback
+from ankleseg.rigid.residual import Residual
 from ankleseg.rigid.static_bones import static_bones
 from ankleseg.rigid.warping import jacobian_determinant, warp
 from ankleseg.volumes.poses import exp_pose, invert_pose, mean_pose, rotation_about, transform, translation
@@ -59,6 +60,26 @@ def test_every_bone_moves_exactly_as_its_pose_says_on_grids_fine_and_coarse(deca
             chosen = inside_bone(masks[bone], static)
             assert chosen.sum() > 20
             assert np.abs(points + displacement - static)[chosen].max() < 0.02
+
+
+def test_what_soft_tissue_does_beyond_the_blend_moves_no_bone_and_acts_in_full_away_from_them():
+    masks, (bones, whole) = boxes(), poses(10)
+    prepared = static_bones(masks, AFFINE)
+    shift = np.array([2.0, -2.0, 1.5], np.float32)
+    residual = Residual(np.broadcast_to(shift, (2, 2, 2, 3)), np.diag([100.0, 100, 100, 1]))
+    field = polyrigid_pullback(prepared, bones, whole, FINE_SHAPE, FINE, residual=residual)
+    points, near = points_of(FINE_SHAPE, FINE), np.zeros(FINE_SHAPE, bool)
+    for bone, pose in bones.items():
+        static = transform(invert_pose(pose), points.reshape(-1, 3)).reshape(points.shape)
+        chosen = inside_bone(masks[bone], static)
+        assert np.abs(points + field - static)[chosen].max() < 0.02
+        near |= chosen
+    assert (jacobian_determinant(field, FINE) <= 0).mean() < 5e-4
+    far = distance_transform_edt(~near, sampling=np.diag(FINE)[:3]) > 7
+    moved = FINE.copy()
+    moved[:3, 3] += shift
+    there = polyrigid_pullback(prepared, bones, whole, FINE_SHAPE, moved)
+    np.testing.assert_allclose(field[far], (there + shift)[far], atol=0.25)  # of nodes 3 mm apart
 
 
 def test_with_one_bone_everything_is_rigid():
