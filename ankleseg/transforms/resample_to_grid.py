@@ -13,7 +13,7 @@ from monai.transforms import InvertibleTransform, MapTransform, SpatialResample
 from monai.utils import ensure_tuple_rep
 
 from ankleseg.errors import ConfigError
-from ankleseg.transforms.metadata import own_copy, with_voxels
+from ankleseg.transforms.metadata import own_copy, with_meta_of
 from ankleseg.volumes.geometry import Affine
 
 MODES = ("bilinear", "nearest")
@@ -83,8 +83,8 @@ class ResampleToGridd(MapTransform, InvertibleTransform):
         """Resample an array that is 0 outside, and give it its type and its darkness back."""
         voxels = image.as_tensor()
         dark = float(voxels.amin()) if voxels.numel() and voxels.is_floating_point() else 0.0
-        moved = resample(with_voxels(image, voxels.float() - dark))
-        return with_voxels(moved, (moved.as_tensor() + dark).to(voxels.dtype))
+        moved = resample(with_meta_of(image, voxels.float() - dark))
+        return with_meta_of(moved, (moved.as_tensor() + dark).to(voxels.dtype))
 
 
 def _grid(pixdim: Sequence[float] | None, size: Sequence[int], center: Sequence[float]) -> Affine:
