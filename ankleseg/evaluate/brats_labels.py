@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ankleseg.cohorts import brats
 from ankleseg.cohorts.files import folders_in, images_in, is_given, stem
 from ankleseg.cohorts.words import is_segmentation
 from ankleseg.errors import FileError, told
@@ -16,7 +17,7 @@ from ankleseg.volumes import read_label_map
 NECROSIS, OEDEMA, ENHANCING, ENHANCING_BEFORE_2023 = 1, 2, 3, 4
 SEGMENTATION = re.compile(r"[_-]seg$", re.IGNORECASE)
 NEWER = re.compile(r".+-seg|.+-\d{5}-\d{3}([_-]seg)?", re.IGNORECASE)  # as files are called since 2023
-REGIONS = ("whole_tumour", "tumour_core", "enhancing_tumour")
+REGIONS = tuple(brats.REGIONS)
 
 
 def read_tumour_predictions(folder: str | Path) -> Predictions:
