@@ -44,13 +44,14 @@ def settings_asked_for(config: DictConfig) -> Settings:
     from ankleseg.deformable import Descent, Method, Settings
     from ankleseg.predict import device_asked_for
 
+    asked = config.method or ("descent" if config.checkpoint is None else "voxelmorph")
     descent = Descent()
     if config.refine is not None:
         descent = replace(descent, iterations=_iterations(to_plain(config.refine), len(descent.iterations)))
     if config.voxel_mm is not None and not config.voxel_mm > 0:
         raise ConfigError(f"invalid voxel_mm {config.voxel_mm}: expected a positive number of mm")
     return Settings(
-        method=_one_of("method", config.method, get_args(Method)),
+        method=_one_of("method", asked, get_args(Method)),
         alignment=_one_of("alignment", config.alignment, ("affine", "rigid", "none")),
         voxel_mm=config.voxel_mm,
         descent=descent,
@@ -65,10 +66,10 @@ def network_asked_for(checkpoint: str | None, settings: Settings) -> Predict | N
         ConfigError: the method needs a checkpoint, or a checkpoint another method.
         CheckpointError: the network cannot be read, or registers no pairs.
     """
-    if (settings.method == "voxelmorph") != (checkpoint is not None):
-        raise ConfigError(
-            "method=voxelmorph and checkpoint=… go together", mend="add what is missing, or leave out both"
-        )
+    if settings.method == "voxelmorph" and checkpoint is None:
+        raise ConfigError("method=voxelmorph needs a trained network", mend="add checkpoint=…")
+    if settings.method != "voxelmorph" and checkpoint is not None:
+        raise ConfigError(f"method={settings.method} takes no checkpoint", mend="leave out one of them")
     if checkpoint is None:
         return None
     from ankleseg.deformable import predictor

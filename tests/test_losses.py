@@ -20,6 +20,7 @@ from ankleseg.losses import (
     Focal,
     GeneralisedDice,
     MeanSquaredError,
+    RegistrationLoss,
     SharpSegmentation,
     WeightPenalty,
     deep_supervision,
@@ -68,6 +69,9 @@ def test_every_loss_node_builds():
         "focal": Focal,
         "generalised_dice": GeneralisedDice,
         "mean_squared_error": MeanSquaredError,
+        "registration_mi": RegistrationLoss,
+        "registration_mse": RegistrationLoss,
+        "registration_ncc": RegistrationLoss,
     }
 
 

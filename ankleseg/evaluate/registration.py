@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 from ankleseg import __version__
 from ankleseg.cohorts.files import read_json
 from ankleseg.errors import AnklesegError, FileError, GeometryError, told
+from ankleseg.evaluate.registration_page import build_registration_page
+from ankleseg.evaluate.registration_scores import SCORED, LabelScore, RegistrationEvaluation, RegistrationScore
 from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.files import replace_file
 from ankleseg.measures import overlap, surface_distance
@@ -22,7 +24,6 @@ from ankleseg.volumes.displacement_fields import read_displacement_field
 TABLE = "registration.json"  # of a registration
 RESULTS = ("registrations.csv", "structures.csv", "registrations.json", "report.html")
 LABELS, FIELD = ("_labels.nii.gz", ".nii.gz"), "_field.nii.gz"
-SCORED = "scored"
 DEFINITIONS = {
     "dice": "of a label carried along and that of the fixed scan, 0 where only one of them has it; the mean is over "
     "the labels that either has",
@@ -34,62 +35,6 @@ DEFINITIONS = {
     "log_jacobian_sd": "standard deviation of the logarithm of the field's Jacobian determinant",
     "seconds": "of the registration, without reading and writing",
 }
-
-
-@dataclass(frozen=True)
-class RegistrationScore:
-    """What is known of one registration; None where there is nothing to compare with."""
-
-    registration: str
-    method: str
-    status: str
-    result: str
-    message: str = ""
-    labels: int = 0
-    dice: float | None = None
-    hd95_mm: float | None = None
-    target_error_mm: float | None = None
-    target_error_p95_mm: float | None = None
-    folded: float | None = None
-    log_jacobian_sd: float | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class LabelScore:
-    """One label of one registration."""
-
-    registration: str
-    label: int
-    finding: str
-    dice: float | None
-    hd95_mm: float | None
-
-
-@dataclass(frozen=True)
-class RegistrationEvaluation:
-    """What was found: a row a registration, and a row a label of it."""
-
-    out: Path
-    registrations: tuple[RegistrationScore, ...]
-    labels: tuple[LabelScore, ...]
-    date: str
-
-    @property
-    def scored(self) -> int:
-        """How many registrations were compared with labels or a true field."""
-        return sum(row.status == SCORED for row in self.registrations)
-
-    def describe(self) -> str:
-        """Return the lines to print at the end."""
-        lines = []
-        for row in self.registrations:
-            said = [row.message] if row.message else []
-            said += [f"Dice {row.dice:.3f} over {row.labels} labels"] if row.dice is not None else []
-            said += [f"target error {row.target_error_mm:.2f} mm"] if row.target_error_mm is not None else []
-            said += [f"{row.folded:.3%} folded"] if row.folded is not None else []
-            lines.append(f"{row.registration}: {', '.join(said)}")
-        return "\n".join([*lines, f"report: {self.out / 'report.html'}"])
 
 
 def evaluate_registration(
@@ -204,7 +149,6 @@ def _require_same(mine: Volume, true: Volume) -> None:
 
 
 def _write(evaluation: RegistrationEvaluation, references: Path) -> None:
-    from ankleseg.evaluate.registration_page import build_registration_page
     from ankleseg.report import render_page
 
     out = evaluation.out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ankleseg.evaluate.page_facts import versions, without_folders
-from ankleseg.evaluate.registration import RegistrationEvaluation
+from ankleseg.evaluate.registration_scores import RegistrationEvaluation
 from ankleseg.report import Column, Page, Section, Table
 
 # Balakrishnan et al., IEEE TMI 2019, table I: 250 test scans of the brain, 160×192×224, 30 structures

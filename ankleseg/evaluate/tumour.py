@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ankleseg import __version__
 from ankleseg.cohorts import Cohort
 from ankleseg.evaluate.brats_labels import read_tumour_predictions
-from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.predictions import find_protocols
 from ankleseg.evaluate.run import asked_cases, opened
-from ankleseg.evaluate.scores import SCORED
-from ankleseg.evaluate.tables import describe_values, score_columns, write_csv, write_json
-from ankleseg.evaluate.tumour_scores import ALL_LABELS, CaseScores, LesionRow, TumourScore, score_tumour
+from ankleseg.evaluate.tables import score_columns, write_csv, write_json
+from ankleseg.evaluate.tumour_evaluation import TumourEvaluation, summarise_tumour
+from ankleseg.evaluate.tumour_page import build_tumour_page
+from ankleseg.evaluate.tumour_scores import CaseScores, LesionRow, TumourScore, score_tumour
 from ankleseg.files import replace_file
 
 RESULTS = ("metrics.csv", "tumour.csv", "lesions.csv", "tumour.json", "report.html")
-MEASURES = (
-    "dice",
-    "iou",
-    "hd95_mm",
-    "sensitivity",
-    "specificity",
-    "accuracy",
-    "empty_accuracy",
-    "lesion_dice",
-    "lesion_hd95_mm",
-)
-COUNTS = ("lesions", "found", "missed", "invented", "left_out")
 DEFINITIONS = {
     "dice": "2|A| / (|P|+|R|), A the voxels of the same label in both; 0 when exactly one is empty; not applicable "
     "when both are",
@@ -41,31 +29,6 @@ DEFINITIONS = {
     "lesion_hd95_mm": "mean over the same; 374 mm for missed and invented ones",
     "all labels": "each voxel has the innermost region that holds it; Dice and IoU are the generalised overlap",
 }
-
-
-@dataclass(frozen=True)
-class TumourEvaluation:
-    """What was found: the plain evaluation of the main predictions, and rows of all predictions."""
-
-    evaluation: Evaluation
-    tumour: tuple[TumourScore, ...]
-    lesions: tuple[LesionRow, ...]
-    dilation: int
-    least_mm3: float
-
-    @property
-    def out(self) -> Path:
-        """Folder of the results."""
-        return self.evaluation.out
-
-    @property
-    def scored(self) -> int:
-        """How many regions of cases were compared with a reference."""
-        return sum(row.status == SCORED and row.region != ALL_LABELS for row in self.tumour)
-
-    def describe(self) -> str:
-        """Return the lines to print at the end: means by predictions and region, and where the report is."""
-        return "\n".join([*map(_line, summarise_tumour(self.tumour)), f"report: {self.out / 'report.html'}"])
 
 
 def evaluate_tumour(
@@ -122,35 +85,7 @@ def evaluate_tumour(
     return result
 
 
-def summarise_tumour(rows: Sequence[TumourScore]) -> list[dict[str, Any]]:
-    """Describe the measures by predictions and region, and add up the lesions; see `describe_values`."""
-    summary = []
-    for key in dict.fromkeys((row.predictions, row.region) for row in rows):
-        here = [row for row in rows if (row.predictions, row.region) == key]
-        scored = [row for row in here if row.status == SCORED]
-        entry: dict[str, Any] = {"predictions": key[0], "region": key[1], "cases": len(here), "scored": len(scored)}
-        entry |= {name: describe_values([getattr(row, name) for row in scored]) for name in MEASURES}
-        entry |= {name: sum(getattr(row, name) or 0 for row in scored) for name in COUNTS}
-        summary.append(entry)
-    return summary
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    said = f"{entry['predictions']} {entry['region']}: "
-    if entry["accuracy"]["mean"] is None:
-        return said + f"none of {entry['cases']} scored"
-    dice, lesions = entry["dice"], entry["lesion_dice"]
-    said += "no Dice" if dice["mean"] is None else f"Dice {dice['mean']:.3f} over {dice['n']}"
-    if lesions["mean"] is not None:
-        said += f", by lesion {lesions['mean']:.3f} ({entry['missed']} missed, {entry['invented']} invented)"
-    accuracy, empty = (100 * entry[name]["mean"] for name in ("accuracy", "empty_accuracy"))
-    said += f", accuracy {accuracy:.2f} % (of an empty mask {empty:.2f} %)"
-    unscored = entry["cases"] - entry["scored"]
-    return said + (f", {unscored} not scored" if unscored else "")
-
-
 def _write(result: TumourEvaluation) -> None:
-    from ankleseg.evaluate.tumour_page import build_tumour_page
     from ankleseg.report import render_page
 
     tumour, lesions = ([asdict(row) for row in rows] for rows in (result.tumour, result.lesions))

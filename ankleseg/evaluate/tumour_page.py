@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ankleseg.evaluate.page import build_page
-from ankleseg.evaluate.tumour import TumourEvaluation, summarise_tumour
+from ankleseg.evaluate.tumour_evaluation import TumourEvaluation, summarise_tumour
 from ankleseg.report import Column, Page, Section, Table
 
 ACCURACY = (

@@ -16,10 +16,13 @@ LISTS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "augm
 
 def test_patches_stay_patches() -> None:
     assert LISTS
+    composed = {name: compose("train", [f"augment={name}", "left_right_pairs=[]"]).augment.transforms for name in LISTS}
     lists = {
-        name: Compose([build(node) for node in compose("train", [f"augment={name}"]).augment.transforms])
-        for name in LISTS
+        name: Compose([build(node) for node in nodes])
+        for name, nodes in composed.items()
+        if not any("moving" in node["keys"] for node in nodes)  # those make the second scan of a pair
     }
+    assert lists
     for (name, transform), dimensions in product(lists.items(), (2, 3)):
         shape = (32, 30, 12)[:dimensions]
         image = torch.rand((1, *shape), generator=torch.Generator().manual_seed(0))

@@ -233,8 +233,10 @@ def test_a_network_begins_and_descent_refines():
 
 
 def test_a_network_and_its_method_go_together():
-    said = "method=voxelmorph and checkpoint=… go together; add what is missing, or leave out both"
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match="method=voxelmorph needs a trained network; add checkpoint=…"):
         network_asked_for(None, Settings("voxelmorph"))
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match="method=descent takes no checkpoint; leave out one of them"):
         network_asked_for("run", Settings())
+    for words, method in [([], "descent"), (["checkpoint=run"], "voxelmorph")]:
+        asked = compose("register", ["fixed=a", "moving=b", "out=c", *words])
+        assert settings_asked_for(asked).method == method
