@@ -141,7 +141,8 @@ def scores(pair: Path, field: Path) -> dict[str, float | None]:
     from ankleseg.deformable import as_scan, carry_labels
     from ankleseg.losses import LocalCorrelation
     from ankleseg.measures import overlap
-    from ankleseg.rigid.warping import jacobian_determinant, warp
+    from ankleseg.measures.deformation import folded_share, jacobian_determinant
+    from ankleseg.rigid.warping import warp
     from ankleseg.volumes import read_label_map, read_volume
     from ankleseg.volumes.displacement_fields import read_displacement_field
 
@@ -151,7 +152,7 @@ def scores(pair: Path, field: Path) -> dict[str, float | None]:
     moved = warp(moving.data, moving.affine, shift.data, fixed.affine)
     images = [torch.from_numpy(np.ascontiguousarray(image, np.float32))[None, None] for image in (moved, fixed.data)]
     similarity = -float(LocalCorrelation()(*images, torch.from_numpy(inside)[None, None]))
-    folded = float((jacobian_determinant(shift.data, fixed.affine)[inside] <= 0).mean())
+    folded = folded_share(jacobian_determinant(np.moveaxis(shift.data, -1, 0), fixed.affine), inside)
     found = {"dice": None, "local_correlation": similarity, "folded": folded}
     if (pair / "fixed_labels.nii.gz").exists():
         true, labels = (read_label_map(pair / f"{name}_labels.nii.gz") for name in ("fixed", "moving"))

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ankleseg import __version__
 from ankleseg.deformable.carrying import Interpolation, carry_labels
 from ankleseg.deformable.page import build_page
@@ -16,8 +18,9 @@ from ankleseg.deformable.quality import Status, judge
 from ankleseg.deformable.registration import Predict, Registration, Settings, register
 from ankleseg.errors import FileError
 from ankleseg.files import replace_file
+from ankleseg.measures.deformation import jacobian_determinant
 from ankleseg.report import render_page
-from ankleseg.rigid.warping import jacobian_determinant, warp
+from ankleseg.rigid.warping import warp
 from ankleseg.volumes import read_header, read_label_map, read_volume, write_volume
 from ankleseg.volumes.displacement_fields import write_displacement_field
 from ankleseg.volumes.transforms import write_itk_affine
@@ -101,7 +104,8 @@ def register_files(
     write_displacement_field(out / FIELD, field, first.affine)
     back = found.mapping.inverse_on_grid(second.data.shape, second.affine)
     write_displacement_field(out / INVERSE, back, second.affine)
-    write_volume(out / JACOBIAN, jacobian_determinant(field, first.affine), first.affine, like=like)
+    jacobian = jacobian_determinant(np.moveaxis(field, -1, 0), first.affine)
+    write_volume(out / JACOBIAN, jacobian, first.affine, like=like)
     write_itk_affine(out / AFFINE, found.mapping.moving_from_fixed)
     outcome = Outcome(out, status, reason, found)
     content = table_of(outcome, settings, fixed, moving)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ankleseg.deformable.fields import invert, sample
+from ankleseg.networks.spatial_transform import inverted, sample
 from ankleseg.rigid.warping import grid_points, move_points, slabs
 from ankleseg.volumes.geometry import Affine
 
@@ -45,7 +45,7 @@ class Mapping:
 
     def inverse_on_grid(self, shape: Sequence[int], affine: Affine) -> WorldField:
         """Return the displacement from each voxel of a grid in the moving world to where it lies in the fixed scan."""
-        back = None if self.displacement is None else invert(self.displacement)
+        back = None if self.displacement is None else inverted(self.displacement)
         return self._sampled(back, shape, affine, np.linalg.inv(self.moving_from_fixed), np.eye(4))
 
     def _sampled(
@@ -60,7 +60,8 @@ class Mapping:
             moved = move_points(points, before)
             if displacement is not None:
                 assert self.affine is not None
-                steps = sample(displacement, move_points(moved, np.linalg.inv(self.affine))[None], outside="border")[0]
+                places = move_points(moved, np.linalg.inv(self.affine))[None]
+                steps = sample(displacement, places, padding_mode="border")[0]
                 linear = np.eye(4)
                 linear[:3, :3] = self.affine[:3, :3]
                 moved = moved + move_points(steps, linear)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ankleseg.deformable.mapping import Mapping
+from ankleseg.measures.deformation import jacobian_determinant
 from ankleseg.report import Column, Page, Picture, Section, Table
 from ankleseg.report.registration import RegistrationPictures
-from ankleseg.rigid.warping import jacobian_determinant
 from ankleseg.volumes import Volume, axis_codes, resample
 
 PLANES = {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "I": "axial", "S": "axial"}
@@ -32,7 +32,7 @@ def build_page(content: Table_[str, Any], fixed: Volume, moving: Volume, moved: 
     if mapping.displacement is not None:
         bent = Mapping(np.eye(4), mapping.displacement, mapping.affine)
         displacement = bent.on_grid(fixed.data.shape, fixed.affine)
-        jacobian = jacobian_determinant(displacement, fixed.affine)
+        jacobian = jacobian_determinant(np.moveaxis(displacement, -1, 0), fixed.affine)
     drawn = RegistrationPictures(fixed.data, before, moved, fixed.affine, displacement, jacobian)
     names = {axis: PLANES[code] for axis, code in enumerate(axis_codes(fixed.affine))}
     pictures = [

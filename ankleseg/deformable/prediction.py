@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ankleseg.deformable.fields import identity, sample
 from ankleseg.deformable.scans import Scan, on_grid
+from ankleseg.networks.spatial_transform import identity, sample
 from ankleseg.volumes.geometry import reorient, resampled_grid
 
 
@@ -36,7 +36,7 @@ def predictor(network: Any, voxel_mm: float, codes: str) -> Callable[[Scan, Scan
         step = torch.tensor(np.linalg.inv(affine) @ fixed.affine, dtype=torch.float32, device=device)
         voxels = identity(fixed.data.shape, displacement)[0].flatten(1)
         places = (step[:3, :3] @ voxels + step[:3, 3:]).view(1, 3, *fixed.data.shape)
-        found = sample(displacement, places, outside="border")[0].flatten(1)
+        found = sample(displacement, places, padding_mode="border")[0].flatten(1)
         return (torch.linalg.inv(step[:3, :3]) @ found).view(1, 3, *fixed.data.shape)
 
     return predict

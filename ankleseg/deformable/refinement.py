@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from ankleseg.deformable.fields import identity, sample
 from ankleseg.deformable.scans import FOREGROUND
 from ankleseg.losses import LocalCorrelation
 from ankleseg.losses.similarity import window_sum
+from ankleseg.networks.spatial_transform import composed, warped
 
 Image = Float[Tensor, "1 1 x y z"]
 Field = Float[Tensor, "1 3 x y z"]
@@ -76,13 +76,13 @@ def refine(fixed: Image, moving: Image, descent: Descent, start: Field | None = 
 def _descend(fixed: Image, moving: Image, field: Field, iterations: int, descent: Descent) -> Field:
     """The best field of so many steps at one level, the first and the last among them."""
     inside = (window_sum((fixed > FOREGROUND).float(), descent.window) > 0.5).float()
-    windows, here = LocalCorrelation(descent.window).against(fixed, inside), identity(fixed.shape[2:], fixed)
+    windows = LocalCorrelation(descent.window).against(fixed, inside)
     count = float(inside.sum())
     step_kernel, field_kernel = _gaussian(descent.smooth_step), _gaussian(descent.smooth_field)
     mean, square = torch.zeros_like(field), torch.zeros_like(field[:, :1])
     best, least = field, torch.inf
     for number in range(iterations):
-        moved = sample(moving, here + field)
+        moved = warped(moving, field)
         value, slope = windows.value_and_slope(moved)
         if value < least:
             best, least = field, float(value)
@@ -92,8 +92,8 @@ def _descend(fixed: Image, moving: Image, field: Field, iterations: int, descent
         size = (square / (1 - SQUARE_DECAY ** (number + 1))).sqrt_().add_(descent.flat)
         step = smoothed(mean / size.mul_(1 - MEAN_DECAY ** (number + 1)), step_kernel)
         step *= descent.step * min(1.0, 2 - 2 * number / iterations)
-        field = smoothed(step + sample(field, here + step, outside="border"), field_kernel)
-    return field if windows.value(sample(moving, here + field)) < least else best
+        field = smoothed(composed(step, field), field_kernel)
+    return field if windows.value(warped(moving, field)) < least else best
 
 
 def smoothed(field: Field, kernel: Sequence[float]) -> Field:

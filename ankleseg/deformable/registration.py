@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ankleseg.deformable.fields import jacobian_determinant, warp
 from ankleseg.deformable.itk_registration import register_spline
 from ankleseg.deformable.mapping import Mapping
 from ankleseg.deformable.prealignment import Alignment, align, stay
 from ankleseg.deformable.refinement import Descent, refine
 from ankleseg.deformable.scans import Scan, as_scan, on_grid
 from ankleseg.losses import LocalCorrelation
+from ankleseg.measures.deformation import folded_share, jacobian_determinant, log_jacobian_sd
+from ankleseg.networks.spatial_transform import warped
 from ankleseg.volumes.geometry import Affine, resampled_grid, spacing
 from ankleseg.volumes.volume import Volume
 
@@ -94,14 +95,13 @@ def register(fixed: Volume, moving: Volume, settings: Settings, *, predict: Pred
     aligned = on_grid(second, shape, affine, alignment.moving_from_fixed)
     images = [_tensor(scan.data, settings.device) for scan in (target, unaligned, aligned)]
     displacement = _displacement(target, aligned, images, settings, predict)
-    inside = torch.from_numpy(target.foreground()).to(settings.device)
-    similarity = _similarity(images[0], inside)
+    inside = target.foreground()
+    similarity = _similarity(images[0], torch.from_numpy(inside).to(settings.device))
     folded, spread, after = 0.0, 0.0, similarity(images[2])
     if displacement is not None:
-        determinant = jacobian_determinant(displacement)[inside]
-        folded = float((determinant <= 0).float().mean())
-        spread = float(determinant.clamp_min(1e-3).log().std())
-        after = similarity(warp(images[2], displacement))
+        determinant = jacobian_determinant(displacement[0].cpu().numpy())
+        folded, spread = folded_share(determinant, inside), log_jacobian_sd(determinant, inside)
+        after = similarity(warped(images[2], displacement))
     return Registration(
         mapping=Mapping(alignment.moving_from_fixed, displacement, affine),
         alignment=alignment,

@@ -18,6 +18,7 @@ from ankleseg.evaluate.registration_scores import SCORED, LabelScore, Registrati
 from ankleseg.evaluate.tables import write_csv, write_json
 from ankleseg.files import replace_file
 from ankleseg.measures import overlap, surface_distance
+from ankleseg.measures.deformation import target_errors
 from ankleseg.volumes import Volume, read_label_map, read_volume, same_grid, spacing
 from ankleseg.volumes.displacement_fields import read_displacement_field
 
@@ -137,7 +138,9 @@ def _target_errors(folder: Path, field: Path, labels: Volume | None) -> dict[str
         inside = as_scan(moved).foreground()
     else:
         inside = labels.data > 0
-    errors = np.linalg.norm(mine.data[inside] - true.data[inside], axis=1)
+    errors = target_errors(np.moveaxis(mine.data, -1, 0), np.moveaxis(true.data, -1, 0), (1, 1, 1), inside)
+    if not errors.size:
+        return {}
     return {"target_error_mm": float(errors.mean()), "target_error_p95_mm": float(np.percentile(errors, 95))}
 
 

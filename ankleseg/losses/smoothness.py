@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+
+from ankleseg.networks.spatial_transform import composed
 
 Field = Float[Tensor, "batch dimensions *spatial"]
 Scalar = Float[Tensor, ""]
@@ -42,9 +43,4 @@ class InverseConsistency(nn.Module):
 
     def forward(self, there: Field, back: Field) -> Scalar:
         """Compare two displacements: ``there`` from the grid to the other image, ``back`` the other way."""
-        axes = [torch.arange(side, device=there.device, dtype=there.dtype) for side in there.shape[2:]]
-        places = there + torch.stack(torch.meshgrid(*axes, indexing="ij"))
-        sides = torch.tensor([max(side - 1, 1) for side in there.shape[2:]], device=there.device, dtype=there.dtype)
-        normalised = (places.movedim(1, -1) * (2 / sides) - 1).flip(-1)
-        returned = functional.grid_sample(back, normalised, "bilinear", "border", align_corners=True)
-        return (there + returned).square().sum(1).mean()
+        return composed(there, back).square().sum(1).mean()

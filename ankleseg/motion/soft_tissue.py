@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ankleseg.deformable.fields import warp
 from ankleseg.deformable.refinement import Descent, refine
+from ankleseg.measures.deformation import folded_share, jacobian_determinant
+from ankleseg.networks.spatial_transform import warped
 from ankleseg.rigid.polyrigid import Decay, polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.residual import LARGEST_MM, Residual
 from ankleseg.rigid.static_bones import StaticBones
-from ankleseg.rigid.warping import jacobian_determinant
 from ankleseg.volumes import Volume
 from ankleseg.volumes.geometry import resample, resampled_grid, slice_axis
 from ankleseg.volumes.poses import Pose, translation
@@ -95,7 +95,7 @@ def register_soft_tissue(
     before = float(_similarity(fixed, blended)[counted].mean())
     residual = _residual(fixed, blended, grid)
     field = polyrigid_pullback(*poses, size, affine, decay=decay, residual=residual)
-    folded = float((jacobian_determinant(field, affine) <= 0).mean())
+    folded = folded_share(jacobian_determinant(np.moveaxis(field, -1, 0), affine))
     after = float(_similarity(fixed, seen(residual))[counted].mean())
     kept = after > before + GAIN and folded <= FOLDED
     return SoftTissue(residual if kept else None, before, after, folded)
@@ -107,7 +107,7 @@ def _residual(fixed: Image, blended: Image, grid: Float[np.ndarray, "4 4"]) -> R
 
     target, source = (torch.from_numpy(image)[None, None] for image in (fixed, blended))
     found = refine(target, source, DESCENT)
-    moved = warp(source, found)[0, 0].numpy()
+    moved = warped(source, found)[0, 0].numpy()
     low, high = TRUSTED
     trust = gaussian_filter(np.clip((_similarity(fixed, moved) - low) / (high - low), 0, 1), DESCENT.smooth_step)
     displacement = np.einsum("ij,jxyz->xyzi", grid[:3, :3], found[0].numpy() * trust)

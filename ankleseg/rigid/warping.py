@@ -1,4 +1,4 @@
-"""Warping: a volume shown where a displacement field says, whether the field folds, and reading volumes anywhere.
+"""Warping: a volume shown where a displacement field says, and reading volumes anywhere.
 
 Points are kept coordinate by coordinate, (3, …): so affine maps of millions of them cost next to nothing.
 """
@@ -47,13 +47,6 @@ def warp(
         places = grid_points(rows, size, grid_affine, moved.device) + moved.movedim(-1, 0)
         result[rows.start : rows.stop] = read(move_points(places, voxel_from_world))
     return result
-
-
-def jacobian_determinant(displacement: Float[np.ndarray, "x y z 3"], affine: Affine) -> Float[np.ndarray, "x y z"]:
-    """Return the determinant of the derivative of ``p ↦ p + displacement(p)``: at most 0 where space folds."""
-    field = np.asarray(displacement, np.float32)
-    slopes = np.stack([np.gradient(field, axis=axis) for axis in range(3)], axis=-1)
-    return np.linalg.det(np.eye(3) + slopes @ np.linalg.inv(affine[:3, :3])).astype(np.float32)
 
 
 def slabs(size: np.ndarray, step: int) -> Iterator[range]:

@@ -15,7 +15,7 @@ from ankleseg import keys
 from ankleseg.errors import ConfigError
 from ankleseg.losses import InverseConsistency, RegistrationLoss
 from ankleseg.losses.registration import left_out
-from ankleseg.measures.deformation import folded_share, target_error
+from ankleseg.measures.deformation import folded_share, jacobian_determinant, target_errors
 from ankleseg.networks import warped
 from ankleseg.tasks.base import Sample, Scores, Task, ValidatedCase
 from ankleseg.volumes.geometry import spacing
@@ -135,7 +135,7 @@ class Registration(Task):
         scores: Scores = {
             "similarity": self._similarity(moved, fixed),
             "similarity_input": self._similarity(moving, fixed),
-            "folding": folded_share(values, inside),
+            "folding": folded_share(jacobian_determinant(values), inside),
         }
         if len(self.labels):
             before, after = (self.labels.masks(label) for label in self._labels(sample, values))
@@ -145,8 +145,9 @@ class Registration(Task):
             scores["input_dice"] = float(np.mean(plain)) if plain else None
         if keys.DISPLACEMENT in sample:
             truth, mm = sample[keys.DISPLACEMENT], spacing(sample[keys.AFFINE].astype(float)).tolist()
-            scores["target_error"] = target_error(values, truth, mm, inside)
-            scores["target_error_input"] = target_error(0 * truth, truth, mm, inside)
+            for name, field in (("target_error", values), ("target_error_input", 0 * truth)):
+                errors = target_errors(field, truth, mm, inside)
+                scores[name] = float(errors.mean()) if errors.size else None
         return scores, ValidatedCase(case, moving[0], moved[0], fixed[0], inside)
 
     def _similarity(self, moved: np.ndarray, fixed: np.ndarray) -> float:
