@@ -76,3 +76,10 @@ def test_what_cannot_be_scored_is_one_line(study: Path):
     (study / "empty").mkdir()
     with pytest.raises(AnklesegError, match="nothing could be scored: no labels and no true field of its name"):
         registration(str(study / "out" / "right"), str(study / "empty"), str(study / "scores"))
+
+
+def test_labels_that_are_empty_give_no_target_error(study: Path):
+    for name in ("out/right/moved_labels", "truth/right_labels"):
+        write_volume(study / f"{name}.nii.gz", np.zeros(SHAPE, np.int16), AFFINE)
+    row = evaluate_registration(study / "out" / "right", study / "truth", study / "scores").registrations[0]
+    assert (row.status, row.dice, row.target_error_mm, row.target_error_p95_mm) == ("scored", None, None, None)
