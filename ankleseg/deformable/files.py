@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def register_files(
         predict: see `register`.
 
     Raises:
-        FileError: a file cannot be read, or two others would have one name.
+        FileError: a file cannot be read, would be replaced by a result, or two others would have one name.
         GeometryError: a scan shows nothing.
     """
     out = Path(out)
@@ -85,8 +85,7 @@ def register_files(
     for path in others:  # before any work
         read_header(path)
     label_map = None if labels is None else read_label_map(labels)
-    for name in (MOVED, LABELS, FIELD, INVERSE, JACOBIAN, AFFINE, TABLE, PAGE):
-        (out / name).unlink(missing_ok=True)
+    _clear(out, [fixed, moving, *others, *([] if labels is None else [labels])], carried)
     found = register(first, second, settings, predict=predict)
     status, reason = judge(found)
     assert first.header is not None and second.header is not None
@@ -115,6 +114,18 @@ def register_files(
     with replace_file(out / PAGE) as part:
         part.write_text(render_page(page), encoding="utf-8")
     return outcome
+
+
+def _clear(out: Path, inputs: Sequence[str | Path], carried: Iterable[str]) -> None:
+    """Remove the results of an earlier run, after it is sure that none of them is an input now."""
+    results = {
+        (out / name).resolve() for name in (MOVED, LABELS, FIELD, INVERSE, JACOBIAN, AFFINE, TABLE, PAGE, *carried)
+    }
+    for path in inputs:
+        if Path(path).resolve() in results:
+            raise FileError("is an input and would be replaced by a result", file=path, mend="choose another out")
+    for path in results:
+        path.unlink(missing_ok=True)
 
 
 def table_of(outcome: Outcome, settings: Settings, fixed: str | Path, moving: str | Path) -> dict[str, Any]:

@@ -41,16 +41,17 @@ def descend_affine(fixed: Scan, moving: Scan, start: Matrix, kind: Kind, *, step
     """
     import itk
 
-    moving = Scan(moving.data, np.linalg.inv(start) @ moving.affine)  # so that ITK begins at the identity
-    points = transform(RAS_FROM_LPS, fixed.points())
-    centre = points.mean(0)
-    radius = float(np.sqrt(((points - centre) ** 2).sum(1).mean()))
+    places = fixed.points()
+    radius = float(np.sqrt(((places - places.mean(0)) ** 2).sum(1).mean()))
+    unit = np.diag([1 / radius, 1 / radius, 1 / radius, 1])  # lengths in radii: a step turns as far as it shifts
+    fixed = Scan(fixed.data, unit @ fixed.affine)
+    moving = Scan(moving.data, unit @ np.linalg.inv(start) @ moving.affine)  # so that ITK begins at the identity
     moved = itk.VersorRigid3DTransform[itk.D].New() if kind == "rigid" else itk.AffineTransform[itk.D, 3].New()
-    moved.SetCenter(centre.tolist())
-    turning = [(2 * radius) ** 2] * 3 if kind == "rigid" else [radius**2] * 9  # a versor is half the angle
+    moved.SetCenter(transform(RAS_FROM_LPS @ unit, places).mean(0).tolist())
+    turning = [4.0] * 3 if kind == "rigid" else [1.0] * 9  # a versor is half the angle
     optimizer = itk.RegularStepGradientDescentOptimizerv4[itk.D].New(
-        LearningRate=step,
-        MinimumStepLength=LEAST_STEP * step,
+        LearningRate=step / radius,
+        MinimumStepLength=LEAST_STEP * step / radius,
         RelaxationFactor=RELAXATION,
         NumberOfIterations=ITERATIONS,
     )
@@ -65,7 +66,7 @@ def descend_affine(fixed: Scan, moving: Scan, start: Matrix, kind: Kind, *, step
     found = np.eye(4)
     found[:3, :3] = itk.array_from_matrix(moved.GetMatrix())
     found[:3, 3] = list(moved.GetOffset())
-    return start @ RAS_FROM_LPS @ found @ RAS_FROM_LPS
+    return start @ np.linalg.inv(unit) @ RAS_FROM_LPS @ found @ RAS_FROM_LPS @ unit
 
 
 def register_spline(fixed: Scan, moving: Scan, *, knots_mm: float = 20.0) -> Float[np.ndarray, "x y z 3"]:

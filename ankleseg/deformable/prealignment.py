@@ -54,24 +54,25 @@ def align(fixed: Scan, moving: Scan, kind: Kind = "affine") -> Alignment:
     coarse = reduced(fine[0], diagonal / COARSE), reduced(fine[1], diagonal / COARSE)
     turned = sorted(_right_angles(*coarse), key=lambda start: -information(*coarse, start))
     starts = [np.eye(4), *turned[:FOLLOWED]]
-    ends = [_followed(coarse, start, 0.6 * diagonal / COARSE) for start in starts]
+    ends = [_followed(coarse, start, "rigid", 0.6 * diagonal / COARSE) for start in starts]
     values = [information(*coarse, end) for end in ends]
     best = 0 if values[0] >= TRUSTED * max(values) else int(np.argmax(values))
-    found = descend_affine(*fine, ends[best], "rigid", step=0.3 * diagonal / FINE)
+    found = _followed(fine, ends[best], "rigid", 0.3 * diagonal / FINE)
     if kind == "affine":
-        found = descend_affine(*fine, found, "affine", step=0.3 * diagonal / FINE)
+        found = _followed(fine, found, "affine", 0.3 * diagonal / FINE)
     found = polish(*fine, found, kind)
     return _described(found, fine, from_headers=best == 0)
 
 
-def _followed(scans: tuple[Scan, Scan], start: Matrix, step: float) -> Matrix:
-    """Where a start leads; one from which the scans lose each other leads nowhere."""
+def _followed(scans: tuple[Scan, Scan], start: Matrix, kind: Kind, step: float) -> Matrix:
+    """Where a start leads; the start itself where the scans lose each other, or become less alike."""
     if overlap(*scans, start) < LEAST_OVERLAP:
         return start
     try:
-        return descend_affine(*scans, start, "rigid", step=step)
+        end = descend_affine(*scans, start, kind, step=step)
     except RuntimeError:  # ITK's, where all samples lie outside
         return start
+    return end if information(*scans, end) >= TRUSTED * information(*scans, start) else start
 
 
 def stay(fixed: Scan, moving: Scan) -> Alignment:

@@ -14,11 +14,23 @@ from heads import AFFINE, SHAPE, drawn_head
 from scipy.spatial.transform import Rotation
 
 from ankleseg.config import compose
-from ankleseg.deformable import Descent, Settings, carry_labels, judge, predictor, register, register_files
-from ankleseg.errors import AnklesegError, ConfigError
+from ankleseg.deformable import (
+    Descent,
+    Settings,
+    carry_labels,
+    itk_registration,
+    judge,
+    prealignment,
+    predictor,
+    register,
+    register_files,
+)
+from ankleseg.deformable.scans import Scan, as_scan
+from ankleseg.errors import AnklesegError, ConfigError, FileError
 from ankleseg.register import main, network_asked_for, settings_asked_for
 from ankleseg.volumes import Volume, read_label_map, read_volume, reorient, resample, write_volume
 from ankleseg.volumes.displacement_fields import read_displacement_field
+from ankleseg.volumes.poses import transform, translation
 
 QUICK = Settings(descent=Descent(iterations=(40, 30)))
 
@@ -191,6 +203,44 @@ def test_bad_input_is_one_line(tmp_path: Path):
     with pytest.raises(AnklesegError, match="missing.nii.gz"):
         register_files(tmp_path / "a.nii.gz", tmp_path / "missing.nii.gz", tmp_path / "out", QUICK)
     assert not (tmp_path / "out").exists()
+
+
+def test_no_result_replaces_an_input(tmp_path: Path):
+    image, _ = drawn_head()
+    for name in ("a", "moved", "moved_b"):
+        write_volume(tmp_path / f"{name}.nii.gz", image, AFFINE)
+    (tmp_path / "b.nii.gz").symlink_to("a.nii.gz")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    a, b, moved, moved_b = (tmp_path / f"{name}.nii.gz" for name in ("a", "b", "moved", "moved_b"))
+    for fixed, moving, others in [(a, moved, []), (moved, a, []), (a, moved_b, [b])]:
+        with pytest.raises(FileError, match=r"moved.*: is an input and would be replaced by a result; choose another"):
+            register_files(fixed, moving, tmp_path, QUICK, others=others)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_step_of_the_affine_descent_is_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch):
+    """Also where shifts have converged and scaling alone is left: a step counted in parameters crossed the head."""
+    image, _ = drawn_head()
+    first = as_scan(Volume(image, AFFINE))
+    middle = translation(first.points().mean(0))
+    larger = middle @ np.diag([1.1, 1.1, 1.1, 1]) @ np.linalg.inv(middle)
+    monkeypatch.setattr(itk_registration, "ITERATIONS", 1)
+    second = Scan(first.data, larger @ first.affine)
+    found = itk_registration.descend_affine(first, second, np.eye(4), "affine", step=0.5)
+    moved = np.linalg.norm(transform(found, first.points()) - first.points(), axis=1)
+    assert 0.2 < np.sqrt((moved**2).mean()) < 0.51
+    assert np.linalg.det(found[:3, :3]) > 1.005
+
+
+def test_a_descent_that_leads_away_is_not_followed(monkeypatch: pytest.MonkeyPatch):
+    image, _ = drawn_head()
+
+    def astray(fixed: Scan, moving: Scan, start: np.ndarray, kind: str, *, step: float) -> np.ndarray:
+        return start if kind == "rigid" else start @ np.diag([0.36, 0.8, 0.65, 1])
+
+    monkeypatch.setattr(prealignment, "descend_affine", astray)
+    found = prealignment.align(as_scan(Volume(image, AFFINE)), as_scan(Volume(image, AFFINE)))
+    np.testing.assert_allclose(found.moving_from_fixed, np.eye(4), atol=0.02)
 
 
 def test_scans_that_have_nothing_in_common_are_not_ok():
