@@ -17,6 +17,7 @@ INFORMATION = (
     0.03,
 )  # mutual information of the aligned scans in nats, at least; 0.3 and more in scans of one anatomy
 FOLDED = 0.001, 0.05  # share of folded voxels, at most
+LESS_ALIKE = 0.05  # by which the affine part may lower the local correlation: it follows the mutual information
 TURNED = 40.0  # degrees, more than a patient turns between two scans whose headers are right
 
 
@@ -33,6 +34,10 @@ def judge(registration: Registration) -> tuple[Status, str]:
         (
             int(alignment.degrees > TURNED),
             f"the scans lie {alignment.degrees:.0f}° from where their headers say",
+        ),
+        (
+            int(registration.aligned < registration.before - LESS_ALIKE),
+            f"the affine part made the scans less alike ({registration.before:.2f} to {registration.aligned:.2f})",
         ),
         (
             int(registration.after < min(registration.before, registration.aligned) - 0.01),

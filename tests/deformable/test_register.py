@@ -277,6 +277,8 @@ def test_a_network_begins_and_descent_refines():
         found.mapping.on_grid(fixed.shape, affine), np.broadcast_to([-8.0, 0, 0], (*fixed.shape, 3)), atol=1e-3
     )
     assert found.after > 0.95 > found.aligned
+    status, reason = judge(replace(found, before=found.aligned + 0.1))  # which a field may hide
+    assert status == "suspect" and "the affine part made the scans less alike" in reason
 
 
 def test_a_network_and_its_method_go_together():
