@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ankleseg.report.image_comparison import slice_across
-from ankleseg.report.overlays import DARK, _contrast, _draw_scale, _panels, _png_within, _render, _say, _say_directions
+from ankleseg.report.image_comparison import _say_directions_below, slice_across
+from ankleseg.report.overlays import DARK, _contrast, _draw_scale, _panels, _png_within, _render, _say
 from ankleseg.volumes import spacing
 
 WIDTH = 1400  # pixels of four panels
@@ -65,7 +65,7 @@ class RegistrationPictures:
             ratio = np.log2(np.maximum(self._cut(self.jacobian, axis), 1e-3))
             _show(panels[3], ratio, mm, "RdBu_r", (-np.log2(JACOBIAN_RANGE), np.log2(JACOBIAN_RANGE)))
             _say(panels[3], 0.5, 0.985, "Jacobian: blue ½, white 1, red 2", va="top")
-        _say_directions(panels[0], codes)
+        _say_directions_below(panels[0], codes)
         _draw_scale(panels[0])
         return _png_within(figure, limit, faithful=True)
 
