@@ -142,9 +142,12 @@ def _write_report(
     sequences: Mapping[str, Any],
     cleaned: Cleaned | None = None,
 ) -> None:
+    from ankleseg.motion.files import soft_tissue_rows
+
     cleaned = cleaned or read_cleaned(case, out)
     assert cleaned is not None
-    page = subject_page(replace(cleaned, name=name), sequences, settings)
+    soft_tissue = {sequence: soft_tissue_rows(out / name / "dyn", sequence) for sequence in sequences}
+    page = subject_page(replace(cleaned, name=name), sequences, settings, soft_tissue)
     with replace_file(out / name / "report.html") as part:
         part.write_text(page, encoding="utf-8")
 

@@ -188,6 +188,10 @@ def test_registered_soft_tissue_is_told_and_carried_by_the_field_without_registe
     assert [tuple(row.values()) for row in rows] == [
         (str(frame), "yes", "0.5", "0.75", "0.0") for frame in range(FRAMES)
     ]
+    page = (out / LEFT / "report.html").read_text()
+    assert "registered to each frame beyond the polyrigid blend" in page
+    assert f"blend on {FRAMES} of {FRAMES} frames, where the mean squared local correlation rose by 0.250" in page
+    assert "<h3>Soft tissue</h3>" not in (out / RIGHT / "report.html").read_text()
     moved = np.abs(read_volume(field, dimensions=None).data - before)
     assert moved.max() == pytest.approx(2, abs=1.0) and moved.min() < 0.1
 
