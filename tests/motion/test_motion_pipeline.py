@@ -174,6 +174,13 @@ def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) ->
     assert tree(out) == before
 
 
+def test_a_page_that_was_lost_is_written_again_with_its_sequences(out: Path, prepare: Prepare) -> None:
+    before = tree(out)
+    (out / RIGHT / "report.html").unlink()
+    prepare(out)
+    assert tree(out) == before
+
+
 def test_registered_soft_tissue_is_told_and_carried_by_the_field_without_registering_a_bone_again(
     out: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
