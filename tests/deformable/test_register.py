@@ -18,6 +18,7 @@ from ankleseg.deformable import (
     Descent,
     Settings,
     carry_labels,
+    files,
     itk_registration,
     judge,
     prealignment,
@@ -33,6 +34,7 @@ from ankleseg.volumes.displacement_fields import read_displacement_field
 from ankleseg.volumes.poses import transform, translation
 
 QUICK = Settings(descent=Descent(iterations=(40, 30)))
+STILL = Settings(alignment="none", descent=Descent(iterations=(0, 0)))
 
 
 def turned(degrees: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
@@ -216,6 +218,33 @@ def test_no_result_replaces_an_input(tmp_path: Path):
         with pytest.raises(FileError, match=r"moved.*: is an input and would be replaced by a result; choose another"):
             register_files(fixed, moving, tmp_path, QUICK, others=others)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_later_run_leaves_nothing_of_an_earlier_one(tmp_path: Path):
+    """Other images and labels are not carried along any more; files of the user's own stay."""
+    image, labels = drawn_head()
+    a, t2, own = (tmp_path / f"{name}.nii.gz" for name in ("a", "t2", "out/moved_by_hand"))
+    write_volume(a, image, AFFINE)
+    write_volume(t2, 1000 - image, AFFINE)
+    write_volume(own, labels, AFFINE)
+    write_volume(tmp_path / "labels.nii.gz", labels, AFFINE)
+    register_files(a, a, tmp_path / "out", STILL, others=[t2], labels=tmp_path / "labels.nii.gz")
+    first = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"moved_t2.nii.gz", "moved_labels.nii.gz"} < first and not any(name.startswith(".") for name in first)
+    register_files(a, a, tmp_path / "out", STILL)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    listed = set(json.loads((tmp_path / "out/registration.json").read_text())["files"])
+    assert first - files == {"moved_t2.nii.gz", "moved_labels.nii.gz"}
+    assert files == listed | {"registration.json", "report.html", own.name}
+
+
+def test_a_run_that_fails_leaves_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    image, _ = drawn_head()
+    write_volume(tmp_path / "a.nii.gz", image, AFFINE)
+    monkeypatch.setattr(files, "write_itk_affine", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        register_files(*[tmp_path / "a.nii.gz"] * 2, tmp_path / "out", STILL)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_step_of_the_affine_descent_is_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch):
