@@ -13,7 +13,7 @@ from torch import Tensor
 from ankleseg.deformable.itk_registration import Kind, Matrix
 from ankleseg.deformable.scans import Scan
 from ankleseg.losses import LocalCorrelation
-from ankleseg.networks.spatial_transform import identity, sample
+from ankleseg.spatial_transform import identity, sample
 from ankleseg.volumes.poses import exp_pose, translation
 
 ITERATIONS = 30

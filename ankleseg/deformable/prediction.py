@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ankleseg.deformable.scans import Scan, on_grid
-from ankleseg.networks.spatial_transform import identity, sample
+from ankleseg.spatial_transform import identity, sample
 from ankleseg.volumes.geometry import reorient, resampled_grid
 
 

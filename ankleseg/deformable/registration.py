@@ -19,7 +19,7 @@ from ankleseg.deformable.refinement import Descent, refine
 from ankleseg.deformable.scans import Scan, as_scan, on_grid
 from ankleseg.losses import LocalCorrelation
 from ankleseg.measures.deformation import folded_share, jacobian_determinant, log_jacobian_sd
-from ankleseg.networks.spatial_transform import warped
+from ankleseg.spatial_transform import warped
 from ankleseg.volumes.geometry import Affine, resampled_grid, spacing
 from ankleseg.volumes.volume import Volume
 
