@@ -9,7 +9,6 @@ from pathlib import Path
 import itk
 import numpy as np
 import pytest
-import torch
 from heads import AFFINE, SHAPE, drawn_head
 from scipy.spatial.transform import Rotation
 
@@ -22,13 +21,12 @@ from ankleseg.deformable import (
     itk_registration,
     judge,
     prealignment,
-    predictor,
     register,
     register_files,
 )
 from ankleseg.deformable.scans import Scan, as_scan
 from ankleseg.errors import AnklesegError, ConfigError, FileError
-from ankleseg.register import main, network_asked_for, settings_asked_for
+from ankleseg.register import main, settings_asked_for
 from ankleseg.volumes import Volume, read_label_map, read_volume, reorient, resample, write_volume
 from ankleseg.volumes.displacement_fields import read_displacement_field
 from ankleseg.volumes.poses import transform, translation
@@ -277,44 +275,3 @@ def test_scans_that_have_nothing_in_common_are_not_ok():
     noise = np.random.default_rng(1).normal(100, 20, SHAPE).astype(np.float32)
     status, reason = judge(register(Volume(image, AFFINE), Volume(noise, AFFINE), replace(QUICK, alignment="none")))
     assert status == "failed" and "the scans are hardly alike" in reason
-
-
-class Shifts(torch.nn.Module):
-    """A network that has learnt one thing: the moving image lies two of its voxels farther along its first axis."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shift = torch.nn.Parameter(torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1))
-
-    def forward(self, pair: torch.Tensor) -> torch.Tensor:
-        assert pair.shape[:2] == (1, 2) and pair.min() >= 0 and pair.max() <= 1
-        return self.shift.expand(1, 3, *[side // 2 for side in pair.shape[2:]])
-
-    def displacement(self, flow: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-        return self.shift.expand(1, 3, *size)
-
-
-def test_a_network_begins_and_descent_refines():
-    """Its voxels are of 4 mm in LPS; 8 mm to the left are found on the working grid, which runs otherwise."""
-    image, _ = drawn_head()
-    fixed, affine = reorient(image, AFFINE, "SRA")
-    settings = Settings("voxelmorph", alignment="none", descent=Descent(iterations=(0, 0)))
-    moved = AFFINE.copy()
-    moved[0, 3] -= 8
-    found = register(Volume(fixed, affine), Volume(image, moved), settings, predict=predictor(Shifts(), 4.0, "LPS"))
-    np.testing.assert_allclose(
-        found.mapping.on_grid(fixed.shape, affine), np.broadcast_to([-8.0, 0, 0], (*fixed.shape, 3)), atol=1e-3
-    )
-    assert found.after > 0.95 > found.aligned
-    status, reason = judge(replace(found, before=found.aligned + 0.1))  # which a field may hide
-    assert status == "suspect" and "the affine part made the scans less alike" in reason
-
-
-def test_a_network_and_its_method_go_together():
-    with pytest.raises(ConfigError, match="method=voxelmorph needs a trained network; add checkpoint=…"):
-        network_asked_for(None, Settings("voxelmorph"))
-    with pytest.raises(ConfigError, match="method=descent takes no checkpoint; leave out one of them"):
-        network_asked_for("run", Settings())
-    for words, method in [([], "descent"), (["checkpoint=run"], "voxelmorph")]:
-        asked = compose("register", ["fixed=a", "moving=b", "out=c", *words])
-        assert settings_asked_for(asked).method == method
