@@ -40,6 +40,12 @@ def polish(fixed: Scan, moving: Scan, start: Matrix, kind: Kind, device: str = "
     return compared.matrix(found.x)
 
 
+def likeness(fixed: Scan, moving: Scan, moving_from_fixed: Matrix) -> float:
+    """Return the mean squared local correlation of two scans under a map, 0 to 1; see `polish`."""
+    value, _ = _Compared(fixed, moving, moving_from_fixed, "rigid", "cpu").value_and_slope(np.zeros(6))
+    return -value
+
+
 class _Compared:
     """Two scans, compared under a map of a few numbers: mm by which the foreground moves, around the start."""
 
