@@ -64,7 +64,8 @@ def network_asked_for(checkpoint: str | None, settings: Settings) -> Predict | N
 
     Raises:
         ConfigError: the method needs a checkpoint, or a checkpoint another method.
-        CheckpointError: the network cannot be read, or registers no pairs.
+        CheckpointError: the network cannot be read, registers no pairs or scans of several channels, or was trained on
+            voxels of no known size.
     """
     if settings.method == "voxelmorph" and checkpoint is None:
         raise ConfigError("method=voxelmorph needs a trained network", mend="add checkpoint=…")
@@ -79,14 +80,16 @@ def network_asked_for(checkpoint: str | None, settings: Settings) -> Predict | N
     model = load_model(checkpoint, device=settings.device)
     if not hasattr(model.network, "displacement"):
         raise CheckpointError("holds a network that registers no pairs", file=model.path, mend="use ankleseg.predict")
-    steps = {str(node["_target_"]).rpartition(".")[2]: node for node in model.preparation.nodes}
-    try:
-        voxel, codes = steps["ResampleToSpacingd"]["pixdim"][0], steps["Orientationd"]["axcodes"]
-    except KeyError as error:
+    if len(model.channels) != 1:
         raise CheckpointError(
-            f"was prepared without {error}", file=model.path, mend="use prepare=registration"
-        ) from None
-    return predictor(model.network, float(voxel), str(codes))
+            f"registers scans of the channels {', '.join(model.channels)}: expected one channel",
+            file=model.path,
+            mend="train with one, as cohort.channels=[t1]",
+        )
+    try:
+        return predictor(model.network, model.preparation)
+    except ConfigError as error:
+        raise CheckpointError(error.problem, file=model.path, mend=error.mend) from None
 
 
 def _iterations(asked: Any, levels: int) -> tuple[int, ...]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ankleseg"
 ROOMS = (
-    "keys errors files config labels volumes measures classical report cohorts phantoms networks losses rigid "
-    "transforms deformable motion data inference tasks finetuning evaluate runs train prepare predict export register"
+    "keys errors files config labels volumes measures classical report cohorts phantoms spatial_transform networks "
+    "losses rigid transforms deformable motion data inference tasks finetuning evaluate runs train prepare predict "
+    "export register"
 ).split()
 
 
@@ -75,10 +76,11 @@ def test_no_module_needs_another_that_needs_it():
         visit(name, ())
 
 
-def test_networks_know_only_keys_and_errors():
+def test_networks_and_losses_know_only_keys_errors_and_how_space_is_transformed():
     for path in MODULES:
-        if room_of(path) == "networks":
-            assert imports(path) <= {"keys", "errors", "networks"}, path
+        room = room_of(path)
+        if room in ("spatial_transform", "networks", "losses"):
+            assert imports(path) <= {"keys", "errors", "spatial_transform", room}, path
 
 
 def test_only_volumes_touch_image_libraries():

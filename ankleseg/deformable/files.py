@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,10 @@ from ankleseg.deformable.page import build_page
 from ankleseg.deformable.quality import Status, judge
 from ankleseg.deformable.registration import Predict, Registration, Settings, register
 from ankleseg.errors import FileError
-from ankleseg.files import replace_file
 from ankleseg.measures.deformation import jacobian_determinant
 from ankleseg.report import render_page
 from ankleseg.rigid.warping import warp
-from ankleseg.volumes import read_header, read_label_map, read_volume, write_volume
+from ankleseg.volumes import Volume, read_header, read_label_map, read_volume, write_volume
 from ankleseg.volumes.displacement_fields import write_displacement_field
 from ankleseg.volumes.transforms import write_itk_affine
 
@@ -29,6 +31,13 @@ MOVED = "moved.nii.gz"
 LABELS = "moved_labels.nii.gz"
 FIELD, INVERSE, JACOBIAN, AFFINE = "field.nii.gz", "inverse_field.nii.gz", "jacobian.nii.gz", "affine.tfm"
 TABLE, PAGE = "registration.json", "report.html"
+DESCRIPTIONS = {
+    MOVED: "the moving scan on the fixed grid",
+    FIELD: "displacement from the fixed grid into the moving scan, mm, LPS, the affine part included",
+    INVERSE: "displacement from the moving grid into the fixed scan, mm, LPS",
+    AFFINE: "the affine part alone, from points of the fixed scan to the moving one, LPS, as ITK reads it",
+    JACOBIAN: "determinant of the derivative of the whole map, the affine part included",
+}
 
 
 @dataclass(frozen=True)
@@ -87,40 +96,46 @@ def register_files(
     label_map = None if labels is None else read_label_map(labels)
     _clear(out, [fixed, moving, *others, *([] if labels is None else [labels])], carried)
     found = register(first, second, settings, predict=predict)
-    status, reason = judge(found)
-    assert first.header is not None and second.header is not None
-    like = first.header
-    shape = first.data.shape
-    field = found.mapping.on_grid(shape, first.affine)
-    moved = warp(second.data, second.affine, field, first.affine)
-    write_volume(out / MOVED, moved, first.affine, like=like)
+    outcome = Outcome(out, *judge(found), found)
+    files = DESCRIPTIONS | {name: f"{Path(path).name} on the fixed grid" for name, path in carried.items()}
+    files |= {} if labels is None else {LABELS: f"{Path(labels).name} on the fixed grid"}
+    content = table_of(outcome, settings, fixed, moving, files)
+    with _all_or_nothing(out) as part:
+        moved = _write_moved(part, found, first, second, carried)
+        if label_map is not None:
+            field = found.mapping.on_grid(first.data.shape, first.affine)
+            values = carry_labels(label_map.data, label_map.affine, field, first.affine, label_interpolation)
+            write_volume(part / LABELS, values, first.affine, like=first.header)
+        page = build_page(content, first, second, moved, found.mapping)
+        (part / PAGE).write_text(render_page(page), encoding="utf-8")
+        (part / TABLE).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return outcome
+
+
+def _write_moved(
+    folder: Path, found: Registration, fixed: Volume, moving: Volume, carried: Mapping[str, str | Path]
+) -> np.ndarray:
+    """Write the scans on the fixed grid, the fields and the affine part; return the moved scan."""
+    assert fixed.header is not None
+    like = fixed.header
+    field = found.mapping.on_grid(fixed.data.shape, fixed.affine)
+    moved = warp(moving.data, moving.affine, field, fixed.affine)
+    write_volume(folder / MOVED, moved, fixed.affine, like=like)
     for name, path in carried.items():
         other = read_volume(path)
-        write_volume(out / name, warp(other.data, other.affine, field, first.affine), first.affine, like=like)
-    if label_map is not None:
-        values = carry_labels(label_map.data, label_map.affine, field, first.affine, label_interpolation)
-        write_volume(out / LABELS, values, first.affine, like=like)
-    write_displacement_field(out / FIELD, field, first.affine)
-    back = found.mapping.inverse_on_grid(second.data.shape, second.affine)
-    write_displacement_field(out / INVERSE, back, second.affine)
-    jacobian = jacobian_determinant(np.moveaxis(field, -1, 0), first.affine)
-    write_volume(out / JACOBIAN, jacobian, first.affine, like=like)
-    write_itk_affine(out / AFFINE, found.mapping.moving_from_fixed)
-    outcome = Outcome(out, status, reason, found)
-    content = table_of(outcome, settings, fixed, moving)
-    with replace_file(out / TABLE) as part:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    page = build_page(content, first, second, moved, found.mapping)
-    with replace_file(out / PAGE) as part:
-        part.write_text(render_page(page), encoding="utf-8")
-    return outcome
+        write_volume(folder / name, warp(other.data, other.affine, field, fixed.affine), fixed.affine, like=like)
+    write_displacement_field(folder / FIELD, field, fixed.affine)
+    back = found.mapping.inverse_on_grid(moving.data.shape, moving.affine)
+    write_displacement_field(folder / INVERSE, back, moving.affine)
+    jacobian = jacobian_determinant(np.moveaxis(field, -1, 0), fixed.affine)
+    write_volume(folder / JACOBIAN, jacobian, fixed.affine, like=like)
+    write_itk_affine(folder / AFFINE, found.mapping.moving_from_fixed)
+    return moved
 
 
 def _clear(out: Path, inputs: Sequence[str | Path], carried: Iterable[str]) -> None:
     """Remove the results of an earlier run, after it is sure that none of them is an input now."""
-    results = {
-        (out / name).resolve() for name in (MOVED, LABELS, FIELD, INVERSE, JACOBIAN, AFFINE, TABLE, PAGE, *carried)
-    }
+    results = {(out / name).resolve() for name in (*DESCRIPTIONS, LABELS, TABLE, PAGE, *carried, *_listed(out))}
     for path in inputs:
         if Path(path).resolve() in results:
             raise FileError("is an input and would be replaced by a result", file=path, mend="choose another out")
@@ -128,8 +143,40 @@ def _clear(out: Path, inputs: Sequence[str | Path], carried: Iterable[str]) -> N
         path.unlink(missing_ok=True)
 
 
-def table_of(outcome: Outcome, settings: Settings, fixed: str | Path, moving: str | Path) -> dict[str, Any]:
-    """Return what ``registration.json`` holds, in plain types."""
+def _listed(out: Path) -> list[str]:
+    """The other images that an earlier run carried along, as its table lists them."""
+    try:
+        names = list(json.loads((out / TABLE).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if Path(name).name == name and name.startswith("moved_")]
+
+
+@contextmanager
+def _all_or_nothing(out: Path) -> Iterator[Path]:
+    """Give a folder whose files come into ``out`` when the block ends well, the table last.
+
+    Raises:
+        FileError: the folder cannot be written, or the disk is full.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as part:
+            yield Path(part)
+            for file in sorted(Path(part).iterdir(), key=lambda file: file.name == TABLE):
+                os.replace(file, out / file.name)
+    except OSError as error:
+        raise FileError(
+            f"cannot be written ({error.strerror or error})",
+            file=out,
+            mend="check the folder, its rights and its space",
+        ) from error
+
+
+def table_of(
+    outcome: Outcome, settings: Settings, fixed: str | Path, moving: str | Path, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what ``registration.json`` holds, in plain types; ``files`` says what each file is."""
     found = outcome.registration
     alignment = asdict(found.alignment)
     alignment["moving_from_fixed"] = found.alignment.moving_from_fixed.tolist()
@@ -146,13 +193,7 @@ def table_of(outcome: Outcome, settings: Settings, fixed: str | Path, moving: st
         "folded": found.folded,
         "log_jacobian_sd": found.log_jacobian_sd,
         "seconds": round(found.seconds, 2),
-        "files": {
-            MOVED: "the moving scan on the fixed grid",
-            FIELD: "displacement from the fixed grid into the moving scan, mm, LPS, the affine part included",
-            INVERSE: "displacement from the moving grid into the fixed scan, mm, LPS",
-            AFFINE: "the affine part alone, from points of the fixed scan to the moving one, LPS, as ITK reads it",
-            JACOBIAN: "determinant of the derivative of the whole map, the affine part included",
-        },
+        "files": dict(files),
     }
 
 

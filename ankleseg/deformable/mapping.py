@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ankleseg.networks.spatial_transform import inverted, sample
 from ankleseg.rigid.warping import grid_points, move_points, slabs
+from ankleseg.spatial_transform import inverted, sample
 from ankleseg.volumes.geometry import Affine
 
 Matrix = Float[np.ndarray, "4 4"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ankleseg.deformable.itk_registration import Kind, Matrix
 from ankleseg.deformable.scans import Scan
 from ankleseg.losses import LocalCorrelation
-from ankleseg.networks.spatial_transform import identity, sample
+from ankleseg.spatial_transform import identity, sample
 from ankleseg.volumes.poses import exp_pose, translation
 
 ITERATIONS = 30
@@ -38,6 +38,12 @@ def polish(fixed: Scan, moving: Scan, start: Matrix, kind: Kind, device: str = "
     options = {"maxiter": ITERATIONS, "ftol": 1e-7, "gtol": 1e-7}
     found = minimize(compared.value_and_slope, np.zeros(count), jac=True, method="L-BFGS-B", options=options)
     return compared.matrix(found.x)
+
+
+def likeness(fixed: Scan, moving: Scan, moving_from_fixed: Matrix) -> float:
+    """Return the mean squared local correlation of two scans under a map, 0 to 1; see `polish`."""
+    value, _ = _Compared(fixed, moving, moving_from_fixed, "rigid", "cpu").value_and_slope(np.zeros(6))
+    return -value
 
 
 class _Compared:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ankleseg.deformable.itk_registration import Kind, Matrix, descend_affine
-from ankleseg.deformable.polishing import polish
+from ankleseg.deformable.polishing import likeness, polish
 from ankleseg.deformable.scans import Scan, reduced
 from ankleseg.volumes.poses import rotation_degrees, transform, translation
 
@@ -17,6 +17,7 @@ COARSE, FINE = 40, 90  # voxels along the diagonal of what the fixed scan shows,
 BINS = 24
 FOLLOWED = 4  # starts that are followed, besides the one that the headers give
 LEAST_OVERLAP = 0.2  # of a start that is followed
+NOTHING = 1e-4  # of the local correlation: what is gained by less is not believed
 TRUSTED = 0.95  # of the best information: where the headers' start leads that far, it is taken
 
 
@@ -43,7 +44,8 @@ def align(fixed: Scan, moving: Scan, kind: Kind = "affine") -> Alignment:
     """Align two scans of about the same anatomy by ITK.
 
     Starts are the headers' own and, with the centres of mass put on each other, all 24 right-angled turns. Their mutual
-    information is looked at, the best few are followed by a rigid registration, and the best end goes on.
+    information is looked at, the best few are followed by a rigid registration, and the best end goes on. The headers'
+    own map is kept where nothing makes the scans more alike: a copy that is only stored otherwise does not move at all.
 
     Args:
         fixed, moving: on any grids.
@@ -61,6 +63,8 @@ def align(fixed: Scan, moving: Scan, kind: Kind = "affine") -> Alignment:
     if kind == "affine":
         found = _followed(fine, found, "affine", 0.3 * diagonal / FINE)
     found = polish(*fine, found, kind)
+    if likeness(*fine, np.eye(4)) > likeness(*fine, found) - NOTHING:
+        return stay(*fine)
     return _described(found, fine, from_headers=best == 0)
 
 

@@ -18,6 +18,7 @@ INFORMATION = (
 )  # mutual information of the aligned scans in nats, at least; 0.3 and more in scans of one anatomy
 FOLDED = 0.001, 0.05  # share of folded voxels, at most
 LESS_ALIKE = 0.05  # by which the affine part may lower the local correlation: it follows the mutual information
+LOST = 0.01  # by which the local correlation with the field may stay below the best without one
 TURNED = 40.0  # degrees, more than a patient turns between two scans whose headers are right
 
 
@@ -39,14 +40,19 @@ def judge(registration: Registration) -> tuple[Status, str]:
             int(registration.aligned < registration.before - LESS_ALIKE),
             f"the affine part made the scans less alike ({registration.before:.2f} to {registration.aligned:.2f})",
         ),
-        (
-            int(registration.after < min(registration.before, registration.aligned) - 0.01),
-            f"the scans were more alike before ({registration.before:.2f})",
-        ),
+        _field_made_less_alike(registration),
     ]
     worst = max(level for level, _ in said)
     levels: tuple[Status, ...] = ("ok", "suspect", "failed")
     return levels[worst], "; ".join(reason for level, reason in said if level)
+
+
+def _field_made_less_alike(registration: Registration) -> tuple[int, str]:
+    """Whether the scans were more alike before the field: aligned, or as the headers have them."""
+    before, aligned, after = registration.before, registration.aligned, registration.after
+    best, how = max((aligned, "by the affine map alone"), (before, "as their headers say"))
+    worse = registration.mapping.displacement is not None and after < best - LOST
+    return int(worse), f"the scans were more alike {how} ({best:.2f}) than with the field ({after:.2f})"
 
 
 def _below(value: float, limits: tuple[float, float]) -> int:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ankleseg.deformable.scans import FOREGROUND
 from ankleseg.losses import LocalCorrelation
 from ankleseg.losses.similarity import window_sum
-from ankleseg.networks.spatial_transform import composed, warped
+from ankleseg.spatial_transform import composed, warped
 
 Image = Float[Tensor, "1 1 x y z"]
 Field = Float[Tensor, "1 3 x y z"]

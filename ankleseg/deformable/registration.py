@@ -16,10 +16,10 @@ from ankleseg.deformable.itk_registration import register_spline
 from ankleseg.deformable.mapping import Mapping
 from ankleseg.deformable.prealignment import Alignment, align, stay
 from ankleseg.deformable.refinement import Descent, refine
-from ankleseg.deformable.scans import Scan, as_scan, on_grid
+from ankleseg.deformable.scans import Scan, as_scan, as_stored, darkest, on_grid, turned
 from ankleseg.losses import LocalCorrelation
 from ankleseg.measures.deformation import folded_share, jacobian_determinant, log_jacobian_sd
-from ankleseg.networks.spatial_transform import warped
+from ankleseg.spatial_transform import warped
 from ankleseg.volumes.geometry import Affine, resampled_grid, spacing
 from ankleseg.volumes.volume import Volume
 
@@ -80,13 +80,14 @@ def register(fixed: Volume, moving: Volume, settings: Settings, *, predict: Pred
     Args:
         fixed, moving: on any grids.
         settings: how.
-        predict: gives the displacement of two scans on the working grid, in its voxels, to begin with; a network.
+        predict: gives the displacement of two scans on the working grid, their intensities as stored, in its voxels, to
+            begin with; a network.
 
     Raises:
         GeometryError: a scan shows nothing.
     """
     start = time.perf_counter()
-    first, second = as_scan(fixed), as_scan(moving)
+    first, second = turned(as_scan(fixed)), turned(as_scan(moving))
     kind = settings.method if settings.method in ("rigid", "affine") else settings.alignment
     alignment = stay(first, second) if kind == "none" else align(first, second, kind)
     shape, affine = working_grid(first, settings.voxel_mm)
@@ -94,7 +95,11 @@ def register(fixed: Volume, moving: Volume, settings: Settings, *, predict: Pred
     unaligned = on_grid(second, shape, affine)
     aligned = on_grid(second, shape, affine, alignment.moving_from_fixed)
     images = [_tensor(scan.data, settings.device) for scan in (target, unaligned, aligned)]
-    displacement = _displacement(target, aligned, images, settings, predict)
+    begun = None
+    if predict is not None:
+        stored = on_grid(as_stored(moving), shape, affine, alignment.moving_from_fixed, outside=darkest(moving))
+        begun = predict(on_grid(as_stored(fixed), shape, affine, outside=darkest(fixed)), stored).to(settings.device)
+    displacement = _displacement(target, aligned, images, settings, begun)
     inside = target.foreground()
     similarity = _similarity(images[0], torch.from_numpy(inside).to(settings.device))
     folded, spread, after = 0.0, 0.0, similarity(images[2])
@@ -124,13 +129,12 @@ def working_grid(fixed: Scan, voxel_mm: float | None = None) -> tuple[tuple[int,
 
 
 def _displacement(
-    target: Scan, aligned: Scan, images: Sequence[Tensor], settings: Settings, predict: Predict | None
+    target: Scan, aligned: Scan, images: Sequence[Tensor], settings: Settings, start: Tensor | None
 ) -> Tensor | None:
     if settings.method in ("rigid", "affine"):
         return None
     if settings.method == "bspline":
         return _in_voxels(register_spline(target, aligned), target.affine).to(settings.device)
-    start = None if predict is None else predict(target, aligned).to(settings.device)
     return refine(images[0], images[2], settings.descent, start)
 
 

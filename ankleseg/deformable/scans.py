@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ankleseg.errors import GeometryError
-from ankleseg.volumes.geometry import Affine, resample, resampled_grid, spacing
+from ankleseg.volumes.geometry import Affine, reorient, resample, resampled_grid, spacing
 from ankleseg.volumes.poses import transform
 from ankleseg.volumes.volume import Volume
 
@@ -20,7 +20,7 @@ FOREGROUND = 0.05  # of the clipped range: darker is background
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Intensities (X, Y, Z) from 0 to 1, and the affine to RAS+ mm."""
+    """Intensities (X, Y, Z), from 0 to 1 unless it is said that they are as stored, and the affine to RAS+ mm."""
 
     data: Float[np.ndarray, "x y z"]
     affine: Affine
@@ -58,7 +58,7 @@ def as_scan(volume: Volume) -> Scan:
         GeometryError: all voxels have one value.
     """
     data = volume.data
-    low = np.percentile(data, PERCENTILES[0])
+    low = darkest(volume)
     brighter = data[data > low]
     if not brighter.size:
         raise GeometryError("shows nothing: all voxels have one value", file=volume.path, mend="give another scan")
@@ -67,18 +67,37 @@ def as_scan(volume: Volume) -> Scan:
     return Scan(np.clip(scaled, 0, 1), np.asarray(volume.affine, float))
 
 
+def turned(scan: Scan) -> Scan:
+    """The scan with its axes right, anterior, superior, so that it does not count in which order voxels are stored."""
+    data, affine = reorient(scan.data, scan.affine, "RAS")
+    return Scan(np.ascontiguousarray(data), affine)
+
+
+def as_stored(volume: Volume) -> Scan:
+    """The scan with its intensities as stored."""
+    return Scan(volume.data.astype(np.float32), np.asarray(volume.affine, float))
+
+
+def darkest(volume: Volume) -> float:
+    """Return the intensity of what is as dark as anything, but for a few spikes."""
+    return float(np.percentile(volume.data, PERCENTILES[0]))
+
+
 def reduced(scan: Scan, size_mm: float) -> Scan:
     """Bring a scan to isotropic voxels; it is smoothed before where it has smaller ones."""
     shape, affine = isotropic_grid(scan.data.shape, scan.affine, size_mm)
     return on_grid(scan, shape, affine)
 
 
-def on_grid(scan: Scan, shape: Sequence[int], affine: Affine, map_from: Affine | None = None) -> Scan:
+def on_grid(
+    scan: Scan, shape: Sequence[int], affine: Affine, map_from: Affine | None = None, *, outside: float = 0.0
+) -> Scan:
     """Show a scan on another grid, smoothed before where its voxels are smaller.
 
     Args:
         shape, affine: of the grid.
         map_from: where a point of the grid lies in the scan, RAS+ mm; None: in the same place.
+        outside: intensity beyond the borders of the scan.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -86,7 +105,7 @@ def on_grid(scan: Scan, shape: Sequence[int], affine: Affine, map_from: Affine |
     sigma = np.where(ratio > 1, SMOOTHING * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
     data = gaussian_filter(scan.data, sigma, truncate=3) if sigma.any() else scan.data
     target = affine if map_from is None else map_from @ affine
-    return Scan(resample(data, scan.affine, tuple(shape), target), affine)
+    return Scan(resample(data, scan.affine, tuple(shape), target, cval=outside), affine)
 
 
 def isotropic_grid(shape: Sequence[int], affine: Affine, size_mm: float) -> tuple[tuple[int, int, int], Affine]:

@@ -13,7 +13,7 @@ from ankleseg.cohorts import Case
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.page_facts import checkpoint_facts, versions
 from ankleseg.evaluate.page_facts import without_folders as _without_folders
-from ankleseg.evaluate.predictions import PredictedCase
+from ankleseg.evaluate.predictions import PredictedCase, Predictions
 from ankleseg.evaluate.scores import SCORED, Score, read_pair
 from ankleseg.evaluate.tables import DESCRIBED, NO_GROUP, compare_protocols, summarise
 from ankleseg.report import (
@@ -31,6 +31,7 @@ from ankleseg.volumes import Volume, read_volume, same_grid, without_selection
 from ankleseg.volumes.files import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
+FLAIR = ("flair", "t2f")  # shows most of a tumour
 NAMED = 8  # of the cases that were not predicted
 NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted
 
@@ -47,12 +48,27 @@ READING = (
 )
 
 
-def build_page(evaluation: Evaluation) -> Page:
-    """Put together the page: summary, protocols, figures, cases from the worst to the best, and the full table."""
+def build_page(
+    evaluation: Evaluation,
+    *,
+    title: str = "Segmentation report",
+    first: Sequence[Section] = (),
+    last: Sequence[Section] = (),
+) -> Page:
+    """Put together the page: summary, protocols, figures, cases from the worst to the best, and the full table.
+
+    Args:
+        evaluation: what was found.
+        title: of the page.
+        first: sections in the place of summary and protocols.
+        last: sections at the end.
+    """
     order = _worst_first(evaluation)
-    sections = [Section("Summary", _notes(evaluation), [_summary_table(evaluation)])]
-    if evaluation.protocol_scores:
-        sections.append(_protocol_section(evaluation))
+    sections = list(first)
+    if not sections:
+        sections.append(Section("Summary", unscored_notes(evaluation), [_summary_table(evaluation)]))
+        if evaluation.protocol_scores:
+            sections.append(_protocol_section(evaluation))
     figures = _figures(evaluation.scores)
     if figures:
         sections.append(Section("Distribution and volumes", (), figures))
@@ -63,21 +79,39 @@ def build_page(evaluation: Evaluation) -> Page:
     sections.append(Section("All scores", ("Click on a heading to sort.",), [_full_table(evaluation.scores)]))
     count = f"{len(order)} case" + ("" if len(order) == 1 else "s")
     lead = f"{', '.join(evaluation.structures)} in {count} of {evaluation.references.root.name}"
-    return Page("Segmentation report", lead, _facts(evaluation), sections)
+    return Page(title, lead, _facts(evaluation), [*sections, *last])
 
 
 def _facts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    main = evaluation.main
-    facts = [
+    folders = {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()}
+    predictions = [name if name == folder else f"{name} (folder {folder})" for name, folder in folders.items()]
+    by_name = {name: _protocol(folder) for name, folder in evaluation.protocols.items()}
+    same = len(set(by_name.values())) == 1
+    named = by_name.values() if same else [f"{name}: {said}" for name, said in by_name.items()]
+    return [
         ("Date", evaluation.date),
-        ("Predictions", ", ".join(folder.folder.resolve().name for folder in evaluation.protocols.values())),
+        ("Predictions", ", ".join(predictions)),
         ("References", evaluation.references.root.name),
-        ("Protocol", " × ".join(map(str, main.window)).join((f"{main.mode} of ", "")) if main.window else main.mode),
+        ("Protocol", ", ".join(dict.fromkeys(named))),
+        *_checkpoints(evaluation),
+        ("Versions", versions("numpy", "scipy")),
     ]
-    return [*facts, *checkpoint_facts(main.checkpoints), ("Versions", versions("numpy", "scipy"))]
 
 
-def _notes(evaluation: Evaluation) -> list[str]:
+def _protocol(folder: Predictions) -> str:
+    return f"{folder.mode} of {' × '.join(map(str, folder.window))}" if folder.window else folder.mode
+
+
+def _checkpoints(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Those of each of the predictions, under its name where they differ."""
+    facts = {name: checkpoint_facts(folder.checkpoints) for name, folder in evaluation.protocols.items()}
+    if all(found == facts[next(iter(facts))] for found in facts.values()):
+        return facts[next(iter(facts))]
+    return [(f"{heading} of {name}", said) for name, found in facts.items() for heading, said in found]
+
+
+def unscored_notes(evaluation: Evaluation) -> list[str]:
+    """Say what of the main predictions could not be scored, and which cases were not predicted."""
     notes = []
     statuses = [row.status for row in evaluation.scores]
     unscored = {name: statuses.count(name) for name in dict.fromkeys(statuses) if name != SCORED}
@@ -237,12 +271,22 @@ def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Eva
     prediction = {name: mask.data for name, mask in volumes.items() if _alike(mask, first)}
     references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
     reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
-    own = case.images[0] if case and case.images else None
-    scan = own if own is not None and without_selection(own).exists() else predicted.image
+    channel, scan = _shown_channel(case, predicted)
     image = _image(scan, case.frame_in_files if case else None, first)
     png = mosaic(image, prediction, reference, first.affine)
-    caption = "" if image is not None else "The scan could not be shown: missing, unreadable or on another grid."
+    caption = f"Channel: {channel}." if channel else ""
+    if image is None:
+        caption = "The scan could not be shown: missing, unreadable or on another grid."
     return Picture(png, f"Slices of {predicted.name} with prediction and reference", caption)
+
+
+def _shown_channel(case: Case | None, predicted: PredictedCase) -> tuple[str, Path | None]:
+    """Name and file of the channel to draw: FLAIR, else the last one; no name where a case has one channel only."""
+    channels = {name: path for name, path in case.channels.items() if without_selection(path).exists()} if case else {}
+    if not channels:
+        return "", predicted.image
+    name = next((name for name in channels if name.casefold() in FLAIR), list(channels)[-1])
+    return name if case and len(case.channels) > 1 else "", channels[name]
 
 
 def _image(path: Path | None, frame: int | None, mask: Volume) -> np.ndarray | None:

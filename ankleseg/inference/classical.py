@@ -15,7 +15,8 @@ from ankleseg import keys
 from ankleseg.classical import REGIONS, Method, tumour_masks
 from ankleseg.classical.tumour import ENHANCED, FLAIR
 from ankleseg.cohorts import Case
-from ankleseg.cohorts.brats import LABEL_VALUES
+from ankleseg.cohorts.brats import FILE, LABEL_VALUES
+from ankleseg.cohorts.files import stem
 from ankleseg.config import build
 from ankleseg.data.reading import item_of, reading
 from ankleseg.errors import CohortError, own_errors
@@ -70,6 +71,15 @@ def _channels(case: Case) -> dict[str, Path]:
     return {name: by_name[name] for name in (FLAIR, ENHANCED) if name in by_name}
 
 
+def _flair_beside(image: Path) -> str:
+    """How the FLAIR would be called of a case whose files are named as in BraTS, to be followed by another way."""
+    named = FILE.fullmatch(stem(image))
+    if named is None:
+        return ""
+    word = "t2f" if named[3].lower() in ("t1n", "t1c", "t2w") else FLAIR
+    return f"add {named[1]}{named[2]}{word}.nii.gz to its folder, or "
+
+
 def _segmented(
     case: Case, *, method: Method, labels: Labels, postprocessing: Postprocessing | None, **told: Any
 ) -> CasePrediction:
@@ -78,7 +88,7 @@ def _segmented(
         raise CohortError(
             f"case {case.name} has the channels {', '.join(case.channels)}: expected {FLAIR}, maybe {ENHANCED}",
             file=case.images[0],
-            mend=f"name the file in a table with the column image_{FLAIR}",
+            mend=f"{_flair_beside(case.images[0])}name the file in a table with the column image_{FLAIR}",
         )
     if len(labels) == 1:
         channels = {FLAIR: channels[FLAIR]}

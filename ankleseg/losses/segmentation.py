@@ -87,7 +87,20 @@ class CategoricalCrossEntropy(nn.Module):
         return functional.cross_entropy(logits, label[:, 0].long(), weight=self.class_weights)
 
 
-class DiceLoss(nn.Module):
+class _SigmoidsOrSoftmax(nn.Module):
+    """A loss of MONAI's, one of sigmoids and one of a softmax: what the label is of is asked."""
+
+    def __init__(self, sigmoids: nn.Module, softmax: nn.Module) -> None:
+        super().__init__()
+        self._sigmoids = sigmoids
+        self._softmax = softmax
+
+    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
+        logits = _marginal(logits, label, known)
+        return (self._softmax if _is_softmax(logits, label) else self._sigmoids)(logits, label)
+
+
+class DiceLoss(_SigmoidsOrSoftmax):
     """One minus the soft Dice of each structure, averaged over the structures (Milletari 2016), without background.
 
     A structure's Dice is the ratio of sums 2 Σ p·y / (Σ p + Σ y) with 1e-5 added to numerator and denominator: a
@@ -104,16 +117,12 @@ class DiceLoss(nn.Module):
     """
 
     def __init__(self, over_batch: bool = True) -> None:
-        super().__init__()
         from monai.losses import DiceLoss as MonaiDiceLoss
 
-        self._sigmoid = MonaiDiceLoss(sigmoid=True, batch=over_batch)
-        self._softmax = MonaiDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch)
-
-    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
-        logits = _marginal(logits, label, known)
-        loss = self._softmax if _is_softmax(logits, label) else self._sigmoid
-        return loss(logits, label)
+        super().__init__(
+            MonaiDiceLoss(sigmoid=True, batch=over_batch),
+            MonaiDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch),
+        )
 
 
 class DiceCrossEntropy(nn.Module):
@@ -137,7 +146,7 @@ class DiceCrossEntropy(nn.Module):
         return self.dice(logits, label, known) + cross_entropy(logits, label, known)
 
 
-class GeneralisedDice(nn.Module):
+class GeneralisedDice(_SigmoidsOrSoftmax):
     """One minus the generalised Dice of all structures together (Sudre 2017), by MONAI, without background.
 
     Each structure weighs one over the square of its volume in the batch, so that small ones count; one without a voxel
@@ -151,18 +160,15 @@ class GeneralisedDice(nn.Module):
     """
 
     def __init__(self, over_batch: bool = True) -> None:
-        super().__init__()
         from monai.losses import GeneralizedDiceLoss
 
-        self._sigmoid = GeneralizedDiceLoss(sigmoid=True, batch=over_batch)
-        self._softmax = GeneralizedDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch)
-
-    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
-        logits = _marginal(logits, label, known)
-        return (self._softmax if _is_softmax(logits, label) else self._sigmoid)(logits, label)
+        super().__init__(
+            GeneralizedDiceLoss(sigmoid=True, batch=over_batch),
+            GeneralizedDiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=over_batch),
+        )
 
 
-class Focal(nn.Module):
+class Focal(_SigmoidsOrSoftmax):
     """Focal loss (Lin 2017), by MONAI: a cross entropy in which voxels that are right already weigh less.
 
     Args:
@@ -173,15 +179,9 @@ class Focal(nn.Module):
     """
 
     def __init__(self, gamma: float = 2.0) -> None:
-        super().__init__()
         from monai.losses import FocalLoss
 
-        self._sigmoid = FocalLoss(gamma=gamma)
-        self._softmax = FocalLoss(gamma=gamma, to_onehot_y=True, use_softmax=True)
-
-    def forward(self, logits: Logits, label: Label, known: Known | None = None) -> Scalar:
-        logits = _marginal(logits, label, known)
-        return (self._softmax if _is_softmax(logits, label) else self._sigmoid)(logits, label)
+        super().__init__(FocalLoss(gamma=gamma), FocalLoss(gamma=gamma, to_onehot_y=True, use_softmax=True))
 
 
 def _is_softmax(logits: Tensor, label: Tensor) -> bool:

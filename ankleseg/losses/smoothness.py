@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ankleseg.networks.spatial_transform import composed
+from ankleseg.spatial_transform import composed
 
 Field = Float[Tensor, "batch dimensions *spatial"]
 Scalar = Float[Tensor, ""]

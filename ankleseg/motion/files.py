@@ -112,6 +112,21 @@ def quality_rows(moved: MovedSequence, subject: str) -> list[dict[str, Any]]:
     return rows
 
 
+def soft_tissue_rows(folder: Path, sequence: str) -> list[dict[str, Any]]:
+    """Read the rows of ``*_soft-tissue.tsv``; none where soft tissue was not registered."""
+    file = _soft_tissue_table(folder, sequence)
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened, delimiter="\t"))
+    numbers = SOFT_TISSUE[2:]
+    return [{**row, "frame": int(row["frame"]), **{name: float(row[name]) for name in numbers}} for row in rows]
+
+
+def _soft_tissue_table(folder: Path, sequence: str) -> Path:
+    return folder / f"{sequence}_soft-tissue.tsv"
+
+
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Write rows as a table, tabs between columns, ``n/a`` for what is not known."""
     with replace_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
@@ -196,7 +211,7 @@ def _write_images(
             whole_numbers = np.clip(np.rint(image, out=image), -32768, 32767, out=image).astype(np.int16)
             files.append(write_volume(folder / f"{stem}_desc-highres_T1w.nii.gz", whole_numbers, fine_affine))
     if rows:
-        files.append(write_table(folder / f"{moved.name}_soft-tissue.tsv", rows, SOFT_TISSUE))
+        files.append(write_table(_soft_tissue_table(folder, moved.name), rows, SOFT_TISSUE))
     return files
 
 

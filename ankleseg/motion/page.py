@@ -17,9 +17,25 @@ from ankleseg.report.motion import MotionCohort, MotionSequence, MotionSubject, 
 from ankleseg.report.motion_page import render_motion_cohort, render_motion_subject
 from ankleseg.rigid.register import GLOBAL
 
+SOFT_TISSUE = {
+    "polyrigid": "blended from the poses of the bones (polyrigid)",
+    "registered": "registered to each frame beyond the polyrigid blend",
+}
 
-def subject_page(cleaned: Cleaned, sequences: Mapping[str, MovedSequence], settings: MotionSettings) -> str:
-    """Return the page of a subject."""
+
+def subject_page(
+    cleaned: Cleaned,
+    sequences: Mapping[str, MovedSequence],
+    settings: MotionSettings,
+    soft_tissue: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> str:
+    """Return the page of a subject.
+
+    Args:
+        cleaned, settings: of the subject.
+        sequences: by name.
+        soft_tissue: rows of ``*_soft-tissue.tsv`` by sequence.
+    """
     static = cleaned.static
     subject = MotionSubject(
         name=cleaned.name,
@@ -30,7 +46,7 @@ def subject_page(cleaned: Cleaned, sequences: Mapping[str, MovedSequence], setti
         static=None if static is None else static.data,
         static_affine=None if static is None else static.affine,
         static_masks=cleaned.masks,
-        sequences=[_sequence(moved, cleaned) for moved in sequences.values()],
+        sequences=[_sequence(moved, cleaned, soft_tissue[name]) for name, moved in sequences.items()],
         verdict=cleaned.status,
         cohort_page="../report.html",
     )
@@ -68,11 +84,12 @@ def facts(settings: MotionSettings) -> list[tuple[str, str]]:
         ("Slice profile", f"{settings.profile}, {thickness}"),
         ("Gain over a bone", f"polynomial of order {settings.order}"),
         ("Gate on the correlation over the foot", gate),
+        ("Soft tissue", SOFT_TISSUE[settings.soft_tissue]),
         ("Joint angles", "since the static scan; dorsiflexion, inversion and internal rotation are positive"),
     ]
 
 
-def _sequence(moved: MovedSequence, cleaned: Cleaned) -> MotionSequence:
+def _sequence(moved: MovedSequence, cleaned: Cleaned, soft_tissue: Sequence[Mapping[str, Any]]) -> MotionSequence:
     assert cleaned.static is not None
     volume = moved.source.volume
     poses = moved.registered[GLOBAL].frame_from_static
@@ -90,6 +107,7 @@ def _sequence(moved: MovedSequence, cleaned: Cleaned) -> MotionSequence:
         angles=motion_rows(moved.motion),
         ranges=ranges_of_motion(moved.motion),
         seconds=moved.source.sidecar.seconds,
+        soft_tissue=soft_tissue,
     )
 
 

@@ -16,11 +16,11 @@ from jaxtyping import Float
 
 from ankleseg.deformable.refinement import Descent, refine
 from ankleseg.measures.deformation import folded_share, jacobian_determinant
-from ankleseg.networks.spatial_transform import warped
 from ankleseg.rigid.polyrigid import Decay, polyrigid_image, polyrigid_pullback
 from ankleseg.rigid.profile import SliceProfile
 from ankleseg.rigid.residual import LARGEST_MM, Residual
 from ankleseg.rigid.static_bones import StaticBones
+from ankleseg.spatial_transform import warped
 from ankleseg.volumes import Volume
 from ankleseg.volumes.geometry import resample, resampled_grid, slice_axis
 from ankleseg.volumes.poses import Pose, translation

@@ -54,9 +54,10 @@ def _process(case: Case, name: str, out: Path, settings: MotionSettings, overrul
     sequences = [Path(file).name.removesuffix("_dynamic.nii.gz") for file in inputs["files"] if "_dynamic.nii" in file]
     keys = {sequence: _key(inputs["inputs"], settings, sequence, overrules) for sequence in sequences}
     records = {sequence: _read_record(folder / "dyn", sequence, key) for sequence, key in keys.items()}
-    if status != "excluded" and not all(records.values()):
+    told = (folder / "report.html").is_file()
+    if status != "excluded" and records and not (told and all(records.values())):
         records |= _move(case, name, out, settings, overrules, inputs["inputs"], keys, records)
-    elif not (folder / "report.html").is_file():
+    elif not told:
         _write_report(case, name, out, settings, {})
     done = {sequence: record for sequence, record in records.items() if record is not None}
     return SubjectResult(
@@ -142,9 +143,12 @@ def _write_report(
     sequences: Mapping[str, Any],
     cleaned: Cleaned | None = None,
 ) -> None:
+    from ankleseg.motion.files import soft_tissue_rows
+
     cleaned = cleaned or read_cleaned(case, out)
     assert cleaned is not None
-    page = subject_page(replace(cleaned, name=name), sequences, settings)
+    soft_tissue = {sequence: soft_tissue_rows(out / name / "dyn", sequence) for sequence in sequences}
+    page = subject_page(replace(cleaned, name=name), sequences, settings, soft_tissue)
     with replace_file(out / name / "report.html") as part:
         part.write_text(page, encoding="utf-8")
 

@@ -14,9 +14,9 @@ from ankleseg.networks.one_of_two import OneOfTwo
 from ankleseg.networks.resnet import ResNet
 from ankleseg.networks.segnet import SegNet
 from ankleseg.networks.segsrgan import SegSRGANDiscriminator, SegSRGANGenerator
-from ankleseg.networks.spatial_transform import composed, integrated, resized, warped
 from ankleseg.networks.unet import UNet
 from ankleseg.networks.voxelmorph import VoxelMorph, VoxelMorphUNet
+from ankleseg.spatial_transform import composed, integrated, resized, warped
 
 __all__ = [
     "FCN",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ankleseg.networks.blocks import channels_last, check_settings, check_sides, convolution, max_pool
-from ankleseg.networks.spatial_transform import integrated, resized
+from ankleseg.spatial_transform import integrated, resized
 
 SLOPE = 0.2  # of the leaky ReLU below 0
 FLOW_DEVIATION = 1e-5  # of the first weights of the last layer: training starts near the identity

@@ -64,6 +64,8 @@ class MotionSequence:
         angles: rows as `ankleseg.measures.kinematics.motion_rows` gives them.
         ranges: rows as `ankleseg.measures.kinematics.ranges_of_motion` gives them.
         seconds: from frame to frame; None where it is not known.
+        soft_tissue: where it was registered, of each frame whether that was used, ``registered`` ``yes`` or ``no``,
+            ``similarity_polyrigid`` of the blend, ``similarity_registered``, and the share ``folded``.
 
     Raises:
         GeometryError: masks on another grid than the frames.
@@ -78,6 +80,7 @@ class MotionSequence:
     angles: Sequence[Mapping[str, Any]] = ()
     ranges: Sequence[Mapping[str, Any]] = ()
     seconds: float | None = None
+    soft_tissue: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         for bone, mask in [*self.masks.items(), *self.placed_by_foot.items()]:

@@ -131,8 +131,19 @@ def _sequence(subject: MotionSubject, sequence: MotionSequence, content: Mapping
         "joints": joints(sequence.angles),
         "curves": _safe(motion_curves(sequence.angles, count)) if sequence.angles else None,
         "measures": [MEASURES[measure] for measure in measures],
+        "soft_tissue": sequence.soft_tissue,
+        "soft_tissue_said": _soft_tissue_said(sequence.soft_tissue),
         "ranges": [_range_row(sequence.ranges, joint, measures) for joint in joints(sequence.ranges)],
     }
+
+
+def _soft_tissue_said(rows: Sequence[Mapping[str, Any]]) -> str:
+    """On how many frames registration was used, and what it gained there."""
+    gains = [row["similarity_registered"] - row["similarity_polyrigid"] for row in rows if row["registered"] == "yes"]
+    said = f"Registered beyond the polyrigid blend on {len(gains)} of {len(rows)} frames"
+    if gains:
+        said += f", where the mean squared local correlation rose by {_number(float(np.mean(gains)), 3)} on average"
+    return f"{said}; the blend was kept where that gained too little or folded space."
 
 
 def _range_row(ranges: Sequence[Mapping[str, Any]], joint: str, measures: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ankleseg.transforms.metadata import with_meta_of, without_meta
 
 
 class DecodeLabelsd(MapTransform):
-    """Make a label map of the probabilities of structures, 0 the background and k the k-th structure.
+    """Make a label map of the probabilities of structures, in the values in which `Labels` writes it.
 
     MONAI's ``AsDiscreted`` takes the maximum over channels that include the background, and knows neither a single
     structure beside regions nor what is done to masks. Images among the outputs get a key each, their name.
@@ -51,6 +51,6 @@ class DecodeLabelsd(MapTransform):
                 masks = self.labels.decode(np.asarray(values[images:].cpu()))
                 if self.postprocessing is not None:
                     masks = self.postprocessing(masks, regions=self.labels.regions)
-                label_map = torch.from_numpy(self.labels.label_map(masks))[None]
+                label_map = torch.from_numpy(self.labels.written(self.labels.label_map(masks)))[None]
                 d[key] = with_meta_of(values, label_map.to(without_meta(values)))
         return d

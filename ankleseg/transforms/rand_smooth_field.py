@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ankleseg import keys as names
 from ankleseg.errors import ConfigError
-from ankleseg.networks.spatial_transform import integrated, warped
+from ankleseg.spatial_transform import integrated, warped
 from ankleseg.transforms.boxes import is_discrete
 from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes.geometry import spacing

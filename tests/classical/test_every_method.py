@@ -177,6 +177,12 @@ def test_a_case_without_flair_fails_by_name(tmp_path: Path):
     ]
     assert row["status"] == "failed"
     assert "case p1 has the channels t2, t1ce: expected flair, maybe t1ce" in row["message"]
+    assert row["message"].endswith("; name the file in a table with the column image_flair")
+    for file, name in (("t1ce", "P-00001-000-t1c"), ("flair", "P-00001-000-t2w")):
+        (tmp_path / f"{file}.nii.gz").rename(tmp_path / f"{name}.nii.gz")
+    (tmp_path / "table.csv").unlink()
+    row = segment_cases(cases_of(tmp_path), {"_target_": "ankleseg.classical.KMeans"}, tmp_path / "out")[0]
+    assert "; add P-00001-000-t2f.nii.gz to its folder, or name the file in a table" in row["message"]
 
 
 def test_methods_are_light():

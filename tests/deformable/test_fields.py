@@ -8,7 +8,7 @@ import torch
 
 from ankleseg.deformable.mapping import Mapping
 from ankleseg.measures.deformation import jacobian_determinant
-from ankleseg.networks.spatial_transform import composed, inverted, warped
+from ankleseg.spatial_transform import composed, inverted, warped
 
 
 def smooth(size: tuple[int, ...], height: float, seed: int = 0) -> torch.Tensor:

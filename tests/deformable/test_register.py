@@ -9,7 +9,6 @@ from pathlib import Path
 import itk
 import numpy as np
 import pytest
-import torch
 from heads import AFFINE, SHAPE, drawn_head
 from scipy.spatial.transform import Rotation
 
@@ -18,21 +17,22 @@ from ankleseg.deformable import (
     Descent,
     Settings,
     carry_labels,
+    files,
     itk_registration,
     judge,
     prealignment,
-    predictor,
     register,
     register_files,
 )
 from ankleseg.deformable.scans import Scan, as_scan
 from ankleseg.errors import AnklesegError, ConfigError, FileError
-from ankleseg.register import main, network_asked_for, settings_asked_for
+from ankleseg.register import main, settings_asked_for
 from ankleseg.volumes import Volume, read_label_map, read_volume, reorient, resample, write_volume
 from ankleseg.volumes.displacement_fields import read_displacement_field
 from ankleseg.volumes.poses import transform, translation
 
 QUICK = Settings(descent=Descent(iterations=(40, 30)))
+STILL = Settings(alignment="none", descent=Descent(iterations=(0, 0)))
 
 
 def turned(degrees: tuple[float, float, float], shift: tuple[float, float, float]) -> np.ndarray:
@@ -218,6 +218,33 @@ def test_no_result_replaces_an_input(tmp_path: Path):
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_later_run_leaves_nothing_of_an_earlier_one(tmp_path: Path):
+    """Other images and labels are not carried along any more; files of the user's own stay."""
+    image, labels = drawn_head()
+    a, t2, own = (tmp_path / f"{name}.nii.gz" for name in ("a", "t2", "out/moved_by_hand"))
+    write_volume(a, image, AFFINE)
+    write_volume(t2, 1000 - image, AFFINE)
+    write_volume(own, labels, AFFINE)
+    write_volume(tmp_path / "labels.nii.gz", labels, AFFINE)
+    register_files(a, a, tmp_path / "out", STILL, others=[t2], labels=tmp_path / "labels.nii.gz")
+    first = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"moved_t2.nii.gz", "moved_labels.nii.gz"} < first and not any(name.startswith(".") for name in first)
+    register_files(a, a, tmp_path / "out", STILL)
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    listed = set(json.loads((tmp_path / "out/registration.json").read_text())["files"])
+    assert first - files == {"moved_t2.nii.gz", "moved_labels.nii.gz"}
+    assert files == listed | {"registration.json", "report.html", own.name}
+
+
+def test_a_run_that_fails_leaves_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    image, _ = drawn_head()
+    write_volume(tmp_path / "a.nii.gz", image, AFFINE)
+    monkeypatch.setattr(files, "write_itk_affine", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        register_files(*[tmp_path / "a.nii.gz"] * 2, tmp_path / "out", STILL)
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_step_of_the_affine_descent_is_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch):
     """Also where shifts have converged and scaling alone is left: a step counted in parameters crossed the head."""
     image, _ = drawn_head()
@@ -248,44 +275,3 @@ def test_scans_that_have_nothing_in_common_are_not_ok():
     noise = np.random.default_rng(1).normal(100, 20, SHAPE).astype(np.float32)
     status, reason = judge(register(Volume(image, AFFINE), Volume(noise, AFFINE), replace(QUICK, alignment="none")))
     assert status == "failed" and "the scans are hardly alike" in reason
-
-
-class Shifts(torch.nn.Module):
-    """A network that has learnt one thing: the moving image lies two of its voxels farther along its first axis."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shift = torch.nn.Parameter(torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1))
-
-    def forward(self, pair: torch.Tensor) -> torch.Tensor:
-        assert pair.shape[:2] == (1, 2) and pair.min() >= 0 and pair.max() <= 1
-        return self.shift.expand(1, 3, *[side // 2 for side in pair.shape[2:]])
-
-    def displacement(self, flow: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-        return self.shift.expand(1, 3, *size)
-
-
-def test_a_network_begins_and_descent_refines():
-    """Its voxels are of 4 mm in LPS; 8 mm to the left are found on the working grid, which runs otherwise."""
-    image, _ = drawn_head()
-    fixed, affine = reorient(image, AFFINE, "SRA")
-    settings = Settings("voxelmorph", alignment="none", descent=Descent(iterations=(0, 0)))
-    moved = AFFINE.copy()
-    moved[0, 3] -= 8
-    found = register(Volume(fixed, affine), Volume(image, moved), settings, predict=predictor(Shifts(), 4.0, "LPS"))
-    np.testing.assert_allclose(
-        found.mapping.on_grid(fixed.shape, affine), np.broadcast_to([-8.0, 0, 0], (*fixed.shape, 3)), atol=1e-3
-    )
-    assert found.after > 0.95 > found.aligned
-    status, reason = judge(replace(found, before=found.aligned + 0.1))  # which a field may hide
-    assert status == "suspect" and "the affine part made the scans less alike" in reason
-
-
-def test_a_network_and_its_method_go_together():
-    with pytest.raises(ConfigError, match="method=voxelmorph needs a trained network; add checkpoint=…"):
-        network_asked_for(None, Settings("voxelmorph"))
-    with pytest.raises(ConfigError, match="method=descent takes no checkpoint; leave out one of them"):
-        network_asked_for("run", Settings())
-    for words, method in [([], "descent"), (["checkpoint=run"], "voxelmorph")]:
-        asked = compose("register", ["fixed=a", "moving=b", "out=c", *words])
-        assert settings_asked_for(asked).method == method

@@ -131,15 +131,42 @@ def test_lesions_count_alone_and_accuracy_is_told_beside_that_of_nothing(referen
 
 @pytest.mark.usefixtures("drawn")
 def test_the_report_begins_with_regions_and_lesions_and_shows_the_cases(references: Path, tmp_path: Path):
-    result = evaluate_tumour(study(references, tmp_path), references, tmp_path / "out", date="2026-01-02 03:04")
+    folders = study(references, tmp_path)
+    compared = {"moved": folders["moved"], "nothing": folders["empty"]}
+    result = evaluate_tumour(compared, references, tmp_path / "out", date="2026-01-02 03:04")
     html = (tmp_path / "out/report.html").read_text()
     headings = re.findall("<h2[^>]*>([^<]*)", html)
     assert headings[:2] == ["Regions and lesions", "Why an accuracy says nothing"] and headings[-1] == "All lesions"
     assert html.count("<article>") == 2 and html.count("data:image/png;base64,") == 2 + 2
+    assert "Summary" not in headings, "regions and lesions tell it"
+    facts = dict(re.findall("<dt>([^<]*)</dt><dd>([^<]*)</dd>", html))
+    assert (facts["Predictions"], facts["Protocol"]) == ("moved, nothing (folder empty)", "volumes")
+    assert "The figures, the cases and all scores below are those of moved." in html
     content = json.loads((tmp_path / "out/tumour.json").read_text(), parse_constant=pytest.fail)
     assert len(content["rows"]) == len(result.tumour) == 2 * 2 * 4
     assert (content["dilation"], content["least_mm3"]) == (3, 50)
     assert str(tmp_path) not in html
+
+
+@pytest.mark.usefixtures("drawn")
+@for_all(("channels", "shown"), [(("t1", "flair", "t2"), "flair"), (("t1", "t1ce"), "t1ce"), (("t1",), "")])
+def test_the_picture_shows_flair_or_the_last_channel_and_says_so(
+    channels: tuple[str, ...], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr("ankleseg.evaluate.page.mosaic", lambda image, *_: drawn.append(image) or b"")
+    save(tmp_path / "truth/g1_seg.nii.gz", tumour())
+    save(tmp_path / "moved/g1.nii.gz", tumour(shift=1))
+    for number, channel in enumerate(channels):
+        save(tmp_path / f"truth/g1_{channel}.nii.gz", np.full(SHAPE, number, np.float32))
+    head = [*(f"image_{channel}" for channel in channels), "labels", "value_whole_tumour"]
+    row = [*(f"g1_{channel}.nii.gz" for channel in channels), "g1_seg.nii.gz", "1+2+3"]
+    (tmp_path / "truth/table.csv").write_text(f"case,{','.join(head)}\ng1,{','.join(row)}\n")
+    evaluate_tumour(tmp_path / "moved", tmp_path / "truth/table.csv", tmp_path / "out", structures=["whole_tumour"])
+    assert [image.max() for image in drawn] == [channels.index(shown) if shown else 0]
+    assert re.findall("<figcaption>(Channel[^<]*)", (tmp_path / "out/report.html").read_text()) == (
+        [f"Channel: {shown}."] if shown else []
+    )
 
 
 @pytest.mark.usefixtures("quick")

@@ -75,7 +75,7 @@ def predicted(model: Path, images: list[Path], inferer: VolumeInferer | None = N
     given = predict_case(
         Case("s", "s", channels), [loaded], inferer or VolumeInferer(loaded.window), loaded.postprocessing
     )
-    return loaded.labels.label_map(given.masks), given.images, given.affine
+    return loaded.labels.written(loaded.labels.label_map(given.masks)), given.images, given.affine
 
 
 def run_by_monai(bundle: Path, out: Path, **settings: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -30,7 +30,7 @@ CASES = {
     },
     "regions of two channels": {
         "node": UNET | {"in_channels": 2, "out_channels": 2, "spatial_dims": 3},
-        "labels": Labels(structures=("whole", "core"), regions=True),
+        "labels": Labels(structures=("whole", "core"), regions=True, label_values=(4, 1)),
         "overrides": ("prepare=brain",),
         "channels": ("t1", "flair"),
         "window": (16, 16, 16),
@@ -60,7 +60,8 @@ def test_monai_predicts_what_we_predict(tmp_path: Path, name: str):
     model = load_model(path)
     files = [scan(tmp_path / f"scans/{name}.nii.gz", seed) for seed, name in enumerate(model.channels)]
     labels, images, affine = predicted(path, files)
-    assert set(np.unique(labels)) == {*range(len(model.labels) + 1)}, "nothing is compared"
+    numbers = np.arange(len(model.labels) + 1, dtype=np.uint8)
+    assert set(np.unique(labels)) == set(model.labels.written(numbers)), "nothing is compared"
     again = predicted(bundle, files)
     assert np.array_equal(again[0], labels) and np.array_equal(again[1], images)
     several = {"datalist": [{"image": list(map(str, files))}]}
@@ -86,6 +87,7 @@ def test_its_metadata_says_what_goes_in_and_comes_out(tmp_path: Path):
     properties = "network_def preprocessing inferer postprocessing evaluator dataset dataset_dir device bundle_root run"
     assert set(properties.split()) <= set(json.loads(config))
     card = (bundle / "docs/README.md").read_text()
+    assert "Values of the label map: 0 background, 4 whole, 1 core." in card
     assert "| 1 | flair |" in card and "| 1 | core |" in card and (bundle / "LICENSE").read_text()
     assert str(tmp_path) not in text + config + card, "a path of this machine travels with the bundle"
     weights = torch.load(bundle / "models/model.pt", weights_only=True)

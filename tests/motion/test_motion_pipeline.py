@@ -174,6 +174,13 @@ def test_other_settings_do_all_anew(out: Path, study: Path, prepare: Prepare) ->
     assert tree(out) == before
 
 
+def test_a_page_that_was_lost_is_written_again_with_its_sequences(out: Path, prepare: Prepare) -> None:
+    before = tree(out)
+    (out / RIGHT / "report.html").unlink()
+    prepare(out)
+    assert tree(out) == before
+
+
 def test_registered_soft_tissue_is_told_and_carried_by_the_field_without_registering_a_bone_again(
     out: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +195,10 @@ def test_registered_soft_tissue_is_told_and_carried_by_the_field_without_registe
     assert [tuple(row.values()) for row in rows] == [
         (str(frame), "yes", "0.5", "0.75", "0.0") for frame in range(FRAMES)
     ]
+    page = (out / LEFT / "report.html").read_text()
+    assert "registered to each frame beyond the polyrigid blend" in page
+    assert f"blend on {FRAMES} of {FRAMES} frames, where the mean squared local correlation rose by 0.250" in page
+    assert "<h3>Soft tissue</h3>" not in (out / RIGHT / "report.html").read_text()
     moved = np.abs(read_volume(field, dimensions=None).data - before)
     assert moved.max() == pytest.approx(2, abs=1.0) and moved.min() < 0.1
 

@@ -6,6 +6,7 @@ import io
 import sys
 
 import numpy as np
+import pytest
 from laws import for_all
 from PIL import Image
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ankleseg.inference.bundle.exchange import taken
 from ankleseg.inference.bundle.metadata import USE, output_channels
 from ankleseg.inference.bundle.run_facts import RunFacts
@@ -121,7 +123,9 @@ def _meaning(labels: Labels) -> Iterator[str]:
     elif len(labels):
         yield "Structures exclude each other: a softmax over background and structures."
     if len(labels):
-        values = ", ".join(f"{value} {name}" for value, name in enumerate(["background", *labels.structures]))
+        written = labels.written(np.arange(len(labels) + 1, dtype=np.uint8)).tolist()
+        names = ["background", *labels.structures]
+        values = ", ".join(f"{value} {name}" for value, name in zip(written, names, strict=True))
         yield f"Values of the label map: {values}."
 
 
