@@ -16,6 +16,7 @@ from ankleseg.networks.blocks import (
     convolution,
     linear_upsampling,
 )
+from ankleseg.networks.parts import parts
 from ankleseg.networks.resnet import ResidualBlock
 
 
@@ -103,6 +104,7 @@ class DeepLab(nn.Module):
         )
         self.head = convolution(spatial_dims, second, out_channels, size=1)
         self.doubling = linear_upsampling(spatial_dims, 2)
+        self.parts = parts(["stem", "fine", "coarse"], ["pyramid", "joint"], ["narrow", "decoder", "head"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ankleseg.networks.blocks import channel_dropout, channels_last, check_settings, conv_norm_relu, convolution
+from ankleseg.networks.parts import parts
 
 
 class FCN(nn.Module):
@@ -71,6 +72,8 @@ class FCN(nn.Module):
             )
             width_before = width
         self.head = convolution(spatial_dims, width_before, out_channels, size=1)
+        *upper, deepest = [f"ascending.{n}" for n in range(len(self.ascending))]
+        self.parts = parts(upper, [deepest], [*(f"descending.{n}" for n in range(len(self.descending))), "head"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         x = channels_last(x)

@@ -17,6 +17,7 @@ from ankleseg.networks.blocks import (
     convolution,
     linear_upsampling,
 )
+from ankleseg.networks.parts import parts
 
 BLOCKS = ("basic", "bottleneck")
 BOTTLENECK_EXPANSION = 4
@@ -148,6 +149,8 @@ class ResNet(nn.Module):
             self.levels.append(nn.Sequential(*blocks, *channel_dropout(spatial_dims, dropout)))
         self.head = convolution(spatial_dims, before, out_channels, size=1)
         self.enlargement = linear_upsampling(spatial_dims, self.divisor)
+        *upper, deepest = [f"levels.{n}" for n in range(len(widths))]
+        self.parts = parts(["stem", *upper], [deepest], ["head"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)

@@ -16,6 +16,7 @@ from ankleseg.networks.blocks import (
     conv_norm_relu,
     convolution,
 )
+from ankleseg.networks.parts import parts
 
 _MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _MAX_UNPOOL: dict[int, type[nn.Module]] = {2: nn.MaxUnpool2d, 3: nn.MaxUnpool3d}
@@ -84,6 +85,8 @@ class SegNet(nn.Module):
         self.pool = _MAX_POOL[spatial_dims](2, return_indices=True)
         self.unpool = _MAX_UNPOOL[spatial_dims](2)
         self.head = convolution(spatial_dims, widths[0], out_channels)
+        *down, deepest = [f"descending.{n}" for n in range(len(widths))]
+        self.parts = parts(down, [deepest], [*(f"ascending.{n}" for n in range(len(widths))), "head"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ankleseg.networks.blocks import check_sides
+from ankleseg.networks.parts import parts
 from ankleseg.networks.segsrgan_layers import (
     Convolution,
     DoublingConvolution,
@@ -120,6 +121,8 @@ class SegSRGANGenerator(nn.Module):
             [norm_relu(DoublingConvolution(4 * k, 2 * k)), norm_relu(DoublingConvolution(maps * 2 * k, k))]
         )
         self.last = LastConvolution(maps * k, out_channels, size=7)
+        skips = ["before_skip.0", "before_skip.1"] if unet else []
+        self.parts = parts(["first", "down.0", "down.1", *skips], ["middle"], ["up.0", "up.1", "last"])
         if residual:
             nn.init.zeros_(self.last.weight[:1])
 

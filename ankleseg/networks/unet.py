@@ -19,6 +19,7 @@ from ankleseg.networks.blocks import (
     max_pool,
     transposed_upsampling,
 )
+from ankleseg.networks.parts import parts
 
 UPSAMPLINGS = ("linear", "transposed")
 
@@ -92,6 +93,8 @@ class UNet(nn.Module):
         )
         self.last = nn.Sequential(*conv_norm_relu(spatial_dims, widths[0], widths[0], norm=norm))
         self.head = convolution(spatial_dims, widths[0], out_channels, size=1)
+        up = [f"{kind}.{n}" for n in range(len(below)) for kind in ("doubling", "ascending")]
+        self.parts = parts([f"descending.{n}" for n in range(len(widths))], ["bottom"], [*up, "last", "head"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ankleseg.networks.blocks import channels_last, check_settings, check_sides, convolution, max_pool
+from ankleseg.networks.parts import parts
 from ankleseg.spatial_transform import integrated, resized
 
 SLOPE = 0.2  # of the leaky ReLU below 0
@@ -143,6 +144,9 @@ class VoxelMorphUNet(nn.Module):
         self.flow = convolution(spatial_dims, [below[-1], *last][-1], spatial_dims)
         nn.init.normal_(self.flow.weight, 0.0, FLOW_DEVIATION)  # type: ignore[arg-type]
         nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        deepest, *up = [f"ascending.{n}" for n in range(len(self.ascending))]
+        after = [f"last.{n}" for n in range(len(self.last))]
+        self.parts = parts([f"descending.{n}" for n in range(len(widths))], [deepest], [*up, *after, "flow"])
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch dimensions *spatial"]:
         check_sides(x, self.divisor)
