@@ -18,7 +18,6 @@ def main(config: DictConfig) -> float:
     from pytorch_lightning import seed_everything
 
     from ankleseg import runs
-    from ankleseg.inference import build_network
 
     began = time.time()
     runs.quiet_libraries()
@@ -35,7 +34,7 @@ def main(config: DictConfig) -> float:
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     config = runs.with_sizes(config, data.channels, labels)
-    network = build_network(to_plain(config.network))
+    network = runs.begun(config, preparation, epochs)
     about = runs.description_of(config, preparation, data)
     task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)

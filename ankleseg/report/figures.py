@@ -90,12 +90,13 @@ def agreement(
     return _png(figure)
 
 
-def training_curves(history: Mapping[str, Sequence[float]]) -> bytes:
+def training_curves(history: Mapping[str, Sequence[float]], marks: Sequence[tuple[int, str]] = ()) -> bytes:
     """Draw losses and validation Dice over the epochs, with the best epoch marked.
 
     Args:
         history: curves of one length by name. Names with ``loss`` go to the left panel, names with ``dice`` to the
             right one, others are not drawn. ``epoch``, if there, gives the horizontal axis; NaN leaves a gap.
+        marks: epochs at which something begins, each with what it is; drawn as vertical lines.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -120,6 +121,9 @@ def training_curves(history: Mapping[str, Sequence[float]]) -> bytes:
     right.set(xlabel="epoch", ylabel="validation Dice", ylim=(-0.02, 1.02))
     _mark_best(right, epochs, dice[mean] if mean else _mean_curve(list(dice.values())))
     for axes in (left, right):
+        for epoch, text in marks:
+            axes.axvline(epoch, color=FAINT, lw=1, ls=":", zorder=1)
+            axes.text(epoch, 0.5, text, transform=axes.get_xaxis_transform(), rotation=90, color=FAINT, fontsize=7)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=8, loc="best")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,5 +1,6 @@
 """A run: its folder, its trainer, and the test that ends it."""
 
+from ankleseg.runs.beginning import begun, freezing
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
 from ankleseg.runs.network import description_of, labels_of, prepared_by, with_sizes
 from ankleseg.runs.testing import test
@@ -7,9 +8,11 @@ from ankleseg.runs.trainer import epochs_of, quiet_libraries, slurm_tasks, train
 
 __all__ = [
     "Manifest",
+    "begun",
     "cohort_root",
     "description_of",
     "epochs_of",
+    "freezing",
     "labels_of",
     "prepared_by",
     "quiet_libraries",

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from ankleseg.cohorts import Split
 from ankleseg.config import build
 from ankleseg.errors import ConfigError
+from ankleseg.runs.beginning import freezing
 
 ONE_TASK = "start one task (srun --ntasks=1), or set trainer.devices and trainer.num_nodes to those of the job"
 
@@ -40,7 +41,7 @@ def trainer_of(config: DictConfig, split: Split) -> Trainer:
     Raises:
         ConfigError: Lightning refuses its settings, or what a cluster says of them.
     """
-    callbacks = list(build(config.callbacks).values())
+    callbacks = [*freezing(config), *build(config.callbacks).values()]
     kept = [c for c in callbacks if split.validation or getattr(c, "monitor", None) != config.monitor]
     logger = TensorBoardLogger(config.run_dir, name="tensorboard", version="")
     tasks = slurm_tasks()

@@ -23,6 +23,7 @@ from ankleseg.inference.model import DESCRIPTION
 from ankleseg.labels import Labels
 from ankleseg.measures import overlap
 from ankleseg.networks import for_inference
+from ankleseg.networks.parts import modules_in, parameters_of
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -59,7 +60,8 @@ class Task(LightningModule, ABC):
         validation: how a whole volume is predicted; None where a subclass does it in `predicted`.
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
-        rates: factors on the learning rate of parts of the network, by name; the other parts have 1.
+        rates: factors on the learning rate of parts of the network, by part (such as ``contraction``), path of a module
+            or pattern; the other parts have 1.
         description: plain types that travel in the checkpoint, see `ankleseg.inference.description`.
         seed: of what is drawn inside the network (dropout).
     """
@@ -214,22 +216,16 @@ class Task(LightningModule, ABC):
     def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """An optimiser in which the parts of the network named in ``rates`` have a rate of their own.
 
-        Raises ConfigError where the network has no such part.
+        Raises ConfigError where the network has no such part, see `modules_in`.
         """
         if not self._rates:
             return self._make_optimizer(parameters)
-        slow = sorted(self._rates, key=len, reverse=True)  # what lies deeper has its own rate
+        held = {name: parameters_of(modules_in(self.network, [name], "task.rates")) for name in self._rates}
+        slow = sorted(held, key=lambda name: (len(held[name]), -len(name)))  # what lies deeper has its own rate
         others = {id(parameter): parameter for parameter in parameters}
-        groups: list[dict[str, Any]] = []
-        for name in slow:
-            try:
-                part = self.network.get_submodule(name)
-            except AttributeError:
-                known = ", ".join(child for child, _ in self.network.named_children())
-                raise ConfigError(
-                    f"task.rates: the network has no part {name!r}", mend=f"its parts are {known}"
-                ) from None
-            groups.append({"params": [others.pop(id(p)) for p in part.parameters() if id(p) in others]})
+        groups: list[dict[str, Any]] = [
+            {"params": [others.pop(id(p)) for p in held[name] if id(p) in others]} for name in slow
+        ]
         make: Callable[..., Optimizer] = self._make_optimizer
         optimizer = make([{"params": list(others.values())}, *groups])
         for group, name in zip(optimizer.param_groups[1:], slow, strict=True):

@@ -19,6 +19,8 @@ from ankleseg.tasks.base import ValidatedCase
 class History(Callback):
     """Write ``metrics.csv`` and ``progress.png`` after every epoch; a resumed run goes on with the same table.
 
+    Callbacks with ``marks``, pairs of an epoch and a text, have them drawn.
+
     Epochs without validation have no validation scores, though Lightning still holds those of an earlier one.
     """
 
@@ -55,9 +57,10 @@ class History(Callback):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
+        marks = [mark for callback in trainer.callbacks for mark in getattr(callback, "marks", ())]  # type: ignore
         curves = {name: [row.get(name, math.nan) for row in self.rows] for name in names}
         with replace_file(self.folder / "progress.png") as part:
-            part.write_bytes(training_curves(curves))
+            part.write_bytes(training_curves(curves, marks))
 
 
 class LastValidation(Callback):

@@ -72,5 +72,5 @@ def test_frozen_weights_stay_out():
 
 
 def test_a_part_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"no part 'heads'; its parts are pool, descending, bottom.*head"):
+    with pytest.raises(ConfigError, match=r"invalid task.rates 'heads': .*; its parts are contraction, bottleneck, .*head"):
         optimizer_of(task_with({"heads": 0.1}))

@@ -51,7 +51,7 @@ def load_foreign(folder: Path, *, device: str | torch.device = "cpu") -> Model:
         raise CheckpointError(
             f"its network has {given} outputs, its metadata describes {len(names)}", file=folder / METADATA, mend=AGAIN
         )
-    weights = _weights(folder / WEIGHTS)
+    weights = weights_in(folder / WEIGHTS)
     structures = _distinct(names[1:] if exclusive else names)
     try:
         require_allowed([network, nodes])
@@ -189,7 +189,12 @@ def _tensor(about: Mapping[str, Any], side: str, name: str) -> Mapping[str, Any]
     return found if isinstance(found, Mapping) else {}
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
+def weights_in(path: Path) -> dict[str, torch.Tensor]:
+    """The state dictionary of a network in a file of PyTorch, by the names that it has there.
+
+    Raises:
+        CheckpointError: there is none, or it holds more than tensors and plain types.
+    """
     if not path.is_file():
         raise CheckpointError("does not exist", file=path, mend="download the weights of the bundle")
     content = read_tensors(path)

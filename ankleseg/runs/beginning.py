@@ -1,0 +1,61 @@
+"""What a run starts from, and what of its network is trained when."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
+
+from ankleseg.config import to_plain
+from ankleseg.errors import ConfigError
+from ankleseg.finetuning import FreezeSchedule, begin
+from ankleseg.inference import build_network
+from ankleseg.transforms import Preparation
+
+
+def begun(config: DictConfig, preparation: Preparation, epochs: float) -> nn.Module:
+    """Build the network of a run and begin its weights as ``init`` says; those of a resumed run are in its checkpoint.
+
+    Args:
+        config: of the run.
+        preparation: of its scans.
+        epochs: of the run, to which the freeze schedule is compared.
+
+    Raises:
+        ConfigError: a setting is none, or names a part that the network does not have.
+        CheckpointError: the weights cannot be read, or do not fit.
+    """
+    network = build_network(to_plain(config.network))
+    for schedule in freezing(config):
+        schedule.check(network, epochs)
+    init = to_plain(config.get("init"))
+    if init is None or config.resume:
+        return network
+    fit = begin(
+        network,
+        init["checkpoint"],
+        match=init["match"],
+        surgery=init["surgery"] or (),
+        initialisation=init["initialisation"],
+        layout=init["layout"],
+        preparation=preparation,
+        name=str(config.network._target_),
+    )
+    if fit is not None:
+        rank_zero_only(print)(fit.describe())
+    return network
+
+
+def freezing(config: DictConfig) -> list[FreezeSchedule]:
+    """The freeze schedule of a run, none where nothing is frozen.
+
+    Raises:
+        ConfigError: it is not understood.
+    """
+    schedule = to_plain(config.get("freeze"))
+    if not schedule:
+        return []
+    if not isinstance(schedule, list):
+        mend = "write [{epoch: 0, train: [expansion]}]"
+        raise ConfigError(f"invalid freeze {schedule!r}: expected a list of steps", mend=mend)
+    return [FreezeSchedule(schedule, config.norm_statistics)]
