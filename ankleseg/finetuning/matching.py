@@ -114,7 +114,7 @@ def _first_layer(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Ca
 
 
 def require_fit(fit: Fit, match: str, path: Path, networks: str = "") -> None:
-    """Refuse a source of which nothing is copied, or with ``strict`` not everything.
+    """Refuse a source of which no weights of a convolution or linear layer are copied, or with ``strict`` not everything.
 
     Args:
         fit: what was found.
@@ -125,9 +125,9 @@ def require_fit(fit: Fit, match: str, path: Path, networks: str = "") -> None:
     Raises:
         CheckpointError: naming the first tensors that do not fit. Those that are begun anew on purpose need not.
     """
-    if all(name.endswith(COUNTER) for name in fit.values):
+    if not any(value.ndim > 1 for value in fit.values.values()):
         raise CheckpointError(
-            f"has no tensor that fits the network{networks}",
+            f"has no weights that fit the network{networks}",
             file=path,
             mend="choose the network that it was trained with, by network=…",
         )
