@@ -30,7 +30,7 @@ def main(config: DictConfig) -> float:
     labels = runs.labels_of(config, cohort)
     preparation = runs.prepared_by(config, cohort.select(split.train))
     made = {"cohort": cohort, "split": split, "preparation": preparation, "labels": labels, "seed": config.seed}
-    data = build(config.patches, **made)
+    data = runs.data_of(config, **made)
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     config = runs.with_sizes(config, data.channels, labels)
@@ -49,6 +49,7 @@ def main(config: DictConfig) -> float:
     manifest.write(**({config.monitor: best} if split.validation else {}))
     if config.test and split.test:
         runs.test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
+    runs.report_forgetting(run, config, device=str(trainer.strategy.root_device))
     manifest.add_hashes()
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best

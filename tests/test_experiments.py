@@ -96,6 +96,10 @@ def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, r
     root = roots.get(config.cohort.load._target_.rpartition(".")[2], phantom_cohort)
     # no test, which only costs time here
     overrides = [*made, f"cohort.root={root}", *SHORT, *small(config), "test=false"]
+    if OmegaConf.is_missing(config.init, "checkpoint"):  # of another training, here of the same network
+        source = tmp_path / "source"
+        main(compose("train", [*overrides, "init.checkpoint=null", "freeze=null", f"run_dir={source}"]))
+        overrides.append(f"init.checkpoint={source}")
     main(compose("train", overrides))
     assert json.loads((tmp_path / "manifest.json").read_text())["split"]["train"]
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))

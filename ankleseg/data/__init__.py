@@ -8,6 +8,7 @@ from ankleseg.data.pairs import PairData, PairDataset
 from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
 from ankleseg.data.reading import item_of, prepared, preparing, reading
 from ankleseg.data.registration import PairedPatches, RegistrationData
+from ankleseg.data.rehearsal import RehearsedPatches
 from ankleseg.data.sampler import PatchSampler
 from ankleseg.data.schedule import PatchSchedule
 from ankleseg.data.super_resolution import SuperResolutionData
@@ -24,6 +25,7 @@ __all__ = [
     "PatchSchedule",
     "PatchTransforms",
     "RegistrationData",
+    "RehearsedPatches",
     "RepeatPairs",
     "SegmentationData",
     "SuperResolutionData",

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ankleseg.cohorts import Cohort
 from ankleseg.data.dataset import EpochSampler, batch_of_one
+from ankleseg.data.rehearsal import RehearsedPatches
 from ankleseg.labels import Labels
 
 
@@ -41,6 +42,7 @@ class PatchData(LightningDataModule, ABC):
         self._workers = workers
         self._patches: Dataset[Any] | None = None
         self._volumes: Any = None
+        self._rehearsed: tuple[PatchData, float] | None = None
 
     @property
     @abstractmethod
@@ -54,6 +56,11 @@ class PatchData(LightningDataModule, ABC):
     @abstractmethod
     def volumes(self) -> Dataset[Any]:
         """The whole volumes of validation; none without subjects to validate."""
+
+    def rehearse(self, source: PatchData, share: float) -> None:
+        """Take a share of the patches of training from other data, see `RehearsedPatches`."""
+        source.cache = self.cache
+        self._rehearsed = source, share
 
     def prepare_data(self) -> None:
         """Fill the folder that several processes share; one of them does."""
@@ -69,6 +76,9 @@ class PatchData(LightningDataModule, ABC):
         self._shared_cache()
         if stage == "fit" and self._patches is None:
             self._patches = self.patches()
+            if self._rehearsed is not None:
+                source, share = self._rehearsed
+                self._patches = RehearsedPatches(self._patches, source.patches(), share)
         if stage in ("fit", "validate") and self._volumes is None:
             self._volumes = self.volumes()
 

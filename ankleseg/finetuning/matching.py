@@ -114,7 +114,7 @@ def _first_layer(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Ca
 
 
 def require_fit(fit: Fit, match: str, path: Path, networks: str = "") -> None:
-    """Refuse a source of which no weights of a convolution or linear layer are copied, or with ``strict`` not everything.
+    """Refuse a source of which no weights are copied (biases and norms do not count), or with ``strict`` not all.
 
     Args:
         fit: what was found.

@@ -1,7 +1,7 @@
 """Losses: of segmentations by logits, of restored and sharp images, of registration; a critic, a penalty on weights."""
 
 from ankleseg.losses.deep_supervision import deep_supervision
-from ankleseg.losses.penalties import WeightPenalty
+from ankleseg.losses.penalties import L2SP, WeightPenalty
 from ankleseg.losses.registration import RegistrationLoss
 from ankleseg.losses.restoration import CorrelationWeighted, MeanSquaredError
 from ankleseg.losses.segmentation import (
@@ -17,6 +17,7 @@ from ankleseg.losses.smoothness import Diffusion, InverseConsistency
 from ankleseg.losses.super_resolution import SharpSegmentation, gradient_penalty, slope_of
 
 __all__ = [
+    "L2SP",
     "BinaryCrossEntropy",
     "CategoricalCrossEntropy",
     "CorrelationWeighted",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from ankleseg.networks.parts import modules_in, parameters_of
 
 Scalar = Float[Tensor, ""]
 
@@ -30,7 +34,7 @@ class WeightPenalty:
         self.l2 = l2
 
     def __call__(self, network: nn.Module) -> Scalar:
-        weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+        weights = _weights_of(network)
         penalty = torch.zeros((), device=weights[0].device if weights else None)
         for weight in weights:
             if self.l1:
@@ -38,3 +42,54 @@ class WeightPenalty:
             if self.l2:
                 penalty = penalty + self.l2 * weight.square().sum()
         return penalty
+
+
+class L2SP(nn.Module):
+    """Penalty on the distance of weights to those that training started from: α/2 · Σ(w − w₀)² + β/2 · Σw² (L²-SP).
+
+    It holds a fine-tuned network near its source. What was begun anew has no source and is held near 0 by β. Weights
+    are the parameters of two dimensions or more. The start travels in the checkpoint of the task, so that a resumed run
+    has it.
+
+    Source: Li, Grandvalet and Davoine 2018, "Explicit inductive bias for transfer learning with convolutional
+    networks".
+
+    Args:
+        alpha: factor of the distance to the start.
+        beta: factor of what was begun anew.
+        anew: parts of the network that were, such as ``init.surgery``.
+
+    Raises:
+        ValueError: a factor is negative.
+    """
+
+    def __init__(self, alpha: float = 0.1, beta: float = 0.01, anew: Sequence[str] = ()) -> None:
+        super().__init__()
+        if alpha < 0 or beta < 0:
+            raise ValueError(f"the factors of L2SP are not negative, but alpha is {alpha} and beta is {beta}")
+        self.alpha = alpha
+        self.beta = beta
+        self.anew = tuple(anew)
+
+    def start_from(self, network: nn.Module) -> None:
+        """Remember the weights of a network as the start.
+
+        Raises:
+            ConfigError: a part that was begun anew is not there.
+        """
+        anew = {id(p) for p in parameters_of(modules_in(network, self.anew, "task.penalty.anew"))}
+        for number, weight in enumerate(_weights_of(network)):
+            start = torch.zeros_like(weight) if id(weight) in anew else weight.detach().clone()
+            self.register_buffer(f"start_{number}", start)
+            self.register_buffer(f"factor_{number}", torch.tensor(self.beta if id(weight) in anew else self.alpha))
+
+    def forward(self, network: nn.Module) -> Scalar:
+        distances = [
+            self.get_buffer(f"factor_{number}") / 2 * (weight - self.get_buffer(f"start_{number}")).square().sum()
+            for number, weight in enumerate(_weights_of(network))
+        ]
+        return torch.stack(distances).sum()
+
+
+def _weights_of(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.ndim > 1]

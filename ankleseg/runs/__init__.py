@@ -3,6 +3,7 @@
 from ankleseg.runs.beginning import begun, freezing
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
 from ankleseg.runs.network import description_of, labels_of, prepared_by, with_sizes
+from ankleseg.runs.source import data_of, report_forgetting
 from ankleseg.runs.testing import test
 from ankleseg.runs.trainer import epochs_of, quiet_libraries, slurm_tasks, trainer_of
 
@@ -10,12 +11,14 @@ __all__ = [
     "Manifest",
     "begun",
     "cohort_root",
+    "data_of",
     "description_of",
     "epochs_of",
     "freezing",
     "labels_of",
     "prepared_by",
     "quiet_libraries",
+    "report_forgetting",
     "resumed",
     "slurm_tasks",
     "test",

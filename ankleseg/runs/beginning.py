@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from ankleseg.config import to_plain
+from ankleseg.config import to_literals, to_plain
 from ankleseg.errors import ConfigError
-from ankleseg.finetuning import FreezeSchedule, begin
+from ankleseg.finetuning import FreezeSchedule, begin, find_source
 from ankleseg.inference import build_network
+from ankleseg.runs.source import check_source_cohort
 from ankleseg.transforms import Preparation
 
 
@@ -31,9 +32,14 @@ def begun(config: DictConfig, preparation: Preparation, epochs: float) -> nn.Mod
     init = to_plain(config.get("init"))
     if init is None or config.resume:
         return network
+    if OmegaConf.is_missing(config.init, "checkpoint"):
+        raise ConfigError("init.checkpoint is missing", mend="add init.checkpoint=RUN, a checkpoint or a bundle")
+    check_source_cohort(config)
+    if init["checkpoint"]:
+        config.init.checkpoint = to_literals(str(find_source(init["checkpoint"])))  # of a folder of runs, which one
     fit = begin(
         network,
-        init["checkpoint"],
+        config.init.checkpoint,
         match=init["match"],
         surgery=init["surgery"] or (),
         initialisation=init["initialisation"],

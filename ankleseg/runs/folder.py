@@ -21,6 +21,7 @@ from ankleseg.cohorts.files import files_at
 from ankleseg.config import build, is_of_phantom, names_in, require_folder, require_run, to_literals, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.files import replace_file
+from ankleseg.finetuning import file_of
 
 VERSIONED = ("torch", "monai", "pytorch-lightning", "hydra-core", "nibabel", "itk", "numpy", "scipy", "scikit-image")
 
@@ -115,6 +116,8 @@ class Manifest:
         with replace_file(run / "config.yaml") as part:
             part.write_text(OmegaConf.to_yaml(OmegaConf.create(to_literals(plain))), encoding="utf-8")
         files = {file for case in cohort.cases for path in case.files for file in files_at(path)}
+        if checkpoint := OmegaConf.select(config, "init.checkpoint"):
+            files.add(file_of(Path(checkpoint)))
         self._file, self._began = run / "manifest.json", began
         self._content: dict[str, Any] = {
             "ankleseg": __version__,

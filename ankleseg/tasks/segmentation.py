@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ankleseg import keys
-from ankleseg.losses import deep_supervision
+from ankleseg.losses import L2SP, deep_supervision
 from ankleseg.networks.blocks import channels_last
 from ankleseg.tasks.base import Sample, Scores, Task, ValidatedCase
 
@@ -39,6 +39,8 @@ class Segmentation(Task):
         super().__init__(**others)
         self.loss = loss
         self.penalty = penalty
+        if isinstance(penalty, L2SP):
+            penalty.start_from(self.network)
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         image, label = batch[keys.IMAGE], batch[keys.LABEL]
