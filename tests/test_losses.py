@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from ankleseg.losses import (
+    L2SP,
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
     CorrelationWeighted,
@@ -306,3 +307,21 @@ def test_deep_supervision_is_the_sum_of_losses_that_weigh_half_as_much_at_each_c
     torch.testing.assert_close(together, fine + rough / 2)
     assert {kind for kind, _ in seen} == {torch.int64} and all(told is known for _, told in seen)
     torch.testing.assert_close(deep_supervision(DiceCrossEntropy(), [logits], label), DiceCrossEntropy()(logits, label))
+
+
+def test_l2sp_is_the_distance_to_the_start_and_pulls_what_is_new_to_zero():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    penalty = L2SP(alpha=0.4, beta=0.2, anew=["1"])
+    penalty.start_from(network)
+    assert penalty(network).item() == pytest.approx(0.1 * network[1].weight.square().sum().item())
+    with torch.no_grad():
+        network[0].weight += 0.5
+        network[0].bias += 9
+    expected = 0.2 * 4 * 0.25 + 0.1 * network[1].weight.square().sum().item()
+    assert penalty(network).item() == pytest.approx(expected)
+    resumed = L2SP(alpha=0.4, beta=0.2, anew=["1"])
+    resumed.start_from(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1)))
+    resumed.load_state_dict(penalty.state_dict())
+    assert resumed(network).item() == pytest.approx(expected), "the start travels in the checkpoint"
+    with pytest.raises(ValueError, match="the factors of L2SP are not negative"):
+        L2SP(alpha=-1)
