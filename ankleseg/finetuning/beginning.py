@@ -55,8 +55,7 @@ def begin(
         ConfigError: a setting is none, or a part is not there.
         CheckpointError: the source cannot be read, or does not fit.
     """
-    parts = [part for text in surgery for part in str(text).split(",")]
-    anew = modules_in(network, parts, "init.surgery")
+    anew = modules_in(network, surgery, "init.surgery")
     fit = None
     if checkpoint:
         source = read_source(find_source(checkpoint), network, layout or {})

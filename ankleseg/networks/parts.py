@@ -41,7 +41,8 @@ def modules_in(network: nn.Module, names: Iterable[str], setting: str) -> list[n
 
     Args:
         network: has them.
-        names: parts (see `parts_of`), paths of modules such as ``ascending.0``, or patterns such as ``ascending.*``.
+        names: parts (see `parts_of`), paths of modules such as ``ascending.0``, or patterns such as ``ascending.*``;
+            a sweep may write two of them as one, with a comma.
         setting: that gives the names, for messages.
 
     Raises:
@@ -49,7 +50,7 @@ def modules_in(network: nn.Module, names: Iterable[str], setting: str) -> list[n
     """
     named, paths = parts_of(network), dict(network.named_modules(remove_duplicate=False))
     chosen: dict[int, nn.Module] = {}
-    for name in names:
+    for name in [name for text in names for name in str(text).split(",")]:
         patterns = named.get(name, [name])
         found = [module for path, module in paths.items() if path and any(fnmatchcase(path, p) for p in patterns)]
         if not any(True for module in found for _ in module.parameters()):
@@ -60,6 +61,23 @@ def modules_in(network: nn.Module, names: Iterable[str], setting: str) -> list[n
             )
         chosen |= {id(inner): inner for module in found for inner in module.modules()}
     return list(chosen.values())
+
+
+def rates_by_level(network: nn.Module, factor: float) -> dict[str, float]:
+    """Factors on the learning rate of the levels of a network: 1 for the last, and smaller towards the input.
+
+    Args:
+        network: has parts; each module of these is a level.
+        factor: from a level to the one before it.
+
+    Raises:
+        ConfigError: the network has no parts.
+    """
+    levels = [path for paths in parts_of(network).values() for path in paths]
+    levels = [path for path in levels if any(True for _ in network.get_submodule(path).parameters())]
+    if not levels:
+        raise ConfigError("invalid task.rates: the network names no parts", mend="name parts with a factor each")
+    return {path: factor**number for number, path in enumerate(reversed(levels)) if number > 0}
 
 
 def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:

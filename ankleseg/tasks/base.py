@@ -23,7 +23,7 @@ from ankleseg.inference.model import DESCRIPTION
 from ankleseg.labels import Labels
 from ankleseg.measures import overlap
 from ankleseg.networks import for_inference
-from ankleseg.networks.parts import modules_in, parameters_of
+from ankleseg.networks.parts import modules_in, parameters_of, rates_by_level
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[..., LRScheduler]
@@ -61,7 +61,8 @@ class Task(LightningModule, ABC):
         optimizer: called with the parameters.
         scheduler: called with the optimiser and ``total_steps``; stepped after every batch. None: constant rate.
         rates: factors on the learning rate of parts of the network, by part (such as ``contraction``), path of a module
-            or pattern; the other parts have 1.
+            or pattern; the other parts have 1. A number is a factor from each level to the one before it, see
+            `rates_by_level`.
         description: plain types that travel in the checkpoint, see `ankleseg.inference.description`.
         seed: of what is drawn inside the network (dropout).
     """
@@ -77,7 +78,7 @@ class Task(LightningModule, ABC):
         validation: VolumeInferer | None = None,
         optimizer: MakeOptimizer,
         scheduler: MakeScheduler | None = None,
-        rates: Mapping[str, float] | None = None,
+        rates: Mapping[str, float] | float | None = None,
         description: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -87,7 +88,7 @@ class Task(LightningModule, ABC):
         self.validation = validation
         self._make_optimizer = optimizer
         self._make_scheduler = scheduler
-        self._rates = dict(rates or {})
+        self._rates = rates_by_level(network, rates) if isinstance(rates, int | float) else dict(rates or {})
         self._description = dict(description or {})
         self._seed = seed
         self._scores: list[Scores] = []

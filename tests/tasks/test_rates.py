@@ -16,7 +16,7 @@ from ankleseg.networks import UNet
 from ankleseg.tasks import Segmentation
 
 
-def task_with(rates: dict[str, float] | None) -> Segmentation:
+def task_with(rates: dict[str, float] | float | None) -> Segmentation:
     torch.manual_seed(0)
     return Segmentation(
         network=UNet(widths=[2, 4]),
@@ -59,6 +59,17 @@ def test_the_common_rate_comes_first_where_it_is_logged_and_inner_parts_have_the
     assert [group["lr"] for group in groups] == pytest.approx([0.5, 0.05, 0.25])
 
 
+def test_a_number_is_a_factor_for_each_level_towards_the_input():
+    task = task_with(0.5)
+    groups = optimizer_of(task).param_groups
+    found = {id(p): group["lr"] for group in groups for p in group["params"]}
+    levels = ["head", "last", "ascending.0", "bottom", "descending.1", "descending.0"]
+    for number, level in enumerate(levels):
+        rates = {found[id(p)] for p in task.network.get_submodule(level).parameters()}
+        assert rates == {0.5 * 0.5**number}, level
+    assert groups[0]["lr"] == 0.5, "the common rate comes first"
+
+
 def test_without_rates_there_is_one_group():
     assert len(optimizer_of(task_with(None)).param_groups) == 1
 
@@ -72,5 +83,5 @@ def test_frozen_weights_stay_out():
 
 
 def test_a_part_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"invalid task.rates 'heads': .*; its parts are contraction, bottleneck, .*head"):
+    with pytest.raises(ConfigError, match="invalid task.rates 'heads': .*; its parts are contraction, .*head"):
         optimizer_of(task_with({"heads": 0.1}))
