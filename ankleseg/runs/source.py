@@ -86,8 +86,8 @@ def report_forgetting(run: Path, config: DictConfig, device: str = "cpu") -> Non
         raise CohortError("no case has a Dice", file=init["source_cohort"], mend="look at metrics/after/report.html")
     means = [float(np.mean([row[column] for row in table])) for column in (2, 3)]
     table.append(("mean", "", means[0], means[1]))
-    rows = [(*map(str, row[:2]), *(f"{value:.4f}" for value in (*row[2:], row[3] - row[2]))) for row in table]
-    write_csv(run / "metrics/forgetting.csv", [dict(zip(COLUMNS, row, strict=True)) for row in rows], COLUMNS)
+    cells = [(*map(str, row[:2]), *(f"{value:.4f}" for value in (*row[2:], row[3] - row[2]))) for row in table]
+    write_csv(run / "metrics/forgetting.csv", [dict(zip(COLUMNS, row, strict=True)) for row in cells], COLUMNS)
     print(f"source cohort: Dice {means[0]:.3f} before, {means[1]:.3f} after, over {len(keys)}; metrics/forgetting.csv")
 
 
