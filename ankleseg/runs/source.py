@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ankleseg.data import PatchData
 from ankleseg.data.tables import write_csv
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.finetuning import find_source
+
+Dice = Mapping[tuple[str, str], float]  # by case and structure
 
 COLUMNS = ("case", "structure", "before", "after", "change")
 
@@ -79,16 +82,26 @@ def report_forgetting(run: Path, config: DictConfig, device: str = "cpu") -> Non
         found = evaluate(out / "predictions", cohort, out, structures=to_plain(config.structures))
         rows = [asdict(score) for score in found.scores]
         dice.append({(row["case"], row["structure"]): row["dice"] for row in rows if row["dice"] is not None})
-    before, after = dice
-    keys = sorted(before.keys() & after.keys())
-    table = [(case, structure, before[case, structure], after[case, structure]) for case, structure in keys]
-    if not table:
-        raise CohortError("no case has a Dice", file=init["source_cohort"], mend="look at metrics/after/report.html")
-    means = [float(np.mean([row[column] for row in table])) for column in (2, 3)]
-    table.append(("mean", "", means[0], means[1]))
-    cells = [(*map(str, row[:2]), *(f"{value:.4f}" for value in (*row[2:], row[3] - row[2]))) for row in table]
-    write_csv(run / "metrics/forgetting.csv", [dict(zip(COLUMNS, row, strict=True)) for row in cells], COLUMNS)
-    print(f"source cohort: Dice {means[0]:.3f} before, {means[1]:.3f} after, over {len(keys)}; metrics/forgetting.csv")
+    _write_forgetting(run / "metrics/forgetting.csv", *dice)
+
+
+def _write_forgetting(path: Path, before: Dice, after: Dice) -> None:
+    """Write the Dice by case and structure; blank where a mask was neither predicted nor there, or a case failed."""
+    both = before.keys() & after.keys()
+    if not both:
+        raise CohortError("no case has a Dice before and after", file=path.parent, mend="look at the reports there")
+    first, last = (float(np.mean([dice[key] for key in both])) for dice in (before, after))
+    rows = [(*key, before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())]
+    rows.append(("mean", "", first, last))
+    table = []
+    for case, structure, old, new in rows:
+        change = None if old is None or new is None else new - old
+        numbers = ["" if value is None else f"{value:.4f}" for value in (old, new, change)]
+        table.append(dict(zip(COLUMNS, (case, structure, *numbers), strict=True)))
+    write_csv(path, table, COLUMNS)
+    alone = len(before.keys() ^ after.keys())
+    more = f", {alone} more with one alone" if alone else ""
+    print(f"source cohort: Dice {first:.3f} before, {last:.3f} after, over {len(both)}{more}; {path}")
 
 
 def check_source_cohort(config: DictConfig) -> None:
