@@ -13,8 +13,9 @@ from monai.networks.nets import UNet as MonaiUNet
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from ankleseg.data import EpochSampler
 from ankleseg.finetuning import FreezeSchedule
 from ankleseg.networks import FCN, ResNet, UNet
 from ankleseg.tasks import polynomial_decay
@@ -36,6 +37,19 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def network_of(name: str = "UNet", seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return NETWORKS[name]()
+
+
+class Patches(Dataset):
+    """Noise, by index ``epoch · length + number``; the same in each epoch."""
+
+    def __init__(self, length: int) -> None:
+        self.images = torch.randn(length, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index % len(self)]
 
 
 class Training(LightningModule):
@@ -96,7 +110,7 @@ def fit(
     **settings: Any,
 ) -> Watch:
     """Train, with a checkpoint ``last.ckpt`` after each epoch where there is a folder for it."""
-    images = torch.randn(2 * batches, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    patches = Patches(2 * batches)
     watch = Watch()
     callbacks = [*([] if schedule is None else [FreezeSchedule(schedule, norm_statistics)]), *others, watch]
     if folder is not None:
@@ -105,9 +119,10 @@ def fit(
         )
     trainer = Trainer(
         accelerator="cpu", max_epochs=epochs, callbacks=callbacks, logger=False, enable_model_summary=False,
-        enable_progress_bar=False, enable_checkpointing=folder is not None, **settings,
+        enable_progress_bar=False, enable_checkpointing=folder is not None,
+        use_distributed_sampler=False, **settings,
     )  # fmt: skip
-    trainer.fit(module, DataLoader(images, 2), ckpt_path=resume, weights_only=True)
+    trainer.fit(module, DataLoader(patches, 2, sampler=EpochSampler(len(patches))), ckpt_path=resume, weights_only=True)
     return watch
 
 

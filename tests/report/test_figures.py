@@ -98,3 +98,8 @@ def test_no_global_figure_is_made(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # its import fails
     monkeypatch.delattr("matplotlib.pyplot", raising=False)
     assert training_curves({"train/loss": [1, 2]})
+
+
+def test_an_epoch_at_which_something_begins_is_marked():
+    plain, marked = (picture(training_curves(HISTORY, marks)) for marks in ((), [(1, "expansion at 0.001")]))
+    assert plain.shape == marked.shape and not np.array_equal(plain, marked)
