@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ankleseg.cohorts import Cohort
 from ankleseg.data.dataset import EpochSampler, batch_of_one
-from ankleseg.data.rehearsal import RehearsedPatches
+from ankleseg.data.rehearsal import RehearsedPatches, check_share
 from ankleseg.labels import Labels
 
 
@@ -58,7 +58,12 @@ class PatchData(LightningDataModule, ABC):
         """The whole volumes of validation; none without subjects to validate."""
 
     def rehearse(self, source: PatchData, share: float) -> None:
-        """Take a share of the patches of training from other data, see `RehearsedPatches`."""
+        """Take a share of the patches of training from other data, see `RehearsedPatches`.
+
+        Raises:
+            ConfigError: there is no such share.
+        """
+        check_share(share)
         source.cache = self.cache
         self._rehearsed = source, share
 

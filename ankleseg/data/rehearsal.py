@@ -9,6 +9,12 @@ from torch.utils.data import Dataset
 from ankleseg.errors import ConfigError
 
 
+def check_share(share: float) -> None:
+    """Refuse a share of rehearsed patches that leaves none of either cohort; raises ConfigError."""
+    if not 0 < share < 1:
+        raise ConfigError(f"invalid rehearsal.share {share}: expected more than 0, less than 1", mend="e.g. 0.25")
+
+
 class RehearsedPatches(Dataset):
     """Patches of a cohort, a share of them replaced by those of another cohort (rehearsal, Robins 1995).
 
@@ -17,17 +23,10 @@ class RehearsedPatches(Dataset):
     Args:
         own: patches of the cohort that is trained on.
         source: as many of the cohort that was trained on before.
-        share: of a batch, between 0 and 1.
-
-    Raises:
-        ConfigError: there is no such share.
+        share: of a batch, see `check_share`.
     """
 
     def __init__(self, own: Any, source: Any, share: float) -> None:
-        if not 0 < share < 1:
-            raise ConfigError(
-                f"invalid rehearsal.share {share}: expected more than 0 and less than 1", mend="e.g. 0.25"
-            )
         self._own = own
         self._source = source
         self._share = share

@@ -99,9 +99,9 @@ def test_a_source_that_cannot_be_used_is_refused_before_training(tiny_table: Pat
 
 
 def test_every_batch_has_its_share_of_rehearsed_patches():
-    own, source = ([name] * 12 for name in ("own", "source"))
+    own, source = ([{"from": name}] * 12 for name in ("own", "source"))
     patches = RehearsedPatches(own, source, 0.25)
     for batch in range(3):
-        assert [patches[4 * batch + n] for n in range(4)].count("source") == 1
+        assert [patches[4 * batch + n] for n in range(4)].count({"from": "source"}) == 1
     halves = RehearsedPatches(own, source, 1 / 3)
-    assert [halves[n] for n in range(12)].count("source") == 4
+    assert [halves[n] for n in range(12)].count({"from": "source"}) == 4
