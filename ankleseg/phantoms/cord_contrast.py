@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ankleseg.phantoms.contrast import SignalTable
 from ankleseg.phantoms.cord_labels import CordTissue
 
 # signal in units of the cord's, least and most; T2-weighted scans of necks and of lumbar spines
-NECK: Mapping[CordTissue, tuple[float, float]] = {
+NECK: dict[CordTissue, tuple[float, float]] = {
     CordTissue.SKIN: (0.6, 1.0),
     CordTissue.FAT: (1.0, 1.8),
     CordTissue.MUSCLE: (0.22, 0.42),
@@ -28,7 +26,7 @@ NECK: Mapping[CordTissue, tuple[float, float]] = {
     CordTissue.VISCERA: (0.2, 0.5),
     CordTissue.VESSEL: (0.05, 0.3),
 }
-LUMBAR = NECK | {
+LUMBAR: dict[CordTissue, tuple[float, float]] = NECK | {
     CordTissue.FAT: (1.5, 2.4),
     CordTissue.MARROW: (0.6, 1.1),
     CordTissue.NUCLEUS: (0.6, 2.2),
@@ -36,7 +34,7 @@ LUMBAR = NECK | {
     CordTissue.GREY_MATTER: (1.0, 1.1),
 }
 # fixed tissue has short relaxation times of little difference; its fluid may be bright or without any signal
-FIXED = {tissue: (0.3, 1.3) for tissue in NECK} | {
+FIXED: dict[CordTissue, tuple[float, float]] = {tissue: (0.3, 1.3) for tissue in NECK} | {
     CordTissue.BONE: (0.05, 0.3),
     CordTissue.LIGAMENT: (0.15, 0.5),
     CordTissue.DURA: (0.2, 0.8),
@@ -51,8 +49,7 @@ def cord_contrast(domain: str, rng: np.random.Generator) -> SignalTable:
     """Draw the signals of one subject's tissues: ``neck``, ``lumbar`` or ``post_mortem``."""
     usual = dict({"neck": NECK, "lumbar": LUMBAR, "post_mortem": FIXED}[domain])
     if domain == "post_mortem":
-        fluid = np.array(FLUIDS[rng.integers(len(FLUIDS))])
-        usual[CordTissue.BATH] = usual[CordTissue.CSF] = tuple(fluid)
+        usual[CordTissue.BATH] = usual[CordTissue.CSF] = FLUIDS[rng.integers(len(FLUIDS))]
     columns = np.zeros((256, 4))
     brightness = rng.uniform(200, 500)
     for tissue, (least, most) in usual.items():

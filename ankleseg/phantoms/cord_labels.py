@@ -91,7 +91,8 @@ class CordLabels:
     def _plane(self, points: np.ndarray, along: np.ndarray, right: np.ndarray, front: np.ndarray) -> np.ndarray:
         """Labels of a plane, from its points in the world and their places in the sections of the spine."""
         row = self.spine.at_height(points[2])
-        labels = self._body(*(points[:2] - np.moveaxis(self.spine.frame[row, :2], -1, 0)), row)
+        beside = points[:2] - np.moveaxis(self.spine.frame[row, :2], -1, 0)
+        labels = self._body(beside[0], beside[1], row)
         reach = NEAR if self.specimen is None else 1.2 * self.specimen.radius + 16
         near = (np.abs(right) < reach) & (np.abs(front) < reach) & (labels != CordTissue.AIR)
         if near.any():
