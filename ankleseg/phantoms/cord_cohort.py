@@ -128,8 +128,8 @@ def cord_scan(number: int, *, domain: Domain = "neck", size: Size = "demo", seed
     image, tissues = as_stored(heard.with_noise(rng)), labels(grid)
     centreline, end = _centreline(spine, grid)
     row = {"group": domain, "end_below_foramen_magnum": f"{spine.end:.1f}"}
-    volumes = (Volume(data, grid.affine) for data in (image, cord_mask(spine, grid).astype(np.uint8), tissues))
-    return CordScan(*volumes, centreline, end, row)
+    mask = Volume(cord_mask(spine, grid).astype(np.uint8), grid.affine)
+    return CordScan(Volume(image, grid.affine), mask, Volume(tissues, grid.affine), centreline, end, row)
 
 
 def cord_mask(spine: Spine, grid: Grid) -> Bool[np.ndarray, "x y z"]:
@@ -209,7 +209,7 @@ def _draw_specimen(spine: Spine, rng: np.random.Generator) -> Specimen:
     vessel = 1.2 * radius + float(rng.uniform(8, 12) if radius else rng.uniform(14, 22))
     bubbles = []
     for _ in range(rng.integers(0, 14)):
-        place = spine.frame[spine.row(spine.end + rng.uniform(-110, 60))]
+        place = spine.frame[spine.row(np.asarray(spine.end + rng.uniform(-110, 60)))]
         sac = np.array([rng.uniform(-8, 8), rng.uniform(3, 9) if rng.random() < 0.7 else rng.uniform(-12, 18)])
         bubbles.append(np.append(place[:3] + sac @ place[6:12].reshape(2, 3), np.exp(rng.uniform(-0.7, 1.1))))
     return Specimen(radius, vessel, bubbles)
