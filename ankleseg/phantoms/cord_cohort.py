@@ -121,9 +121,7 @@ def cord_scan(number: int, *, domain: Domain = "neck", size: Size = "demo", seed
     table, scanner = cord_contrast(domain, rng), _draw_scanner(domain, rng)
     coil = draw_coil(grid, rng)
     if domain != "post_mortem":  # a coil beneath the back
-        coil = _surface_coil(
-            coil, grid, float(rng.uniform(0.2, 0.7 if domain == "lumbar" else 1.2)) / (60 * scanner.bias)
-        )
+        coil = _surface_coil(coil, grid, float(rng.uniform(0.2, 0.8)) / (60 * scanner.bias))
     heard, _ = listen(labels, table, grid, scanner, rng, coil=coil)
     image, tissues = as_stored(heard.with_noise(rng)), labels(grid)
     centreline, end = _centreline(spine, grid)

@@ -10,8 +10,8 @@ from ankleseg.phantoms.cord_labels import CordTissue
 # signal in units of the cord's, least and most; T2-weighted scans of necks and of lumbar spines
 NECK: dict[CordTissue, tuple[float, float]] = {
     CordTissue.SKIN: (0.6, 1.0),
-    CordTissue.FAT: (1.0, 1.8),
-    CordTissue.MUSCLE: (0.22, 0.42),
+    CordTissue.FAT: (1.3, 2.3),
+    CordTissue.MUSCLE: (0.25, 0.5),
     CordTissue.BONE: (0.05, 0.16),
     CordTissue.MARROW: (0.3, 0.6),
     CordTissue.DISC: (0.15, 0.35),

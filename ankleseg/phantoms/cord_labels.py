@@ -128,8 +128,8 @@ class CordLabels:
         around = labels.copy()
         uneven = aside + np.sin(0.23 * forth + 0.11 * along), forth + np.sin(0.19 * aside - 0.13 * along)
         behind = forth + at["sac_deep"] / 2 < -8
-        layer = (uneven[1] + 0.3 * np.abs(aside) + 4 * np.sin(along / 21)) % 15
-        sheets = behind & (np.abs(layer - 7) < 0.6) & (np.abs(aside) > 3)
+        layer = (uneven[1] + 0.3 * np.abs(aside) + 4 * np.sin(along / 21)) % 12
+        sheets = behind & (np.abs(layer - 6) < 1) & (np.abs(aside) > 3)
         labels[sheets & (labels == CordTissue.MUSCLE)] = CordTissue.FAT
         self._vertebra(labels, row, *uneven, at)
         kept = self.specimen is None or np.hypot(aside, (forth - 6) / 1.2) < self.specimen.radius
