@@ -67,7 +67,7 @@ def test_what_is_missing_is_told_by_its_full_name():
     assert str(caught.value) == "cohort.split.train is missing; add cohort.split.train=…"
 
 
-@pytest.mark.parametrize("cohort", ["ankle_dynamic", "cord"])
+@pytest.mark.parametrize("cohort", ["ankle_dynamic"])
 def test_a_cohort_without_a_phantom_of_its_own_is_refused_at_once(cohort: str, tmp_path):
     from ankleseg.phantoms.__main__ import main
 

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ankleseg.phantoms.brain_tissues import BrainTissue
     from ankleseg.phantoms.cohort import ankle_scan, write_ankle_cohort
     from ankleseg.phantoms.contrast import SignalTable, ffe_contrast, random_contrast, t1_contrast
+    from ankleseg.phantoms.cord_cohort import CordScan, cord_scan, write_cord_cohort
+    from ankleseg.phantoms.cord_labels import CordLabels, CordTissue, Specimen
     from ankleseg.phantoms.dynamic_protocol import DynamicSettings
     from ankleseg.phantoms.dynamic_scan import DynamicScan, dynamic_phantom
     from ankleseg.phantoms.grid import Grid
     from ankleseg.phantoms.protocol import Scan
     from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
     from ankleseg.phantoms.sequences import MovingSubject, ankle_sequence, moving_ankle
+    from ankleseg.phantoms.spine import Spine, draw_spine
     from ankleseg.phantoms.tissues import Tissue
     from ankleseg.phantoms.tumour_cohort import tumour_scans, write_tumour_cohort
 
@@ -45,12 +48,15 @@ _HOMES = {
     "brain_tissues": ("BrainTissue",),
     "cohort": ("ankle_scan", "write_ankle_cohort"),
     "contrast": ("SignalTable", "ffe_contrast", "random_contrast", "t1_contrast"),
+    "cord_cohort": ("CordScan", "cord_scan", "write_cord_cohort"),
+    "cord_labels": ("CordLabels", "CordTissue", "Specimen"),
     "dynamic_protocol": ("DynamicSettings",),
     "dynamic_scan": ("DynamicScan", "dynamic_phantom"),
     "grid": ("Grid",),
     "protocol": ("Scan",),
     "scanner": ("LabelArray", "Scanner", "scan"),
     "sequences": ("MovingSubject", "ankle_sequence", "moving_ankle"),
+    "spine": ("Spine", "draw_spine"),
     "tissues": ("Tissue",),
     "tumour_cohort": ("tumour_scans", "write_tumour_cohort"),
 }
@@ -64,6 +70,9 @@ __all__ = [
     "BrainLabels",
     "BrainScans",
     "BrainTissue",
+    "CordLabels",
+    "CordScan",
+    "CordTissue",
     "DynamicScan",
     "DynamicSettings",
     "Grid",
@@ -73,13 +82,17 @@ __all__ = [
     "Scan",
     "Scanner",
     "SignalTable",
+    "Specimen",
+    "Spine",
     "ThickSlices",
     "Tissue",
     "ankle_scan",
     "ankle_sequence",
     "brain_scans",
+    "cord_scan",
     "draw_ankle",
     "draw_brain",
+    "draw_spine",
     "dynamic_phantom",
     "ffe_contrast",
     "image_brain_labels",
@@ -92,6 +105,7 @@ __all__ = [
     "write_ankle_cohort",
     "write_bone_mask_cohort",
     "write_brain_cohort",
+    "write_cord_cohort",
     "write_tumour_cohort",
 ]
 

@@ -1,4 +1,4 @@
-"""``python -m ankleseg.phantoms cohort=ankle|brain|tumour size=demo seed=0 out=DIR``."""
+"""``python -m ankleseg.phantoms cohort=ankle|brain|tumour|cord size=demo seed=0 out=DIR``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ankleseg.errors import ConfigError
 
 WORDS = (
     "out", "size", "subjects", "seed", "contrast", "workers", "side", "dynamic", "age", "thick", "echoes",
+    "domain",
 )  # fmt: skip
 
 
@@ -23,7 +24,7 @@ def main(config: Any) -> None:
     if not target.startswith("ankleseg.phantoms."):
         raise ConfigError(
             "this cohort has no phantom to be written alone",
-            mend="choose cohort=ankle, brain, tumour, bones or ankle_repeats; add dynamic=true to ankle for sequences",
+            mend="choose cohort=ankle, brain, tumour, cord, bones or ankle_repeats; add dynamic=true to ankle to move",
         )
     if config.subjects is not None and not isinstance(config.subjects, int):
         raise ConfigError(f"subjects: expected a number, got {config.subjects!r}", mend="e.g. subjects=14")
