@@ -1,6 +1,13 @@
 """Pure functions on arrays: overlap, surface distance, image quality, volumetry, motion of the joints."""
 
 from ankleseg.measures.anatomical_frames import anatomical_frames, common_axes
+from ankleseg.measures.centreline import (
+    Centreline,
+    CentrelineError,
+    centreline_error,
+    centreline_of_mask,
+    find_centreline,
+)
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
 from ankleseg.measures.image_quality import (
     correlation,
@@ -25,6 +32,8 @@ from ankleseg.measures.volumetry import (
 )
 
 __all__ = [
+    "Centreline",
+    "CentrelineError",
     "LabelAgreement",
     "Lesion",
     "LesionScores",
@@ -32,9 +41,12 @@ __all__ = [
     "SurfaceDistance",
     "Variation",
     "anatomical_frames",
+    "centreline_error",
+    "centreline_of_mask",
     "common_axes",
     "compare_groups",
     "correlation",
+    "find_centreline",
     "finite_helical_axes",
     "frames_from_landmarks",
     "helical_axis",
