@@ -1,6 +1,8 @@
 """What MONAI lacks for MRI of joints, brains and cords, as MONAI dictionary transforms; they mix with its own."""
 
+from ankleseg.transforms.centreline_from_label import CentrelineFromLabeld
 from ankleseg.transforms.clip_spikes import ClipSpikesd
+from ankleseg.transforms.crop_along_centreline import CropAlongCentrelined
 from ankleseg.transforms.decode_labels import DecodeLabelsd
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.foreground_windows import ForegroundWindowsd
@@ -13,6 +15,7 @@ from ankleseg.transforms.mirror_to_side import MirrorToSided
 from ankleseg.transforms.normalize_in_foreground import NormalizeInForegroundd
 from ankleseg.transforms.preparation import Preparation
 from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
+from ankleseg.transforms.rand_centreline_jitter import RandCentrelineJitterd
 from ankleseg.transforms.rand_coil_field import RandCoilFieldd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
@@ -31,7 +34,9 @@ from ankleseg.transforms.thick_slices import ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
+    "CentrelineFromLabeld",
     "ClipSpikesd",
+    "CropAlongCentrelined",
     "DecodeLabelsd",
     "ForegroundMaskd",
     "ForegroundWindowsd",
@@ -43,6 +48,7 @@ __all__ = [
     "PatchWindows",
     "Preparation",
     "RandAnatomicalFlipd",
+    "RandCentrelineJitterd",
     "RandCoilFieldd",
     "RandForegroundCropd",
     "RandGammaInRanged",

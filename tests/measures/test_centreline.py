@@ -22,7 +22,9 @@ def random(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@for_all(("shape", "weights"), [((7, 9), (1.0, 1.0)), ((12, 1), (0.3, 2.0)), ((1, 8), (0.01, 0.02)), ((10, 6), (3.0, 0.04))])
+@for_all(
+    ("shape", "weights"), [((7, 9), (1.0, 1.0)), ((12, 1), (0.3, 2.0)), ((1, 8), (0.01, 0.02)), ((10, 6), (3.0, 0.04))]
+)
 def test_the_distance_transform_is_the_least_of_all_pixels(shape, weights):
     for seed in range(20):
         values = random(seed).normal(size=shape) * 3 ** (seed % 4)

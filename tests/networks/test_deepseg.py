@@ -29,13 +29,17 @@ def test_the_published_three_dimensional_network():
 @for_all("network", [DeepSegUNet3d(features=4), DeepSegUNet(widths=[4, 8]), DeepSegUNet(widths=[4], norm="none")])
 def test_every_weight_is_in_one_part(network):
     everything = {name for name, _ in network.named_parameters()}
-    owned = [name for own in network.parts.values() for path in own for name in everything if name.startswith(path + ".")]
+    owned = [
+        name for own in network.parts.values() for path in own for name in everything if name.startswith(path + ".")
+    ]
     assert sorted(owned) == sorted(everything)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d)]
     assert all((norm.eps, norm.momentum) == (1e-3, 0.01) for norm in norms)
 
 
-@for_all(("widths", "rates", "convolutions"), [((16, 32), (1, 2), 10), ((8, 16), (1, 2, 4), 11), ((24, 48), (1, 2, 4), 11)])
+@for_all(
+    ("widths", "rates", "convolutions"), [((16, 32), (1, 2), 10), ((8, 16), (1, 2, 4), 11), ((24, 48), (1, 2, 4), 11)]
+)
 def test_networks_that_find_the_cord_are_dilated_by_contrast(widths, rates, convolutions):
     network = DeepSegUNet(widths=widths, rates=rates)
     found = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
