@@ -26,11 +26,19 @@ def main(config: DictConfig) -> None:
     from ankleseg.inference.flips import checked_flips
 
     models: list[Model] = []
+    finders: list[Model] = []
+    centreline = None
     if config.method is None:
+        from ankleseg.inference.centrelines import by_role, given_centreline, require_centreline
+
         device = device_asked_for(config.device)
         models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
         if not models:
             raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
+        models, finders = by_role(models)
+        require_centreline(models, finders, config.centreline)
+        if config.centreline is not None:
+            centreline = given_centreline(config.centreline, config.out)
     cases = cases_of(
         config.input,
         group=names_in(config.group),
@@ -62,6 +70,8 @@ def main(config: DictConfig) -> None:
             spacing=finer,
             patch_foreground=patch_foreground,
             flips=flips,
+            centreline=centreline,
+            finders=finders,
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong

@@ -8,6 +8,7 @@ from ankleseg.measures.centreline import (
     centreline_of_mask,
     find_centreline,
 )
+from ankleseg.measures.cord_mask import mended_cord
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
 from ankleseg.measures.image_quality import (
     correlation,
@@ -55,6 +56,7 @@ __all__ = [
     "label_agreement",
     "lesion_scores",
     "mean_helical_axis",
+    "mended_cord",
     "motion_rows",
     "overlap",
     "psnr",

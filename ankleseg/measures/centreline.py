@@ -51,7 +51,7 @@ def find_centreline(probability: Float[np.ndarray, "x y z"], affine: Affine, smo
     """
     from scipy.ndimage import gaussian_filter1d
 
-    slices, axes = _slices_from_below(probability, affine)
+    slices, axes = slices_from_below(probability, affine)
     mm = spacing(affine)[list(axes)]
     blurred = np.nan_to_num(np.asarray(slices, dtype=np.float32))
     for axis in (1, 2):
@@ -85,7 +85,7 @@ def centreline_of_mask(mask: Bool[np.ndarray, "x y z"], affine: Affine, smooth: 
     Raises:
         GeometryError: the mask is empty.
     """
-    slices, axes = _slices_from_below(mask, affine)
+    slices, axes = slices_from_below(mask, affine)
     held = np.flatnonzero(slices.any(axis=(1, 2)))
     if not len(held):
         raise GeometryError("the mask of the cord is empty", mend="draw it, or leave the case out")
@@ -241,7 +241,7 @@ def voxels_of(points: Points, affine: Affine, axis: int) -> Points:
     return voxels[np.argsort(voxels[:, axis], kind="stable")]
 
 
-def _slices_from_below(volume: Shaped[np.ndarray, "x y z"], affine: Affine) -> tuple[np.ndarray, tuple[int, int, int]]:
+def slices_from_below(volume: Shaped[np.ndarray, "x y z"], affine: Affine) -> tuple[np.ndarray, tuple[int, int, int]]:
     """The slices perpendicular to the axis nearest to superior–inferior, the lowest first, and the axes of the array
     that theirs are."""
     axis = anatomical_axis(affine, "IS")

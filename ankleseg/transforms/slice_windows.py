@@ -56,6 +56,6 @@ def put_windows_back(
 def _places(starts: Tensor, size: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (S, U) and columns (S, V) of windows, moved into the volume, and (S, U, V) which were in it."""
     rows, columns = (starts[:, k, None] + torch.arange(size[k]) for k in (0, 1))
-    inside = [(0 <= place) & (place < n) for place, n in ((rows, shape[0]), (columns, shape[1]))]
+    inside = [(place >= 0) & (place < n) for place, n in ((rows, shape[0]), (columns, shape[1]))]
     valid = inside[0][:, :, None] & inside[1][:, None, :]
     return rows.clamp(0, shape[0] - 1), columns.clamp(0, shape[1] - 1), valid

@@ -138,7 +138,7 @@ def test_the_spline_leaves_the_residual_that_was_published():
 def test_an_error_counts_ends_and_missed_slices():
     affine = np.diag([1.0, 1.0, 2.0, 1.0])
     truth = np.column_stack([np.zeros((20, 2)), np.arange(0.0, 40, 2)])
-    moved = truth[5:] + [3.0, 4.0, 0.0]
+    moved = truth[5:] + np.array([3.0, 4.0, 0.0])
     error = centreline_error(moved, truth, affine)
     assert (error.mean_mm, error.largest_mm, error.within) == (5.0, 5.0, 0.0)
     assert (error.lower_mm, error.upper_mm) == (-10.0, 0.0)
