@@ -12,7 +12,9 @@ from ankleseg.transforms.left_right import refuse_left_right, reverses_left_righ
 from ankleseg.transforms.load_references import LoadReferencesd
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis, thick_scan
 from ankleseg.transforms.mirror_to_side import MirrorToSided
+from ankleseg.transforms.normalize_by_cohort import NormalizeByCohortd
 from ankleseg.transforms.normalize_in_foreground import NormalizeInForegroundd
+from ankleseg.transforms.nyul import NyulStandardized
 from ankleseg.transforms.preparation import Preparation
 from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
 from ankleseg.transforms.rand_centreline_jitter import RandCentrelineJitterd
@@ -44,7 +46,9 @@ __all__ = [
     "LoadReferencesd",
     "LowResolution",
     "MirrorToSided",
+    "NormalizeByCohortd",
     "NormalizeInForegroundd",
+    "NyulStandardized",
     "PatchWindows",
     "Preparation",
     "RandAnatomicalFlipd",
