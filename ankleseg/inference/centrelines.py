@@ -107,7 +107,7 @@ def reference_centreline(labels: Labels) -> GetCentreline:
         reference = next((case.references[name] for name in labels.structures if name in case.references), None)
         if reference is None:
             raise FileError("has no reference of the cord for its centreline", file=case.images[0], mend="draw one")
-        mask = read_mask(reference.path, value=reference.value, frame=case.frame_in_files)  # type: ignore[arg-type]
+        mask = read_mask(reference.path, value=reference.value, frame=case.frame_in_files)
         return centreline_of_mask(mask.data, mask.affine)
 
     return centreline
