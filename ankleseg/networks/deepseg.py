@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from ankleseg.networks.blocks import (
     max_pool,
     transposed_upsampling,
 )
+from ankleseg.networks.parts import parts
 
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01  # of batch norms; Keras calls the latter 0.99
 
@@ -88,16 +89,9 @@ class DeepSegUNet(nn.Module):
         )
         self.expansion = nn.ModuleList(convolutions(2 * width, width, (1, 1)) for width in beside)
         self.head = convolution(spatial_dims, widths[0], out_channels, size=1)
+        up = [f"{kind}.{n}" for n in range(len(widths)) for kind in ("doubling", "expansion")]
+        self.parts = parts([f"contraction.{n}" for n in range(len(widths))], ["bottleneck"], [*up, "head"])
         _as_in_keras(self)
-
-    @property
-    def parts(self) -> Mapping[str, tuple[str, ...]]:
-        """Modules of the parts that are trained or frozen together, by the name of the part."""
-        return {
-            "contraction": ("contraction",),
-            "bottleneck": ("bottleneck",),
-            "expansion": ("doubling", "expansion", "head"),
-        }
 
     def forward(self, x: Float[Tensor, "batch channels *spatial"]) -> Float[Tensor, "batch outputs *spatial"]:
         check_sides(x, self.divisor)
@@ -150,12 +144,8 @@ class DeepSegUNet3d(nn.Module):
         self.doubling = nn.Upsample(scale_factor=2, mode="nearest")
         self.expansion = two(6 * features, 2 * features, 2 * features)
         self.head = convolution(3, 2 * features, out_channels, size=1)
+        self.parts = parts(["contraction"], ["bottleneck"], ["expansion", "head"])
         _as_in_keras(self)
-
-    @property
-    def parts(self) -> Mapping[str, tuple[str, ...]]:
-        """Modules of the parts that are trained or frozen together, by the name of the part."""
-        return {"contraction": ("contraction",), "bottleneck": ("bottleneck",), "expansion": ("expansion", "head")}
 
     def forward(self, x: Float[Tensor, "batch channels x y z"]) -> Float[Tensor, "batch outputs x y z"]:
         check_sides(x, self.divisor)
