@@ -21,6 +21,7 @@ KNOWN = "known"  # (B, K) bool | whether the reference of each structure is to b
 AFFINE = "affine"  # (4, 4) float64 mm | voxel to world of the prepared volume, where the tensors carry none themselves
 SCALE = "image_scale"  # (C, 3) float64 | offset, factor and whether clipped: the way back to the input's intensities
 RANGE = "image_range"  # (C, 2) float32 | darkest intensity of the scan, and the bright end of its foreground
+CENTRELINE = "centreline"  # (N, 3) float64 mm | axis of the cord in the world, a point a slice from its lower end up
 WINDOWS = "windows"  # where patches may lie, counted once a case
 WINDOW = "window"  # (2, 3) int | voxels of the volume at which a patch begins and ends, reversed where it was flipped
 VOLUME_SHAPE = "volume_shape"  # (3,) int | sides of the volume that a patch was cut from

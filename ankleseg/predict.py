@@ -18,19 +18,15 @@ if TYPE_CHECKING:
 
     from ankleseg.cohorts import Case
     from ankleseg.inference import Model, Postprocessing, VolumeInferer
+    from ankleseg.inference.centrelines import GetCentreline
 
 
 def main(config: DictConfig) -> None:
     """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
-    from ankleseg.inference import cases_of, load_model, predict_cases
+    from ankleseg.inference import cases_of, predict_cases
     from ankleseg.inference.flips import checked_flips
 
-    models: list[Model] = []
-    if config.method is None:
-        device = device_asked_for(config.device)
-        models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
-        if not models:
-            raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
+    models, finders, centreline = models_asked_for(config)
     cases = cases_of(
         config.input,
         group=names_in(config.group),
@@ -62,12 +58,37 @@ def main(config: DictConfig) -> None:
             spacing=finer,
             patch_foreground=patch_foreground,
             flips=flips,
+            centreline=centreline,
+            finders=finders,
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong
         print(f"{counted(len(rows), 'case')} ({mode}), {wrong} failed: {out}")
     if failed:
         raise SystemExit(1)
+
+
+def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetCentreline | None]:
+    """The models that segment, those that find the centreline for them, and the centreline that is given instead.
+
+    Raises:
+        CheckpointError: one cannot be loaded, or there is no centreline for those that need one.
+        ConfigError: there is no checkpoint, nor a method; or a centreline that nothing needs.
+    """
+    from ankleseg.inference import load_model
+    from ankleseg.inference.centrelines import by_role, given_centreline, require_centreline
+
+    if config.method is not None:
+        require_centreline([], [], config.centreline)
+        return [], [], None
+    device = device_asked_for(config.device)
+    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    if not models:
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
+    models, finders = by_role(models)
+    require_centreline(models, finders, config.centreline)
+    given = config.centreline
+    return models, finders, None if given is None else given_centreline(given, config.out)
 
 
 def _by_method(config: DictConfig, cases: Sequence[Case]) -> None:

@@ -28,7 +28,7 @@ def main(config: DictConfig) -> float:
     cohort = build(config.cohort.load, runs.cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
     labels = runs.labels_of(config, cohort)
-    preparation = runs.prepared_by(config, cohort.select(split.train))
+    preparation = runs.prepared_by(config, cohort.select(split.train), labels)
     made = {"cohort": cohort, "split": split, "preparation": preparation, "labels": labels, "seed": config.seed}
     data = runs.data_of(config, **made)
     if config.test and split.test and not data.testable:

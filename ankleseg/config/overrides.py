@@ -18,7 +18,7 @@ from ankleseg.errors import ConfigError
 
 # the last words of keys that hold one path; of keys that hold one path, a list or a mapping of them
 PATH = "input out references root resume run_dir dir subdir folder dirpath default_root_dir masks".split()
-PATH += "fixed moving labels source_cohort".split()
+PATH += "fixed moving labels source_cohort centreline".split()
 PATHS = "checkpoint predictions others".split()
 # keys of one name; of one name or several
 NAME = "name acquisition cohort.acquisition cohort.split.group evaluate.intracranial".split()

@@ -4,6 +4,7 @@ from ankleseg.data.base import PatchData
 from ankleseg.data.common_spacing import at_common_spacing
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, VolumeDataset
+from ankleseg.data.learning import learnt_from
 from ankleseg.data.pairs import PairData, PairDataset
 from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
 from ankleseg.data.reading import item_of, prepared, preparing, reading
@@ -32,6 +33,7 @@ __all__ = [
     "VolumeDataset",
     "at_common_spacing",
     "item_of",
+    "learnt_from",
     "prepared",
     "preparing",
     "reading",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.bundle.datalist import datalist
     from ankleseg.inference.bundle.export import export_bundle
     from ankleseg.inference.case import predict_case
+    from ankleseg.inference.centrelines import given_centreline, read_centreline, write_centreline
     from ankleseg.inference.classical import segment_cases
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.loading import find_checkpoint, load_model
@@ -24,6 +25,7 @@ _HOMES = {
     "bundle.datalist": ("datalist",),
     "bundle.export": ("export_bundle",),
     "case": ("predict_case",),
+    "centrelines": ("given_centreline", "read_centreline", "write_centreline"),
     "classical": ("segment_cases",),
     "inputs": ("cases_of",),
     "loading": ("find_checkpoint", "load_model"),
@@ -43,12 +45,15 @@ __all__ = [
     "description",
     "export_bundle",
     "find_checkpoint",
+    "given_centreline",
     "load_model",
     "model_of",
     "predict_case",
     "predict_cases",
+    "read_centreline",
     "read_checkpoint",
     "segment_cases",
+    "write_centreline",
 ]
 
 

@@ -18,11 +18,13 @@ from ankleseg.cohorts import Case
 from ankleseg.cohorts.case import in_order
 from ankleseg.data.reading import item_of, reading, with_foreground
 from ankleseg.errors import AnklesegError, CheckpointError, own_errors
+from ankleseg.inference.centrelines import GetCentreline
 from ankleseg.inference.flips import averaged_over_flips, checked_flips, reversed_along
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.volume import VolumeInferer
+from ankleseg.measures import Centreline
 from ankleseg.transforms import Preparation, RememberScand, RestoreIntensitiesd
 from ankleseg.transforms.metadata import affine_of, with_meta_of
 from ankleseg.volumes import read_header
@@ -42,6 +44,7 @@ class CasePrediction:
         affine: voxel to world.
         patches: boxes in voxels of the masks, half open, of the single patches with enough foreground (tiling
             ``patches`` only, and not of a sequence).
+        centreline: along which the cord was segmented, if it was (not of a sequence).
     """
 
     masks: np.ndarray
@@ -49,6 +52,7 @@ class CasePrediction:
     images: np.ndarray
     affine: np.ndarray
     patches: list[list[int]]
+    centreline: Centreline | None = None
 
 
 def predict_case(
@@ -60,6 +64,7 @@ def predict_case(
     spacing: Spacing | None = None,
     patch_foreground: float = 0.75,
     flips: Sequence[str] = (),
+    centreline: GetCentreline | None = None,
     progress: Callable[[float], object] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
@@ -77,6 +82,7 @@ def predict_case(
         spacing: mm along the prepared axes, instead of that of training.
         patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
+        centreline: gives that of the cord, for models that segment along it.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
@@ -93,14 +99,15 @@ def predict_case(
         frames = header.shape[3]
         part = None if progress is None else lambda done: progress(done / frames)
         each = (replace(case, frame=frame) for frame in range(frames))
-        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": part}
+        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "progress": part}
         return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in each])
     finer = len(labels.images) > 0 or spacing is not None
+    axis = None if centreline is None else centreline(case)
     mean: torch.Tensor | None = None
     for number, model in enumerate(models):
         if number == 0 or not _prepares_alike(model, models[number - 1]):
             preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
-            sample = _prepared(case, model, preparation)
+            sample = _prepared(case, model, preparation, axis)
         values = _values(
             model,
             sample,
@@ -121,11 +128,11 @@ def predict_case(
     images, probabilities = np.split(averaged, [len(labels.images)])
     masks = labels.decode(probabilities)
     if postprocessing is not None:
-        masks = postprocessing(masks, regions=labels.regions)
+        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(mean))
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
-    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes)
+    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes, axis)
 
 
 def require_alike(models: Sequence[Model]) -> None:
@@ -146,7 +153,7 @@ def _prepares_alike(model: Model, other: Model) -> bool:
     return model.preparation.nodes == other.preparation.nodes and model.channels == other.channels
 
 
-def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
+def _prepared(case: Case, model: Model, preparation: Preparation, centreline: Centreline | None) -> Sample:
     """The case as the network sees it, with what `RememberScand` tells of the scan."""
     try:
         item = item_of(in_order(case, model.channels))
@@ -155,6 +162,8 @@ def _prepared(case: Case, model: Model, preparation: Preparation) -> Sample:
     del item[keys.LABEL]
     if preparation.nodes:  # it lies on the grid of the file; only what was prepared already stays there
         item.pop(keys.FOREGROUND, None)
+    if centreline is not None:
+        item[keys.CENTRELINE] = centreline.points
     with own_errors():
         return with_foreground(preparation(Compose([*reading(), RememberScand(keys.IMAGE)])(item)))
 

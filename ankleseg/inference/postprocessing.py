@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from ankleseg.errors import ConfigError
-from ankleseg.volumes.geometry import bounding_box
+from ankleseg.measures.cord_mask import mended_cord
+from ankleseg.volumes.geometry import Affine, bounding_box
 
 FACES = 1  # voxels that share a face are connected, as in SciPy; MONAI's default also joins those that share a corner
 
@@ -30,6 +31,7 @@ class Postprocessing:
             its voxels stay in those around it: a tiny enhancing part of a tumour becomes necrosis, as the entries that
             won BraTS did (Isensee 2018, 2020). None: any number will do. (MONAI's ``RemoveSmallObjects`` is of
             components, each on its own.)
+        cord: whether each mask is mended along the cord at last, see `ankleseg.measures.mended_cord`.
 
     Raises (when called):
         ConfigError: there is not a number for each structure.
@@ -38,14 +40,16 @@ class Postprocessing:
     largest_component: bool = True
     fill_holes: bool = True
     smallest: Sequence[int] | None = None
+    cord: bool = False
 
-    def __call__(self, masks: Masks, *, regions: bool = False) -> Masks:
+    def __call__(self, masks: Masks, *, regions: bool = False, affine: Affine | None = None) -> Masks:
         """Return the mended masks; an empty one stays empty.
 
         Args:
             masks: of each structure.
             regions: whether structures may lie inside each other. Where they exclude each other and mended masks
                 share voxels, these go to the structure that is named first.
+            affine: voxel to world; the way along a cord is found from it.
         """
         from monai.transforms import FillHoles, KeepLargestConnectedComponent
         from torch import from_numpy
@@ -67,6 +71,8 @@ class Postprocessing:
             if self.fill_holes:
                 inside = FillHoles(connectivity=FACES)(inside)
             result[room] = np.asarray(inside[0], dtype=bool)
+            if self.cord and affine is not None:
+                result[:] = mended_cord(result, affine)
         if not regions:
             taken = np.zeros(masks.shape[1:], dtype=bool)
             for result in mended:

@@ -18,10 +18,19 @@ from ankleseg.config import require_folder
 from ankleseg.errors import AnklesegError, told
 from ankleseg.files import replace_file
 from ankleseg.inference.case import CasePrediction, predict_case, require_alike
+from ankleseg.inference.centrelines import (
+    ENDING,
+    GetCentreline,
+    found_centreline,
+    require_centreline,
+    shared_structure,
+    write_centreline,
+)
 from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
 from ankleseg.labels import Labels
+from ankleseg.measures import Centreline
 from ankleseg.volumes import Header, read_header, slice_axis, write_volume
 from ankleseg.volumes import spacing as voxel_sides
 
@@ -40,6 +49,8 @@ def predict_cases(
     spacing: Sequence[float | None] | None = None,
     patch_foreground: float = 0.75,
     flips: Sequence[str] = (),
+    centreline: GetCentreline | None = None,
+    finders: Sequence[Model] = (),
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -52,19 +63,25 @@ def predict_cases(
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
         patch_foreground, flips: see `predict_case`.
+        centreline: gives that of the cord in a case, for models that segment along it.
+        finders: models that find it instead, averaged.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
-        CheckpointError: the models do not fit each other.
+        CheckpointError: the models do not fit each other, or segment along a centreline and there is none.
         ConfigError: a result would replace an input, or ``out`` cannot be written.
         CheckpointError: a network registers pairs of scans.
     """
-    for model in models:
+    for model in [*models, *finders]:
         refuse_registration(model, "predict a single scan")
     require_alike(models)
+    require_centreline(models, finders, centreline)
+    if finders:
+        centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
+    more["centreline"] = centreline
 
     def predict(case: Case, **told: Any) -> CasePrediction:
         return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
@@ -74,10 +91,34 @@ def predict_cases(
         out,
         predict,
         models[0].labels,
-        settings=_settings(models, inferer, spacing) | {"flips": list(flips)},
+        settings=_settings(models, inferer, spacing)
+        | {"flips": list(flips), "centreline": [str(model.path) for model in finders]},
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )
+
+
+def finding_centrelines(finders: Sequence[Model], labels: Labels, memory_gb: float | None = None) -> GetCentreline:
+    """The centreline of each case in the mean probability that models give of it.
+
+    Args:
+        finders: that segment the cord, in whole slices where they are two-dimensional.
+        labels: of the models that need the centreline: the first structure that both have is the cord.
+        memory_gb: see `VolumeInferer`.
+
+    Raises:
+        CheckpointError: the models do not fit each other.
+    """
+    require_alike(finders)
+    inferer = VolumeInferer(finders[0].window, tiling="auto", memory_gb=memory_gb)
+    structure = shared_structure(finders[0].labels, labels)
+
+    def centreline(case: Case) -> Centreline:
+        found = predict_case(case, finders, inferer)
+        place = finders[0].labels.structures.index(str(structure))
+        return found_centreline(found.probabilities[place], found.affine, case)
+
+    return centreline
 
 
 def write_predictions(
@@ -187,7 +228,7 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        less = {name: more[name] for name in ("spacing", "flips")}
+        less = {name: more[name] for name in ("spacing", "flips", "centreline")}
         return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(
@@ -233,6 +274,7 @@ def _row(case: Case) -> dict[str, Any]:
         "masks": {},
         "probabilities": {},
         "patches": [],
+        "centreline": None,
     }
 
 
@@ -247,7 +289,8 @@ def _images_before(out: Path) -> list[str]:
 def _earlier(folder: Path, name: str, images: Sequence[str]) -> list[Path]:
     """What an earlier run wrote for this case and is to go: a failure must not leave results that look new."""
     kinds = ["label-*_mask", "label-*_probability", "labels", *map(escape, images)]
-    return [path for kind in kinds for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
+    found = [path for kind in kinds for path in folder.glob(f"{escape(name)}_{kind}.nii.gz")]
+    return [*found, *folder.glob(f"{escape(name)}{ENDING}.csv")]
 
 
 def _write(
@@ -279,4 +322,7 @@ def _write(
             row["probabilities"][structure] = save(name, prediction.probabilities[k].astype(np.float32))
     if len(labels):
         row["labels"] = save(f"{case.name}_labels.nii.gz", labels.written(labels.label_map(prediction.masks)))
+    if prediction.centreline is not None:
+        row["centreline"] = f"{case.name}/{case.name}{ENDING}.csv"
+        write_centreline(out / row["centreline"], prediction.centreline)
     return row

@@ -1,6 +1,14 @@
 """Pure functions on arrays: overlap, surface distance, image quality, volumetry, motion of the joints."""
 
 from ankleseg.measures.anatomical_frames import anatomical_frames, common_axes
+from ankleseg.measures.centreline import (
+    Centreline,
+    CentrelineError,
+    centreline_error,
+    centreline_of_mask,
+    find_centreline,
+)
+from ankleseg.measures.cord_mask import mended_cord
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
 from ankleseg.measures.image_quality import (
     correlation,
@@ -25,6 +33,8 @@ from ankleseg.measures.volumetry import (
 )
 
 __all__ = [
+    "Centreline",
+    "CentrelineError",
     "LabelAgreement",
     "Lesion",
     "LesionScores",
@@ -32,9 +42,12 @@ __all__ = [
     "SurfaceDistance",
     "Variation",
     "anatomical_frames",
+    "centreline_error",
+    "centreline_of_mask",
     "common_axes",
     "compare_groups",
     "correlation",
+    "find_centreline",
     "finite_helical_axes",
     "frames_from_landmarks",
     "helical_axis",
@@ -43,6 +56,7 @@ __all__ = [
     "label_agreement",
     "lesion_scores",
     "mean_helical_axis",
+    "mended_cord",
     "motion_rows",
     "overlap",
     "psnr",

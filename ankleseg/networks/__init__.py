@@ -6,6 +6,7 @@ Those of registration give a flow of the pair that they are given instead, see `
 from __future__ import annotations
 
 from ankleseg.networks.deeplab import DeepLab
+from ankleseg.networks.deepseg import DeepSegUNet, DeepSegUNet3d
 from ankleseg.networks.dynunet import DynUNet
 from ankleseg.networks.fcn import FCN
 from ankleseg.networks.global_skip import GlobalSkip
@@ -21,6 +22,8 @@ from ankleseg.spatial_transform import composed, integrated, resized, warped
 __all__ = [
     "FCN",
     "DeepLab",
+    "DeepSegUNet",
+    "DeepSegUNet3d",
     "DynUNet",
     "GlobalSkip",
     "OneOfTwo",

@@ -130,6 +130,6 @@ def linear_upsampling(spatial_dims: int, factor: int) -> nn.Module:
     return nn.Upsample(scale_factor=factor, mode=_LINEAR_MODE[spatial_dims], align_corners=False)
 
 
-def transposed_upsampling(spatial_dims: int, channels: int) -> nn.Module:
-    """Learnt doubling of the sides by a transposed convolution of size and stride 2, channels kept."""
-    return _TRANSPOSED[spatial_dims](channels, channels, 2, stride=2)
+def transposed_upsampling(spatial_dims: int, channels: int, out_channels: int | None = None) -> nn.Module:
+    """Learnt doubling of the sides by a transposed convolution of size and stride 2; channels are kept, or as told."""
+    return _TRANSPOSED[spatial_dims](channels, channels if out_channels is None else out_channels, 2, stride=2)

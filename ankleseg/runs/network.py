@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import resolve_target, to_plain
-from ankleseg.data import at_common_spacing
+from ankleseg.data import at_common_spacing, learnt_from
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
@@ -32,10 +32,14 @@ def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
     )
 
 
-def prepared_by(config: DictConfig, training: Cohort) -> Preparation:
-    """How scans are prepared for a run: as configured, at the common spacing of its training subjects if asked for."""
+def prepared_by(config: DictConfig, training: Cohort, labels: Labels) -> Preparation:
+    """How scans are prepared for a run: as configured, at the common spacing of its training subjects if asked for, and
+    with what its transforms learn of them."""
     preparation = Preparation(to_plain(config.prepare.transforms))
-    return at_common_spacing(preparation, training, len(config.window)) if config.common_spacing else preparation
+    if config.common_spacing:
+        preparation = at_common_spacing(preparation, training, len(config.window))
+    mends = {"copy_headers": config.copy_headers, "resample_masks": config.resample_masks}
+    return learnt_from(preparation, training.cases, labels, **mends)
 
 
 def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> DictConfig:

@@ -19,11 +19,13 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
     """Predict a cohort with the best checkpoint of a run, and evaluate it, in ``run/test``.
 
     Where the network was trained on thick scans made of sharp ones, such scans are made of the test cases too, and
-    what comes out is compared with the sharp ones.
+    what comes out is compared with the sharp ones. A network that segments along a centreline gets that of the
+    reference.
     """
     from ankleseg.evaluate import evaluate
     from ankleseg.evaluate.quality import evaluate_quality
     from ankleseg.inference import VolumeInferer, load_model, predict_cases
+    from ankleseg.inference.centrelines import needs_centreline, reference_centreline
 
     out = run / "test"
     model = load_model(run, device=device)
@@ -39,6 +41,7 @@ def test(run: Path, cohort: Cohort, config: DictConfig, device: str = "cpu") -> 
         inferer=VolumeInferer(roi_size=model.window),
         postprocessing=model.postprocessing,
         spacing=None if thick is None else model.preparation.spacing,
+        centreline=reference_centreline(model.labels) if needs_centreline(model) else None,
     )
     if model.labels.images:
         print(evaluate_quality(out / "predictions", cohort, out).describe())

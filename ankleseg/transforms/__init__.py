@@ -1,6 +1,8 @@
 """What MONAI lacks for MRI of joints, brains and cords, as MONAI dictionary transforms; they mix with its own."""
 
+from ankleseg.transforms.centreline_from_label import CentrelineFromLabeld
 from ankleseg.transforms.clip_spikes import ClipSpikesd
+from ankleseg.transforms.crop_along_centreline import CropAlongCentrelined
 from ankleseg.transforms.decode_labels import DecodeLabelsd
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.foreground_windows import ForegroundWindowsd
@@ -10,9 +12,12 @@ from ankleseg.transforms.left_right import refuse_left_right, reverses_left_righ
 from ankleseg.transforms.load_references import LoadReferencesd
 from ankleseg.transforms.low_resolution import LowResolution, ThickAxis, thick_scan
 from ankleseg.transforms.mirror_to_side import MirrorToSided
+from ankleseg.transforms.normalize_by_cohort import NormalizeByCohortd
 from ankleseg.transforms.normalize_in_foreground import NormalizeInForegroundd
+from ankleseg.transforms.nyul import NyulStandardized
 from ankleseg.transforms.preparation import Preparation
 from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
+from ankleseg.transforms.rand_centreline_jitter import RandCentrelineJitterd
 from ankleseg.transforms.rand_coil_field import RandCoilFieldd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
@@ -31,7 +36,9 @@ from ankleseg.transforms.thick_slices import ThickSlicesd
 from ankleseg.transforms.windows import PatchWindows, Window
 
 __all__ = [
+    "CentrelineFromLabeld",
     "ClipSpikesd",
+    "CropAlongCentrelined",
     "DecodeLabelsd",
     "ForegroundMaskd",
     "ForegroundWindowsd",
@@ -39,10 +46,13 @@ __all__ = [
     "LoadReferencesd",
     "LowResolution",
     "MirrorToSided",
+    "NormalizeByCohortd",
     "NormalizeInForegroundd",
+    "NyulStandardized",
     "PatchWindows",
     "Preparation",
     "RandAnatomicalFlipd",
+    "RandCentrelineJitterd",
     "RandCoilFieldd",
     "RandForegroundCropd",
     "RandGammaInRanged",

@@ -20,6 +20,7 @@ from monai.transforms import (
     allow_missing_keys_mode,
     convert_applied_interp_mode,
 )
+from monai.utils import TraceKeys
 
 from ankleseg import keys
 from ankleseg.config import build, resolve_target
@@ -132,6 +133,10 @@ class Preparation(Compose):
         """
         restored = with_meta_of(like, values)
         trace = copy.deepcopy(like.applied_operations)
+        for done in trace:  # around what was cropped lies nothing, not the darkest intensity of the image
+            extra = done.get(TraceKeys.EXTRA_INFO)
+            if isinstance(extra, dict) and "fill" in extra:
+                extra["fill"] = [0.0] * len(values)
         restored.applied_operations = convert_applied_interp_mode(trace, "nearest") if nearest else trace
         with self._image_alone(), own_errors():
             for transform in reversed(self.flatten().transforms):
