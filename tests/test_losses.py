@@ -312,7 +312,7 @@ def test_deep_supervision_is_the_sum_of_losses_that_weigh_half_as_much_at_each_c
 def test_l2sp_is_the_distance_to_the_start_and_pulls_what_is_new_to_zero():
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     penalty = L2SP(alpha=0.4, beta=0.2, anew=["1"])
-    penalty.start_from(network)
+    penalty.start_from(network, network[1].parameters())
     assert penalty(network).item() == pytest.approx(0.1 * network[1].weight.square().sum().item())
     with torch.no_grad():
         network[0].weight += 0.5

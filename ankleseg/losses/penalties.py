@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from ankleseg.networks.parts import modules_in, parameters_of
 
 Scalar = Float[Tensor, ""]
 
@@ -71,17 +69,13 @@ class L2SP(nn.Module):
         self.beta = beta
         self.anew = tuple(anew)
 
-    def start_from(self, network: nn.Module) -> None:
-        """Remember the weights of a network as the start.
-
-        Raises:
-            ConfigError: a part that was begun anew is not there.
-        """
-        anew = {id(p) for p in parameters_of(modules_in(network, self.anew, "task.penalty.anew"))}
+    def start_from(self, network: nn.Module, anew: Iterable[nn.Parameter] = ()) -> None:
+        """Remember the weights of a network as the start, but for those that were begun anew."""
+        begun = {id(parameter) for parameter in anew}
         for number, weight in enumerate(_weights_of(network)):
-            start = torch.zeros_like(weight) if id(weight) in anew else weight.detach().clone()
+            start = torch.zeros_like(weight) if id(weight) in begun else weight.detach().clone()
             self.register_buffer(f"start_{number}", start)
-            self.register_buffer(f"factor_{number}", torch.tensor(self.beta if id(weight) in anew else self.alpha))
+            self.register_buffer(f"factor_{number}", torch.tensor(self.beta if id(weight) in begun else self.alpha))
 
     def forward(self, network: nn.Module) -> Scalar:
         distances = [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ankleseg import keys
 from ankleseg.losses import L2SP, deep_supervision
 from ankleseg.networks.blocks import channels_last
+from ankleseg.networks.parts import modules_in, parameters_of
 from ankleseg.tasks.base import Sample, Scores, Task, ValidatedCase
 
 
@@ -40,7 +41,8 @@ class Segmentation(Task):
         self.loss = loss
         self.penalty = penalty
         if isinstance(penalty, L2SP):
-            penalty.start_from(self.network)
+            anew = modules_in(self.network, penalty.anew, "task.penalty.anew")
+            penalty.start_from(self.network, parameters_of(anew))
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         image, label = batch[keys.IMAGE], batch[keys.LABEL]
