@@ -4,7 +4,7 @@ from ankleseg.data.base import PatchData
 from ankleseg.data.common_spacing import at_common_spacing
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, VolumeDataset
-from ankleseg.data.learning import learnt_from
+from ankleseg.data.learning import as_learnt_before, learns, learnt_from
 from ankleseg.data.pairs import PairData, PairDataset
 from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
 from ankleseg.data.reading import item_of, prepared, preparing, reading
@@ -31,8 +31,10 @@ __all__ = [
     "SegmentationData",
     "SuperResolutionData",
     "VolumeDataset",
+    "as_learnt_before",
     "at_common_spacing",
     "item_of",
+    "learns",
     "learnt_from",
     "prepared",
     "preparing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,39 @@ def learnt_from(preparation: Preparation, cases: Sequence[Case], labels: Labels,
         nodes[first] = {**nodes[first], **taught}
         preparation = Preparation(nodes)
     return preparation
+
+
+def learns(preparation: Preparation) -> bool:
+    """Whether there is something that a preparation has yet to learn."""
+    return _not_learnt(preparation) is not None
+
+
+def as_learnt_before(preparation: Preparation, nodes: Sequence[Mapping[str, Any]]) -> Preparation:
+    """Return the preparation with what transforms of the same kind, in the same order, had learnt in an earlier one.
+
+    A network goes on with the scale that it was trained on: its first layers know no other.
+
+    Args:
+        preparation: one whose transforms have learnt is returned as it is.
+        nodes: of the earlier preparation.
+    """
+    earlier = [
+        (node, each) for node, each in zip(nodes, Preparation(nodes).transforms, strict=True) if _has_learnt(each)
+    ]
+    result = list(preparation.nodes)
+    for number, transform in enumerate(preparation.transforms):
+        if not isinstance(transform, Learner):
+            continue
+        same = next((pair for pair in earlier if type(pair[1]) is type(transform)), None)
+        if same is not None:
+            earlier.remove(same)
+            if not transform.learnt:
+                result[number] = dict(same[0])
+    return Preparation(result)
+
+
+def _has_learnt(transform: Any) -> bool:
+    return isinstance(transform, Learner) and transform.learnt
 
 
 def _not_learnt(preparation: Preparation) -> int | None:

@@ -3,7 +3,7 @@
 from ankleseg.finetuning.beginning import begin
 from ankleseg.finetuning.matching import Fit, fit_of
 from ankleseg.finetuning.schedule import FreezeSchedule, Step, steps_of
-from ankleseg.finetuning.source import Source, file_of, find_source, read_source
+from ankleseg.finetuning.source import Source, describe_source, file_of, find_source, read_source
 from ankleseg.finetuning.surgery import begin_anew
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Step",
     "begin",
     "begin_anew",
+    "describe_source",
     "file_of",
     "find_source",
     "fit_of",

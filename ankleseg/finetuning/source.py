@@ -55,6 +55,20 @@ def file_of(path: Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
+def describe_source(path: Path) -> Mapping[str, Any] | None:
+    """What a source says of its network and of the scans that it learnt from; None where it says nothing.
+
+    Raises:
+        CheckpointError: it cannot be trusted or read.
+    """
+    if path.is_dir() and is_bundle(path):
+        return description_in(read_config(path / METADATA))
+    content = None if path.suffix.lower() in LAYERS else read_tensors(path)
+    if not isinstance(content, Mapping) or DESCRIPTION not in content:
+        return None
+    return in_this_format(content[DESCRIPTION], path)
+
+
 def read_source(path: Path, network: nn.Module, layout: Mapping[str, Any]) -> Source:
     """Read weights.
 

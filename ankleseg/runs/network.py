@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import resolve_target, to_plain
-from ankleseg.data import at_common_spacing, learnt_from
+from ankleseg.data import as_learnt_before, at_common_spacing, learns, learnt_from
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
+from ankleseg.finetuning import describe_source, find_source
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 from ankleseg.transforms.intensity_scale import ScaleInMaskd
@@ -34,12 +36,23 @@ def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
 
 def prepared_by(config: DictConfig, training: Cohort, labels: Labels) -> Preparation:
     """How scans are prepared for a run: as configured, at the common spacing of its training subjects if asked for, and
-    with what its transforms learn of them."""
+    with what its transforms learn of them, or had learnt where the weights come from."""
     preparation = Preparation(to_plain(config.prepare.transforms))
     if config.common_spacing:
         preparation = at_common_spacing(preparation, training, len(config.window))
+    if learns(preparation) and (earlier := _source_of(config)):
+        about = describe_source(find_source(earlier)) or {}
+        preparation = as_learnt_before(preparation, about.get("preparation", ()))
     mends = {"copy_headers": config.copy_headers, "resample_masks": config.resample_masks}
     return learnt_from(preparation, training.cases, labels, **mends)
+
+
+def _source_of(config: DictConfig) -> str | None:
+    """What the weights of a run come from: the run itself where it is resumed, else what ``init`` names."""
+    if config.resume:
+        return str(Path(config.run_dir) / "checkpoints" / "last.ckpt")
+    missing = "init" not in config or OmegaConf.is_missing(config.init, "checkpoint")
+    return None if missing else config.init.checkpoint
 
 
 def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> DictConfig:
