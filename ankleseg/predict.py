@@ -38,7 +38,7 @@ def main(config: DictConfig) -> None:
         channels=models[0].channels if models else None,
     )
     if config.method is not None:
-        return _by_method(config, cases)
+        return _by_method(config, cases, centreline)
     settings = to_plain(config.predict)
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
@@ -78,20 +78,19 @@ def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetC
     from ankleseg.inference import load_model
     from ankleseg.inference.centrelines import by_role, given_centreline, require_centreline
 
+    given = None if config.centreline is None else given_centreline(config.centreline, config.out)
     if config.method is not None:
-        require_centreline([], [], config.centreline)
-        return [], [], None
+        return [], [], given
     device = device_asked_for(config.device)
     models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
     if not models:
         raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     models, finders = by_role(models)
     require_centreline(models, finders, config.centreline)
-    given = config.centreline
-    return models, finders, None if given is None else given_centreline(given, config.out)
+    return models, finders, given
 
 
-def _by_method(config: DictConfig, cases: Sequence[Case]) -> None:
+def _by_method(config: DictConfig, cases: Sequence[Case], centreline: GetCentreline | None) -> None:
     """Segment every case by a classical method; exit with 1 when a case failed.
 
     Raises:
@@ -102,7 +101,9 @@ def _by_method(config: DictConfig, cases: Sequence[Case]) -> None:
     if config.checkpoint is not None:
         raise ConfigError("invalid method: a checkpoint is given too", mend="leave out method=… or checkpoint=…")
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), Postprocessing())
-    rows = segment_cases(cases, to_plain(config.method), config.out, postprocessing=postprocessing)
+    rows = segment_cases(
+        cases, to_plain(config.method), config.out, postprocessing=postprocessing, centreline=centreline
+    )
     failed = sum(row["status"] != "ok" for row in rows)
     print(f"{counted(len(rows), 'case')}, {failed} failed: {config.out}")
     if failed:

@@ -9,6 +9,7 @@ from ankleseg.classical.clusters import KMeans, MeanShift
 from ankleseg.classical.edges import Edges
 from ankleseg.classical.fuzzy_c_means import FuzzyCMeans
 from ankleseg.classical.regions import RegionGrowing
+from ankleseg.classical.snakes import Snakes
 from ankleseg.classical.split_and_merge import SplitAndMerge
 from ankleseg.classical.thresholds import AdaptiveThreshold, GlobalThreshold, OtsuThreshold
 from ankleseg.classical.tumour import REGIONS, Method, tumour_masks
@@ -24,6 +25,7 @@ __all__ = [
     "Method",
     "OtsuThreshold",
     "RegionGrowing",
+    "Snakes",
     "SplitAndMerge",
     "bright_level",
     "scaled",

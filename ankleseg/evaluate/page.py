@@ -63,7 +63,7 @@ def build_page(
         first: sections in the place of summary and protocols.
         last: sections at the end.
     """
-    order = _worst_first(evaluation)
+    order = worst_first(evaluation)
     sections = list(first)
     if not sections:
         sections.append(Section("Summary", unscored_notes(evaluation), [_summary_table(evaluation)]))
@@ -220,7 +220,7 @@ def _figures(scores: Sequence[Score]) -> list[Picture]:
     ]
 
 
-def _worst_first(evaluation: Evaluation) -> list[str]:
+def worst_first(evaluation: Evaluation) -> list[str]:
     """Names of the cases: those that could not be scored, then by their lowest Dice, then those without any."""
     rows_of: dict[str, list[Score]] = {}
     for row in evaluation.scores:
@@ -268,11 +268,10 @@ def _picture(predicted: PredictedCase | None, case: Case | None, evaluation: Eva
     if not volumes:
         return None
     first = next(iter(volumes.values()))
-    prediction = {name: mask.data for name, mask in volumes.items() if _alike(mask, first)}
+    prediction = {name: mask.data for name, mask in volumes.items() if alike(mask, first)}
     references = {name: pair.reference for name, pair in pairs.items() if pair.reference is not None}
-    reference = {name: mask.data for name, mask in references.items() if _alike(mask, first)}
-    channel, scan = _shown_channel(case, predicted)
-    image = _image(scan, case.frame_in_files if case else None, first)
+    reference = {name: mask.data for name, mask in references.items() if alike(mask, first)}
+    channel, image = image_of(predicted, case, first)
     png = mosaic(image, prediction, reference, first.affine)
     caption = f"Channel: {channel}." if channel else ""
     if image is None:
@@ -289,17 +288,22 @@ def _shown_channel(case: Case | None, predicted: PredictedCase) -> tuple[str, Pa
     return name if case and len(case.channels) > 1 else "", channels[name]
 
 
-def _image(path: Path | None, frame: int | None, mask: Volume) -> np.ndarray | None:
+def image_of(predicted: PredictedCase, case: Case | None, mask: Volume) -> tuple[str, np.ndarray | None]:
+    """The scan to draw a mask on: the name of its channel where there are several, and the scan, None where it is
+    missing, unreadable or on another grid."""
+    channel, path = _shown_channel(case, predicted)
+    frame = case.frame_in_files if case else None
     try:
         if path is None or not without_selection(path).exists():
-            return None
+            return channel, None
         volume = read_volume(path) if frame is None else read_frame(path, frame)
     except Exception:  # the score of the case says why
-        return None
-    return volume.data if _alike(volume, mask) else None
+        return channel, None
+    return channel, volume.data if alike(volume, mask) else None
 
 
-def _alike(one: Volume, other: Volume) -> bool:
+def alike(one: Volume, other: Volume) -> bool:
+    """Whether two volumes lie on one grid."""
     return same_grid(one.data.shape, one.affine, other.data.shape, other.affine)
 
 

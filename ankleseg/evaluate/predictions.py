@@ -42,7 +42,8 @@ class PredictedCase:
 
     ``image`` is the scan it was predicted from, ``images`` holds the files of predicted images by name. ``status`` and
     ``message`` are those of the prediction, ``ok`` or not; ``patches`` holds the boxes, in voxels and half open
-    (x0, y0, z0, x1, y1, z1), that the patch protocol scores.
+    (x0, y0, z0, x1, y1, z1), that the patch protocol scores. ``centreline`` is that of the cord, where it was segmented
+    along one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class PredictedCase:
     patches: tuple[Box, ...] = ()
     subject: str | None = None
     images: Mapping[str, Path] = field(default_factory=dict)
+    centreline: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _case(folder: Path, row: Mapping[str, Any], structures: Sequence[str]) -> Pr
         patches=tuple(_box(row["case"], box) for box in row.get("patches") or ()),
         subject=row.get("subject"),
         images={name: folder / file for name, file in (row.get("images") or {}).items()},
+        centreline=folder / row["centreline"] if row.get("centreline") else None,
     )
 
 

@@ -102,6 +102,17 @@ def tumour(
         raise _nothing("scored", first, result.out / "tumour.csv")
 
 
+def cord(predictions: Folders, references: str | None, out: str, *, structures: Any = None, **chosen: Any) -> None:
+    """Score masks of the spinal cord, its ends, centreline and areas; arguments and errors as in `segmentation`."""
+    from ankleseg.evaluate.cord import evaluate_cord
+
+    result = evaluate_cord(predictions, _required(references), out, structures=names_in(structures), **chosen)
+    print(result.describe())
+    if not result.scored:
+        first = result.cord[0].message if result.cord else "no case was predicted"
+        raise _nothing("scored", first, result.out / "cord.csv")
+
+
 def volumetry(
     predictions: Folders,
     references: str | None,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -37,6 +38,7 @@ from ankleseg.evaluate.tables import (
 from ankleseg.files import replace_file
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RESULTS = ("metrics.csv", "metrics.json", "protocols.csv", "report.html")
 DEFINITIONS = {
@@ -94,9 +96,7 @@ def evaluate(
         select=select,
         date=date,
     )
-    for name in RESULTS:
-        (evaluation.out / name).unlink(missing_ok=True)
-    scores, compared = _scored(evaluation)
+    scores, compared = _scored(emptied(evaluation, RESULTS))
     evaluation = replace(evaluation, scores=tuple(scores), protocol_scores=tuple(compared))
     _write(evaluation)
     return evaluation
@@ -143,6 +143,26 @@ def asked_cases(evaluation: Evaluation, name: str) -> Iterator[tuple[PredictedCa
         for predicted in bar:
             bar.set_description(f"scoring {name}: {predicted.name}")
             yield predicted, cases.get(predicted.name)
+
+
+def emptied(evaluation: Evaluation, results: Iterable[str]) -> Evaluation:
+    """Remove the results of an earlier evaluation, so that none is taken for the new one."""
+    for name in results:
+        (evaluation.out / name).unlink(missing_ok=True)
+    return evaluation
+
+
+def scored_cases(
+    evaluation: Evaluation, score: Callable[[str, PredictedCase, Case | None], T]
+) -> tuple[list[T], list[T]]:
+    """What ``score`` says of each case of each of the predictions: of the main ones, and of all."""
+    found = [
+        (name, score(name, predicted, case))
+        for name in evaluation.protocols
+        for predicted, case in asked_cases(evaluation, name)
+    ]
+    main = next(iter(evaluation.protocols))
+    return [said for name, said in found if name == main], [said for _, said in found]
 
 
 def _scored(evaluation: Evaluation) -> tuple[list[Score], list[ProtocolScore]]:
@@ -251,6 +271,16 @@ def _protocol_score(name: str, mode: str, row: Score, pair: MaskPair, predicted:
     return replace(plain, dice=tuple(dice), findings=tuple(findings))
 
 
+def about(evaluation: Evaluation) -> dict[str, Any]:
+    """What a JSON file of results begins with."""
+    return {
+        "ankleseg": __version__,
+        "date": evaluation.date,
+        "predictions": {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()},
+        "references": evaluation.references.root.name,
+    }
+
+
 def _write(evaluation: Evaluation) -> None:
     from ankleseg.report import render_page
 
@@ -260,10 +290,7 @@ def _write(evaluation: Evaluation) -> None:
     write_json(
         evaluation.out / "metrics.json",
         {
-            "ankleseg": __version__,
-            "date": evaluation.date,
-            "predictions": {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()},
-            "references": evaluation.references.root.name,
+            **about(evaluation),
             "structures": evaluation.structures,
             "definitions": DEFINITIONS,
             "rows": rows,

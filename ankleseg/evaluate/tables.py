@@ -112,6 +112,28 @@ def compare_protocols(scores: Sequence[ProtocolScore]) -> list[dict[str, Any]]:
     return table
 
 
+def summarise_by(rows: Sequence[Any], kind: str, measures: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe measures by predictions and kind, see `describe_values`.
+
+    Args:
+        rows: with ``predictions``, ``status``, the kind and the measures as attributes.
+        kind: what a row is of, such as ``structure``.
+        measures: names of attributes; only rows that were scored count.
+
+    Returns:
+        Entries with ``predictions``, the kind, numbers of ``cases`` and of those ``scored``, the measures, and the
+        scored ``rows``.
+    """
+    summary = []
+    for key in dict.fromkeys((row.predictions, getattr(row, kind)) for row in rows):
+        here = [row for row in rows if (row.predictions, getattr(row, kind)) == key]
+        scored = [row for row in here if row.status == SCORED]
+        entry: dict[str, Any] = {"predictions": key[0], kind: key[1], "cases": len(here), "scored": len(scored)}
+        entry |= {name: describe_values([getattr(row, name) for row in scored]) for name in measures}
+        summary.append(entry | {"rows": scored})
+    return summary
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV: numbers to six decimals, an empty field for what is not known or not applicable."""
     with replace_file(path) as part, open(part, "w", newline="", encoding="utf-8") as file:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ankleseg import __version__
 from ankleseg.cohorts import Cohort
 from ankleseg.evaluate.brats_labels import read_tumour_predictions
 from ankleseg.evaluate.predictions import find_protocols
-from ankleseg.evaluate.run import asked_cases, opened
+from ankleseg.evaluate.run import about, emptied, opened, scored_cases
 from ankleseg.evaluate.tables import score_columns, write_csv, write_json
 from ankleseg.evaluate.tumour_evaluation import TumourEvaluation, summarise_tumour
 from ankleseg.evaluate.tumour_page import build_tumour_page
-from ankleseg.evaluate.tumour_scores import CaseScores, LesionRow, TumourScore, score_tumour
+from ankleseg.evaluate.tumour_scores import LesionRow, TumourScore, score_tumour
 from ankleseg.files import replace_file
 
 RESULTS = ("metrics.csv", "tumour.csv", "lesions.csv", "tumour.json", "report.html")
@@ -65,15 +65,9 @@ def evaluate_tumour(
     folders = {name: read_tumour_predictions(folder) for name, folder in find_protocols(predictions).items()}
     told: dict[str, Any] = {"suffix": suffix, "acquisition": acquisition, "select": select, "date": date}
     evaluation = opened(folders, references, out, structures=structures, **told)
-    for name in RESULTS:
-        (evaluation.out / name).unlink(missing_ok=True)
-    by_folder: dict[str, list[CaseScores]] = {name: [] for name in evaluation.protocols}
-    for name, found in by_folder.items():
-        for predicted, case in asked_cases(evaluation, name):
-            rules: dict[str, Any] = {"dilation": dilation, "least_mm3": least_mm3, "resampled": evaluation.resampled}
-            found.append(score_tumour(name, predicted, case, evaluation.structures, **rules))
-    main = next(iter(by_folder.values()))
-    everywhere = [scores for found in by_folder.values() for scores in found]
+    rules: dict[str, Any] = {"dilation": dilation, "least_mm3": least_mm3, "resampled": evaluation.resampled}
+    score = partial(score_tumour, regions=evaluation.structures, **rules)
+    main, everywhere = scored_cases(emptied(evaluation, RESULTS), score)
     result = TumourEvaluation(
         evaluation=replace(evaluation, scores=tuple(row for scores in main for row in scores.scores)),
         tumour=tuple(row for scores in everywhere for row in scores.tumour),
@@ -94,10 +88,7 @@ def _write(result: TumourEvaluation) -> None:
     write_csv(out / "tumour.csv", tumour, [field.name for field in fields(TumourScore)])
     write_csv(out / "lesions.csv", lesions, [field.name for field in fields(LesionRow)])
     content = {
-        "ankleseg": __version__,
-        "date": evaluation.date,
-        "predictions": {name: folder.folder.resolve().name for name, folder in evaluation.protocols.items()},
-        "references": evaluation.references.root.name,
+        **about(evaluation),
         "regions": evaluation.structures,
         "dilation": result.dilation,
         "least_mm3": result.least_mm3,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.scores import SCORED
-from ankleseg.evaluate.tables import describe_values
+from ankleseg.evaluate.tables import summarise_by
 from ankleseg.evaluate.tumour_scores import ALL_LABELS, LesionRow, TumourScore
 
 MEASURES = (
@@ -53,14 +53,10 @@ class TumourEvaluation:
 
 def summarise_tumour(rows: Sequence[TumourScore]) -> list[dict[str, Any]]:
     """Describe the measures by predictions and region, and add up the lesions; see `describe_values`."""
-    summary = []
-    for key in dict.fromkeys((row.predictions, row.region) for row in rows):
-        here = [row for row in rows if (row.predictions, row.region) == key]
-        scored = [row for row in here if row.status == SCORED]
-        entry: dict[str, Any] = {"predictions": key[0], "region": key[1], "cases": len(here), "scored": len(scored)}
-        entry |= {name: describe_values([getattr(row, name) for row in scored]) for name in MEASURES}
+    summary = summarise_by(rows, "region", MEASURES)
+    for entry in summary:
+        scored = entry.pop("rows")
         entry |= {name: sum(getattr(row, name) or 0 for row in scored) for name in COUNTS}
-        summary.append(entry)
     return summary
 
 

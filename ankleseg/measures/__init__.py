@@ -9,6 +9,7 @@ from ankleseg.measures.centreline import (
     find_centreline,
 )
 from ankleseg.measures.cord_mask import mended_cord
+from ankleseg.measures.cord_shape import CordShape, cord_shape
 from ankleseg.measures.helical_axes import finite_helical_axes, helical_axis, mean_helical_axis
 from ankleseg.measures.image_quality import (
     correlation,
@@ -35,6 +36,7 @@ from ankleseg.measures.volumetry import (
 __all__ = [
     "Centreline",
     "CentrelineError",
+    "CordShape",
     "LabelAgreement",
     "Lesion",
     "LesionScores",
@@ -46,6 +48,7 @@ __all__ = [
     "centreline_of_mask",
     "common_axes",
     "compare_groups",
+    "cord_shape",
     "correlation",
     "find_centreline",
     "finite_helical_axes",

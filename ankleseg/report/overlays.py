@@ -118,13 +118,15 @@ def mosaic(
     return _png_within(figure, limit)
 
 
-def _window(anywhere: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns that hold every structure in every slice, with a margin."""
+def _window(
+    anywhere: np.ndarray, size: np.ndarray, margins: tuple[float, float] = (MARGIN_MM, MARGIN_MM)
+) -> tuple[slice, slice]:
+    """Rows and columns that hold every structure in every slice, with margins in mm."""
     window = []
     for axis, other in ((0, 1), (1, 0)):
         inside = np.flatnonzero(anywhere.any(axis=(other, 2)))
         length = anywhere.shape[axis]
-        margin = round(MARGIN_MM / size[axis])
+        margin = round(margins[axis] / size[axis])
         first, last = (inside[0], inside[-1]) if len(inside) else (0, length - 1)
         window.append(slice(max(0, first - margin), min(length, last + 1 + margin)))
     return window[0], window[1]

@@ -23,7 +23,7 @@ from ankleseg.measures import overlap
 from ankleseg.predict import main
 from ankleseg.volumes import read_mask, write_volume
 
-METHODS = names_of("classical")
+METHODS = [name for name in names_of("classical") if name != "snakes"]  # which is for cords
 SHAPE, MM = (48, 44, 30), (2.0, 2.0, 3.0)
 CLEAN = Postprocessing()
 
