@@ -29,6 +29,7 @@ from ankleseg.inference.centrelines import (
     write_centreline,
 )
 from ankleseg.measures import Centreline, overlap
+from ankleseg.transforms import Preparation
 from ankleseg.volumes import write_volume
 from ankleseg.volumes.geometry import reorient
 
@@ -53,16 +54,12 @@ def finder(**others) -> Model:
     return replace(made, path=Path("centreline.ckpt"), **others)
 
 
-def along(*overrides: str) -> Model:
-    made = model_of(
-        Bright(0.6).eval(),
-        "prepare=cord_along",
-        "prepare.window=[24,24]",
-        *overrides,
-        structures=["cord"],
-        window=(24, 24),
-    )
-    return replace(made, path=Path("along.ckpt"))
+def along() -> Model:
+    overrides = ["prepare=cord_along", "prepare.window=[24,24]"]
+    made = model_of(Bright(0.6).eval(), *overrides, structures=["cord"], window=(24, 24))
+    *others, last = made.preparation.nodes
+    learnt = Preparation([*others, last | {"mean": 0.0, "std": 1.0}])  # intensities stay from 0 to 1
+    return replace(made, path=Path("along.ckpt"), preparation=learnt)
 
 
 def neck(folder: Path, codes: str = "PSR", turn: float = 0.0) -> tuple[Case, np.ndarray]:
@@ -87,7 +84,7 @@ def neck(folder: Path, codes: str = "PSR", turn: float = 0.0) -> tuple[Case, np.
     return Case(name=f"neck_{codes}", subject="neck", channels={"image": path}), mask
 
 
-@for_all("codes", ["PSR", "RAS", "LAI", "SLP", "IRA"])
+@for_all("codes", ["PSR", "LAI"])
 def test_a_found_centreline_leads_to_the_cord_and_no_further(codes, tmp_path: Path):
     case, cord = neck(tmp_path, codes, turn=8)
     (row,) = predict_cases([case], [along()], tmp_path / "out", inferer=tiles_of(24, 24), finders=[finder()])
