@@ -66,7 +66,7 @@ TOLD = {
     "recipe of another command": (
         "evaluate",
         ["recipe=static"],
-        "unknown recipe 'static'; choose motion, quality, registration, segmentation, tumour, volumetry",
+        "unknown recipe 'static'; choose cord, motion, quality, registration, segmentation, tumour, volumetry",
     ),
     "no such method": ("predict", ["method=kmean"], "unknown method 'kmean'; did you mean kmeans? Or one of edges, "),
     "setting without method": (
@@ -220,7 +220,7 @@ def test_a_bug_leaves_its_traceback_in_the_log_of_a_run_and_an_interruption_is_o
 def test_a_command_without_arguments_says_how_it_is_called(command: str, run: Callable[..., Done]):
     status, shown, error = run(command)
     assert (status, shown) == (1, "")
-    assert error.startswith(f"usage: python -m ankleseg.{command} ") and error.count("\n") < 5
+    assert error.startswith(f"usage: python -m ankleseg.{command} ") and error.count("\n") < 6
 
 
 def test_an_output_folder_that_cannot_be_made_is_refused_and_nothing_is_left(tmp_path: Path):

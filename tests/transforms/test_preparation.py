@@ -204,11 +204,15 @@ def shipped() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 def test_every_preparation_that_is_shipped_survives_plain_types_and_undoes_itself(foot, affine) -> None:
     scan = in_memory(foot["image"], affine, "left", label=foot["heel"].astype(np.uint8))
     for name, nodes in shipped():
+        for node in nodes:
+            if node["_target_"].endswith("NormalizeByCohortd"):
+                node.update(mean=1.0, std=2.0)  # what a training cohort teaches
         given = Preparation(nodes)
         rebuilt = Preparation(json.loads(json.dumps(given.nodes)))
         one, other = given(scan), rebuilt(scan)
         assert torch.equal(one["image"].as_tensor(), other["image"].as_tensor()), name
-        if any(node["_target_"].endswith("ResampleToGridd") for node in nodes):  # its own law: test_every_transform
+        cuts = any(node["_target_"].endswith(("ResampleToGridd", "CropAlongCentrelined")) for node in nodes)
+        if cuts or given.spacing is not None:  # they lose something, and have laws of their own
             continue
         restored = rebuilt.restore(other["image"].as_tensor(), other["image"])
         expected = scales_of(other)[0].applied(scan["image"].as_tensor())
