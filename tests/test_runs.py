@@ -279,7 +279,9 @@ def test_a_training_on_the_phantom_says_so_first_and_in_its_folder(
     assert hydra.run.dir.startswith("runs/ankle_static_unet_phantom/")
     assert hydra.sweep.dir.startswith("runs/ankle_static_unet_phantom/sweep_")
     with pytest.raises(ConfigError, match="cohort.root is missing; add cohort.root="):
-        cohort_root(compose("train", ["+experiment=cord_static", "cohort.root=null", "cohort.phantom=null", "run_dir=x"]))
+        cohort_root(
+            compose("train", ["+experiment=cord_static", "cohort.root=null", "cohort.phantom=null", "run_dir=x"])
+        )
 
 
 def test_the_folder_of_a_phantom_that_cannot_be_written_is_told_by_its_own_key():
