@@ -75,14 +75,17 @@ def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetC
         CheckpointError: one cannot be loaded, or there is no centreline for those that need one.
         ConfigError: there is no checkpoint, nor a method; or a centreline that nothing needs.
     """
-    from ankleseg.inference import load_model
+    from ankleseg.inference import finding_centrelines, load_model
     from ankleseg.inference.centrelines import by_role, given_centreline, require_centreline
 
     given = None if config.centreline is None else given_centreline(config.centreline, config.out)
-    if config.method is not None:
+    along = config.method is not None and str(config.method["_target_"]).endswith(".Snakes")
+    if config.method is not None and not (along and given is None and config.checkpoint is not None):
         return [], [], given
     device = device_asked_for(config.device)
     models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    if along:
+        return [], [], finding_centrelines(models, models[0].labels)
     if not models:
         raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     models, finders = by_role(models)
@@ -94,11 +97,11 @@ def _by_method(config: DictConfig, cases: Sequence[Case], centreline: GetCentrel
     """Segment every case by a classical method; exit with 1 when a case failed.
 
     Raises:
-        ConfigError: there is a checkpoint too.
+        ConfigError: there is a checkpoint too, and it is not that of the centreline.
     """
     from ankleseg.inference import Postprocessing, segment_cases
 
-    if config.checkpoint is not None:
+    if config.checkpoint is not None and (centreline is None or config.centreline is not None):
         raise ConfigError("invalid method: a checkpoint is given too", mend="leave out method=… or checkpoint=…")
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), Postprocessing())
     rows = segment_cases(

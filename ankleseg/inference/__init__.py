@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.loading import find_checkpoint, load_model
     from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
     from ankleseg.inference.postprocessing import Postprocessing
-    from ankleseg.inference.run import predict_cases
+    from ankleseg.inference.run import finding_centrelines, predict_cases
     from ankleseg.inference.volume import VolumeInferer
 
 _HOMES = {
@@ -31,7 +31,7 @@ _HOMES = {
     "loading": ("find_checkpoint", "load_model"),
     "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
     "postprocessing": ("Postprocessing",),
-    "run": ("predict_cases",),
+    "run": ("finding_centrelines", "predict_cases"),
     "volume": ("VolumeInferer",),
 }
 
@@ -45,6 +45,7 @@ __all__ = [
     "description",
     "export_bundle",
     "find_checkpoint",
+    "finding_centrelines",
     "given_centreline",
     "load_model",
     "model_of",

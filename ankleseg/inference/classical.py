@@ -62,7 +62,10 @@ def segment_cases(
     name = str(node["_target_"]).rpartition(".")[2]
     if isinstance(method, Snakes):
         if centreline is None:
-            raise ConfigError(f"{name} segments along the centreline of the cord", mend="add centreline=FILE")
+            raise ConfigError(
+                f"{name} segments along the centreline of the cord",
+                mend="add centreline=FILE, or checkpoint=CENTRELINE",
+            )
         labels = Labels(structures=("cord",))
         predict = partial(_cord, method=method, centreline=centreline, postprocessing=postprocessing)
     else:

@@ -102,6 +102,21 @@ def test_a_found_centreline_leads_to_the_cord_and_no_further(codes, tmp_path: Pa
     assert text[0] == "x_mm,y_mm,z_mm,end" and text[1].endswith(",1") and text[-1].endswith(",0")
 
 
+def test_contours_may_follow_the_centreline_that_a_network_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from ankleseg import inference, predict
+    from ankleseg.config import compose
+
+    case, cord = neck(tmp_path)
+    monkeypatch.setattr(inference, "load_model", lambda path, device: finder(), raising=False)
+    asked = ["method=snakes", "checkpoint=found.ckpt", f"input={case.images[0]}", f"out={tmp_path / 'out'}"]
+    predict.main(compose("predict", [*asked, "method.bright_outside=false"]))
+    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    mask = np.asarray(nib.load(tmp_path / "out" / row["masks"]["cord"]).dataobj) > 0
+    assert overlap(mask, cord).dice > 0.8
+    with pytest.raises(ConfigError, match="invalid method: a checkpoint is given too; leave out method=… or checkpoin"):
+        predict.main(compose("predict", [*asked, f"centreline={tmp_path}"]))
+
+
 @for_all("form", ["csv", "csv without names", "mask", "folder", "reference"])
 def test_a_centreline_may_be_given(form, tmp_path: Path):
     case, cord = neck(tmp_path)
