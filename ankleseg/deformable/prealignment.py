@@ -14,6 +14,7 @@ from ankleseg.deformable.scans import Scan, reduced
 from ankleseg.volumes.poses import rotation_degrees, transform, translation
 
 COARSE, FINE = 40, 90  # voxels along the diagonal of what the fixed scan shows, of the images that are compared
+FINEST = 135  # of those by which the map is polished
 BINS = 24
 FOLLOWED = 4  # starts that are followed, besides the one that the headers give
 LEAST_OVERLAP = 0.2  # of a start that is followed
@@ -62,8 +63,9 @@ def align(fixed: Scan, moving: Scan, kind: Kind = "affine") -> Alignment:
     found = _followed(fine, ends[best], "rigid", 0.3 * diagonal / FINE)
     if kind == "affine":
         found = _followed(fine, found, "affine", 0.3 * diagonal / FINE)
-    found = polish(*fine, found, kind)
-    if likeness(*fine, np.eye(4)) > likeness(*fine, found) - NOTHING:
+    finest = reduced(fixed.cropped(), diagonal / FINEST), reduced(moving.cropped(), diagonal / FINEST)
+    found = polish(*finest, found, kind)
+    if likeness(*finest, np.eye(4)) > likeness(*finest, found) - NOTHING:
         return stay(*fine)
     return _described(found, fine, from_headers=best == 0)
 
