@@ -101,13 +101,40 @@ def predict_case(
         each = (replace(case, frame=frame) for frame in range(frames))
         more: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "progress": part}
         return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in each])
-    finer = len(labels.images) > 0 or spacing is not None
     axis = None if centreline is None else centreline(case)
-    mean: torch.Tensor | None = None
+    finer = len(labels.images) > 0 or spacing is not None
+    mean, sample, preparation = _averaged(
+        case, models, inferer, axis, spacing=spacing, flips=flips, finer=finer, progress=progress, announce=announce
+    )
+    images, probabilities = np.split(np.asarray(mean), [len(labels.images)])
+    masks = labels.decode(probabilities)
+    if postprocessing is not None:
+        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(mean))
+    boxes: list[list[int]] = []
+    if inferer.tiling == "patches":
+        boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
+    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes, axis)
+
+
+def _averaged(
+    case: Case,
+    models: Sequence[Model],
+    inferer: VolumeInferer,
+    centreline: Centreline | None,
+    *,
+    spacing: Spacing | None,
+    flips: Sequence[str],
+    finer: bool,
+    progress: Callable[[float], object] | None,
+    announce: Callable[[str], object] | None,
+) -> tuple[MetaTensor, Sample, Preparation]:
+    """The mean of what the models give, where the result lies; the scan as the last of them saw it, and how it was
+    prepared."""
+    mean: MetaTensor | None = None
     for number, model in enumerate(models):
         if number == 0 or not _prepares_alike(model, models[number - 1]):
             preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
-            sample = _prepared(case, model, preparation, axis)
+            sample = _prepared(case, model, preparation, centreline)
         values = _values(
             model,
             sample,
@@ -124,15 +151,9 @@ def predict_case(
         else:
             mean += restored
     assert mean is not None
-    averaged = np.asarray(mean) / np.float32(len(models)) if len(models) > 1 else np.asarray(mean)
-    images, probabilities = np.split(averaged, [len(labels.images)])
-    masks = labels.decode(probabilities)
-    if postprocessing is not None:
-        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(mean))
-    boxes: list[list[int]] = []
-    if inferer.tiling == "patches":
-        boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
-    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes, axis)
+    if len(models) > 1:
+        mean /= len(models)
+    return mean, sample, preparation
 
 
 def require_alike(models: Sequence[Model]) -> None:
