@@ -60,6 +60,7 @@ def main(config: DictConfig) -> None:
             flips=flips,
             centreline=centreline,
             finders=finders,
+            cuts=to_plain(config.cuts) or (),
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong

@@ -24,6 +24,7 @@ from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.volume import VolumeInferer
+from ankleseg.inference.whole_cord import Cut, parts_of_slices, require_cuts
 from ankleseg.measures import Centreline
 from ankleseg.transforms import Preparation, RememberScand, RestoreIntensitiesd
 from ankleseg.transforms.metadata import affine_of, with_meta_of
@@ -65,10 +66,11 @@ def predict_case(
     patch_foreground: float = 0.75,
     flips: Sequence[str] = (),
     centreline: GetCentreline | None = None,
+    cuts: Sequence[Cut] = (),
     progress: Callable[[float], object] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
-    """Predict one case; what several models give is averaged.
+    """Predict one case; what several models give is averaged, or joined along a cord.
 
     Masks alone are brought back to the grid of the input. With images among the outputs, or with a ``spacing``, the
     result stays at the spacing that the network works at, turned as the input was stored. A 4-D sequence is predicted
@@ -83,15 +85,17 @@ def predict_case(
         patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
         centreline: gives that of the cord, for models that segment along it.
+        cuts: where along the cord, from above, the next model takes over; empty averages them.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
     Raises:
         AnklesegError: the case cannot be read, prepared or predicted.
         CheckpointError: the models do not fit the case or each other.
-        ConfigError: a flip is unknown, or is not allowed.
+        ConfigError: a flip is unknown, or is not allowed; or a cut is none of this cord.
     """
     require_alike(models)
+    require_cuts(cuts, models, along=centreline is not None)
     labels = models[0].labels
     flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
@@ -99,12 +103,14 @@ def predict_case(
         frames = header.shape[3]
         part = None if progress is None else lambda done: progress(done / frames)
         each = (replace(case, frame=frame) for frame in range(frames))
-        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "progress": part}
+        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
+        more["progress"] = part
         return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in each])
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
-    mean, sample, preparation = _averaged(
-        case, models, inferer, axis, spacing=spacing, flips=flips, finer=finer, progress=progress, announce=announce
+    told: dict[str, Any] = {"progress": progress, "announce": announce}
+    mean, sample, preparation = _joined(
+        case, models, inferer, axis, cuts=cuts, spacing=spacing, flips=flips, finer=finer, **told
     )
     images, probabilities = np.split(np.asarray(mean), [len(labels.images)])
     masks = labels.decode(probabilities)
@@ -116,44 +122,61 @@ def predict_case(
     return CasePrediction(masks, probabilities, images, affine_of(mean), boxes, axis)
 
 
-def _averaged(
+def _joined(
     case: Case,
     models: Sequence[Model],
     inferer: VolumeInferer,
     centreline: Centreline | None,
     *,
+    cuts: Sequence[Cut],
     spacing: Spacing | None,
     flips: Sequence[str],
     finer: bool,
     progress: Callable[[float], object] | None,
     announce: Callable[[str], object] | None,
 ) -> tuple[MetaTensor, Sample, Preparation]:
-    """The mean of what the models give, where the result lies; the scan as the last of them saw it, and how it was
-    prepared."""
-    mean: MetaTensor | None = None
+    """The mean of what the models give, or each along its part of the cord, where the result lies; the scan as the last
+    of them saw it, and how it was prepared."""
+    joined: MetaTensor | None = None
     for number, model in enumerate(models):
         if number == 0 or not _prepares_alike(model, models[number - 1]):
             preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
             sample = _prepared(case, model, preparation, centreline)
+        part = _part_of_slices(number, cuts, centreline, sample[keys.IMAGE])
         values = _values(
             model,
-            sample,
+            sample if part is None else sample | {keys.FOREGROUND: sample[keys.FOREGROUND] & (part > 0)},
             inferer,
             flips,
-            progress=None if progress is None else lambda part: progress(part / len(models)),
+            progress=None if progress is None else lambda done: progress(done / len(models)),
             announce=announce if number == 0 else None,
         )
+        if part is not None:
+            values *= part
         restored = _restored(values, model, preparation, sample[keys.IMAGE], resample=not finer)
-        if mean is None:
-            mean = restored
-        elif restored.shape != mean.shape:
+        if joined is None:
+            joined = restored
+        elif restored.shape != joined.shape:
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
         else:
-            mean += restored
-    assert mean is not None
-    if len(models) > 1:
-        mean /= len(models)
-    return mean, sample, preparation
+            joined += restored
+    assert joined is not None
+    if len(models) > 1 and not cuts:
+        joined /= len(models)
+    return joined, sample, preparation
+
+
+def _part_of_slices(
+    number: int, cuts: Sequence[Cut], centreline: Centreline | None, image: MetaTensor
+) -> torch.Tensor | None:
+    """How much a model counts in each slice of a prepared image, (1, …, slices, …); None without cuts."""
+    if not cuts:
+        return None
+    assert centreline is not None
+    axis, parts = parts_of_slices(cuts, centreline, image.shape[1:], affine_of(image))
+    shape = [1, 1, 1, 1]
+    shape[1 + axis] = -1
+    return torch.from_numpy(parts[number].astype(np.float32)).reshape(shape)
 
 
 def require_alike(models: Sequence[Model]) -> None:

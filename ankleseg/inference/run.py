@@ -29,6 +29,7 @@ from ankleseg.inference.centrelines import (
 from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
+from ankleseg.inference.whole_cord import Cut, require_cuts
 from ankleseg.labels import Labels
 from ankleseg.measures import Centreline
 from ankleseg.volumes import Header, read_header, slice_axis, write_volume
@@ -51,12 +52,13 @@ def predict_cases(
     flips: Sequence[str] = (),
     centreline: GetCentreline | None = None,
     finders: Sequence[Model] = (),
+    cuts: Sequence[Cut] = (),
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
     Args:
         cases: what to predict.
-        models: one, or several to be averaged.
+        models: one, or several to be averaged, or with ``cuts`` those of the parts of the cord, from above.
         out: folder that receives ``predictions.json`` and a folder for each case.
         inferer: how patches make a volume.
         postprocessing: what is done to the masks; None leaves them.
@@ -65,23 +67,25 @@ def predict_cases(
         patch_foreground, flips: see `predict_case`.
         centreline: gives that of the cord in a case, for models that segment along it.
         finders: models that find it instead, averaged.
+        cuts: where along the cord the next model takes over: z of the world in mm, or a share of its length.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
         CheckpointError: the models do not fit each other, or segment along a centreline and there is none.
-        ConfigError: a result would replace an input, or ``out`` cannot be written.
+        ConfigError: a result would replace an input, ``out`` cannot be written, or the models do not fit the cuts.
         CheckpointError: a network registers pairs of scans.
     """
     for model in [*models, *finders]:
         refuse_registration(model, "predict a single scan")
     require_alike(models)
     require_centreline(models, finders, centreline)
+    require_cuts(cuts, models, along=bool(finders) or centreline is not None)
     if finders:
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
-    more["centreline"] = centreline
+    more |= {"centreline": centreline, "cuts": cuts}
 
     def predict(case: Case, **told: Any) -> CasePrediction:
         return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
@@ -92,7 +96,7 @@ def predict_cases(
         predict,
         models[0].labels,
         settings=_settings(models, inferer, spacing)
-        | {"flips": list(flips), "centreline": [str(model.path) for model in finders]},
+        | {"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)},
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )
@@ -228,7 +232,7 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        less = {name: more[name] for name in ("spacing", "flips", "centreline")}
+        less = {name: more[name] for name in ("spacing", "flips", "centreline", "cuts")}
         return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(

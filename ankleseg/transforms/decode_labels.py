@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ankleseg.labels import Labels, Masks
-from ankleseg.transforms.metadata import with_meta_of, without_meta
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 
 
 class DecodeLabelsd(MapTransform):
@@ -24,8 +25,8 @@ class DecodeLabelsd(MapTransform):
         keys: (images and structures, X, Y, Z) as `Labels.activate` gives them; becomes (1, X, Y, Z), of the same type
             as ``AsDiscreted`` keeps it too. Without structures it is left as it is.
         labels: what the outputs are, or the arguments of `Labels`.
-        postprocessing: applied to the masks (K, X, Y, Z), such as `ankleseg.inference.Postprocessing`; None leaves
-            them.
+        postprocessing: applied to the masks (K, X, Y, Z), with ``regions`` and ``affine`` by name, such as
+            `ankleseg.inference.Postprocessing`; None leaves them.
         allow_missing_keys: pass over keys that a sample lacks.
     """
 
@@ -50,7 +51,8 @@ class DecodeLabelsd(MapTransform):
             if len(self.labels):
                 masks = self.labels.decode(np.asarray(values[images:].cpu()))
                 if self.postprocessing is not None:
-                    masks = self.postprocessing(masks, regions=self.labels.regions)
+                    affine = affine_of(values) if isinstance(values, MetaTensor) else None
+                    masks = self.postprocessing(masks, regions=self.labels.regions, affine=affine)
                 label_map = torch.from_numpy(self.labels.written(self.labels.label_map(masks)))[None]
                 d[key] = with_meta_of(values, label_map.to(without_meta(values)))
         return d

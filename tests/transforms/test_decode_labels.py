@@ -35,3 +35,15 @@ def test_masks_are_mended_before_they_are_drawn():
     probabilities[0, 3, 3, 3] = 0
     found = DecodeLabelsd("pred", {"structures": ["a"]}, Postprocessing())({"pred": probabilities})["pred"]
     assert found[0, 3, 3, 3] == 1 and found[0, 8, 8, 8] == 0 and found.sum() == 125
+
+
+def test_a_cord_is_mended_along_the_axis_that_its_affine_tells():
+    probabilities = torch.zeros(1, 30, 12, 12)
+    probabilities[0, 2:26, 4:9, 4:9] = 1
+    probabilities[0, 12:15] = 0  # a gap between slices along the first axis
+    postprocessing = Postprocessing(largest_component=False, fill_holes=False, cord=True)
+    upwards = torch.tensor([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    for affine, filled in ((upwards, 25), (torch.eye(4), 0)):
+        pred = MetaTensor(probabilities, affine=affine)
+        found = DecodeLabelsd("pred", {"structures": ["cord"]}, postprocessing)({"pred": pred})["pred"]
+        assert found[0, 13].sum() == filled
