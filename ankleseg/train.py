@@ -28,14 +28,15 @@ def main(config: DictConfig) -> float:
     cohort = build(config.cohort.load, runs.cohort_root(config), structures=to_plain(config.structures))
     split = build(config.cohort.split)(cohort)
     labels = runs.labels_of(config, cohort)
-    preparation = runs.prepared_by(config, cohort.select(split.train), labels)
+    training = cohort.select(split.train)
+    preparation = runs.prepared_by(config, training, labels)
     made = {"cohort": cohort, "split": split, "preparation": preparation, "labels": labels, "seed": config.seed}
     data = runs.data_of(config, **made)
     if config.test and split.test and not data.testable:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     config = runs.with_sizes(config, data.channels, labels)
     network = runs.begun(config, preparation, epochs)
-    about = runs.description_of(config, preparation, data)
+    about = runs.description_of(config, preparation, data, training)
     task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)
     trainer = runs.trainer_of(config, split)

@@ -1,7 +1,7 @@
 """Lightning data modules over MONAI's datasets: patches for training and whole volumes for validation."""
 
 from ankleseg.data.base import PatchData
-from ankleseg.data.common_spacing import at_common_spacing
+from ankleseg.data.common_spacing import at_common_spacing, distances_of_slices
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, VolumeDataset
 from ankleseg.data.learning import as_learnt_before, learns, learnt_from
@@ -33,6 +33,7 @@ __all__ = [
     "VolumeDataset",
     "as_learnt_before",
     "at_common_spacing",
+    "distances_of_slices",
     "item_of",
     "learns",
     "learnt_from",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from ankleseg.cohorts import Cohort
 from ankleseg.transforms import Preparation, ResampleToSpacingd
@@ -21,6 +22,30 @@ def at_common_spacing(preparation: Preparation, cohort: Cohort, dimensions: int)
     resamples = any(isinstance(transform, ResampleToSpacingd) for transform in preparation.transforms)
     if not resamples or preparation.spacing is not None:
         return preparation
-    sides = [spacing(preparation.oriented(read_grid(case.images[0]).affine)) for case in cohort.cases]
-    median = [round(float(value), 4) for value in np.median(sides, axis=0)]
+    median = [round(float(value), 4) for value in np.median(_sides(preparation, cohort), axis=0)]
     return preparation.with_spacing([*median[:2], median[2] if dimensions == 3 else None])
+
+
+def distances_of_slices(
+    preparation: Preparation, cohort: Cohort, dimensions: int, axis: int
+) -> tuple[float, float] | None:
+    """Return the smallest and largest distance of slices, in mm, that a network of blocks sees as they were scanned.
+
+    Args:
+        preparation: of the training subjects.
+        cohort: the training subjects; only headers are read.
+        dimensions: of the patches; slice by slice, their distance counts for nothing.
+        axis: the prepared one across the slices.
+
+    Returns:
+        None where patches are slices, or all scans are brought to one distance.
+    """
+    if dimensions == 2 or (preparation.spacing is not None and preparation.spacing[axis] is not None):
+        return None
+    across = _sides(preparation, cohort)[:, axis]
+    return float(across.min()), float(across.max())
+
+
+def _sides(preparation: Preparation, cohort: Cohort) -> Float[np.ndarray, "cases 3"]:
+    """Spacing of each scan along the prepared axes, mm."""
+    return np.array([spacing(preparation.oriented(read_grid(case.images[0]).affine)) for case in cohort.cases])

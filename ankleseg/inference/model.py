@@ -59,7 +59,7 @@ class Model:
         path: the file.
         postprocessing: what is done to its masks, None for nothing.
         slice_axis: the prepared axis across the slices of the scans it was trained on, None where it is not known.
-        slice_spacing: range of their distances in mm, where they were made thick.
+        slice_spacing: range of their distances in mm, where they were made thick, or where blocks hold them as scanned.
         blending: of a bundle of somebody else. None: probabilities are blended, as a command asks for it.
     """
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
 from ankleseg.config import resolve_target, to_plain
-from ankleseg.data import as_learnt_before, at_common_spacing, learns, learnt_from
+from ankleseg.data import as_learnt_before, at_common_spacing, distances_of_slices, learns, learnt_from
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.finetuning import describe_source, find_source
@@ -68,10 +68,16 @@ def with_sizes(config: DictConfig, channels: Sequence[str], labels: Labels) -> D
     return config
 
 
-def description_of(config: DictConfig, preparation: Preparation, data: PatchData) -> dict[str, Any]:
+def description_of(config: DictConfig, preparation: Preparation, data: PatchData, training: Cohort) -> dict[str, Any]:
     """What a checkpoint says of how its network is to be used (see `ankleseg.inference.description`).
 
     A network that was trained on a cohort as ``python -m ankleseg.prepare`` wrote it wants scans that are prepared so.
+
+    Args:
+        config: of the run.
+        preparation: of its scans.
+        data: of its training.
+        training: the cases that it is trained on.
 
     Raises:
         ConfigError: such a cohort would be prepared once more, which mirrors the left feet back.
@@ -86,6 +92,7 @@ def description_of(config: DictConfig, preparation: Preparation, data: PatchData
     require_allowed(nodes)
     used = preparation if nodes is None else Preparation(nodes)
     warn_of_scaling(config, used)
+    as_scanned = distances_of_slices(preparation, training, len(config.window), data.slice_axis)
     return description(
         network=to_plain(config.network),
         preparation=used,
@@ -94,7 +101,7 @@ def description_of(config: DictConfig, preparation: Preparation, data: PatchData
         window=config.window,
         postprocessing=to_plain(config.postprocessing),
         slice_axis=data.slice_axis,
-        slice_spacing=data.slice_spacing,
+        slice_spacing=data.slice_spacing or as_scanned,
     )
 
 

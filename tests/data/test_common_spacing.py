@@ -8,7 +8,7 @@ import numpy as np
 from preparations import preparation
 
 from ankleseg.cohorts import Case, Cohort
-from ankleseg.data import at_common_spacing
+from ankleseg.data import at_common_spacing, distances_of_slices
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import write_volume
 
@@ -34,3 +34,11 @@ def test_a_spacing_of_its_own_is_kept_and_nothing_is_added_to_a_list(tmp_path: P
     cohort = cohort_of(tmp_path, [(2.0, 2.0, 2.0)])
     for whole in (preparation(spacing=(1.0, 1.0, None)), Preparation([])):
         assert at_common_spacing(whole, cohort, 2) is whole
+
+
+def test_blocks_of_slices_that_stay_apart_know_how_far(tmp_path: Path) -> None:
+    cohort = cohort_of(tmp_path, [(2.0, 0.4, 0.3), (3.5, 0.4, 0.3)])
+    as_scanned = preparation(axcodes="SAR", spacing=(1.0, 1.0, None))
+    assert distances_of_slices(as_scanned, cohort, 3, 2) == (2.0, 3.5)
+    assert distances_of_slices(as_scanned, cohort, 2, 2) is None
+    assert distances_of_slices(as_scanned, cohort, 3, 0) is None
