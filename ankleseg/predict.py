@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ankleseg.cohorts.names import counted
-from ankleseg.config import names_in, run_command, to_plain
+from ankleseg.config import names_in, resolve_target, run_command, to_plain
 from ankleseg.errors import ConfigError
 
 SHORTEST = 8  # voxels
@@ -76,11 +76,12 @@ def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetC
         CheckpointError: one cannot be loaded, or there is no centreline for those that need one.
         ConfigError: there is no checkpoint, nor a method; or a centreline that nothing needs.
     """
+    from ankleseg.classical import Snakes
     from ankleseg.inference import finding_centrelines, load_model
     from ankleseg.inference.centrelines import by_role, given_centreline, require_centreline
 
     given = None if config.centreline is None else given_centreline(config.centreline, config.out)
-    along = config.method is not None and str(config.method["_target_"]).endswith(".Snakes")
+    along = config.method is not None and resolve_target(config.method["_target_"]) is Snakes
     if config.method is not None and not (along and given is None and config.checkpoint is not None):
         return [], [], given
     device = device_asked_for(config.device)
