@@ -30,7 +30,7 @@ class Diffusion(nn.Module):
         self.squared = squared
 
     def forward(self, field: Field) -> Scalar:
-        slopes = [field.diff(dim=axis) for axis in range(2, field.ndim)]
+        slopes = [field.float().diff(dim=axis) for axis in range(2, field.ndim)]  # half precision rounds them away
         sizes = [slope.square() if self.squared else slope.abs() for slope in slopes]
         return torch.stack([size.mean() for size in sizes]).mean()
 
