@@ -122,15 +122,14 @@ class Manifest:
         if checkpoint := OmegaConf.select(config, "init.checkpoint"):
             files.add(file_of(Path(checkpoint)))
         self._file, self._began = run / "manifest.json", began
-        earlier = (
-            json.loads(self._file.read_text(encoding="utf-8")) if config.get("resume") and self._file.is_file() else {}
-        )
+        begun = bool(config.get("resume")) and self._file.is_file()
+        overrides = json.loads(self._file.read_text(encoding="utf-8")).get("overrides") if begun else _typed()
         self._content: dict[str, Any] = {
             "ankleseg": __version__,
             "python": platform.python_version(),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "platform": platform.platform(),
-            "overrides": earlier.get("overrides") or _typed(),
+            "overrides": overrides or [],
             "seed": config.seed,
             "name": config.get("run_name") or config.name,
             "cohort": str(cohort.root),
