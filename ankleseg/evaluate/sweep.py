@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ class SweptRun:
     """A run of a sweep.
 
     Attributes:
-        name: of its folder, below that of the sweep.
-        settings: that it was given and not all runs share, by key.
+        name: its folder, below that of the sweep or of several.
+        settings: that it was given and not all runs of the sweep were, by key.
         validation: the metric that chose its checkpoint; None without validation.
         test: Dice of each case and structure of its test.
         source: mean Dice of the cohort that its weights are from, before and after; None where it was not measured.
@@ -49,18 +49,18 @@ class SweptRun:
 
     @property
     def label(self) -> str:
-        """Its settings but for those that repeat a training."""
-        told = (f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.settings.items() if key not in REPEATS)
-        return "\n".join(told) or "all runs"
+        """The folder of its sweep among several, and its settings but for those that repeat a training."""
+        told = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.settings.items() if key not in REPEATS]
+        return "\n".join([*self.name.split("/")[:-1], *told]) or "all runs"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a sweep, and where the table and the figure of them are."""
+    """The runs of a sweep, the settings in which they differ, and where the table and the figure of them are."""
 
     out: Path
     runs: tuple[SweptRun, ...]
-    keys: tuple[str, ...] = field(default=())
+    keys: tuple[str, ...]
 
     def describe(self) -> str:
         """Return the lines to print: for each setting the means over the runs, and the least and largest test Dice."""
@@ -83,6 +83,8 @@ class Sweep:
 def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     """Gather the runs below a folder: ``sweep.csv`` has a row for each, ``sweep.png`` shows their Dice by setting.
 
+    Told are the settings in which the runs of one folder differ.
+
     Args:
         folder: of ``python -m ankleseg.train -m``, or one of several such.
         out: folder that receives table and figure.
@@ -96,16 +98,15 @@ def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     runs = sorted(path.parent for path in folder.rglob("manifest.json") if (path.parent / "config.yaml").is_file())
     if not runs:
         raise AnklesegError("holds no run", file=folder, mend="give the folder of a sweep of ankleseg.train")
-    given = [_given(run) for run in runs]
-    keys = tuple(
-        key
-        for key in dict.fromkeys(key for one in given for key in one)
-        if len({one.get(key, "") for one in given}) > 1
-    )
+    given = {run: _given(run) for run in runs}
+    differ = {
+        place: _differing([given[run] for run in runs if run.parent == place]) for place in {r.parent for r in runs}
+    }
     swept = tuple(
-        _read(run, str(run.relative_to(folder)), {key: one.get(key, "") for key in keys})
-        for run, one in zip(runs, given, strict=True)
+        _read(run, run.relative_to(folder), {key: given[run].get(key, "") for key in differ[run.parent]})
+        for run in runs
     )
+    keys = tuple(dict.fromkeys(key for run in swept for key in run.settings))
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "sweep.csv", [run.row for run in swept], ["run", *keys, *RESULTS])
     points = [(run.label, name, value) for run in swept for name, value in _points(run)]
@@ -116,6 +117,12 @@ def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     return Sweep(out, swept, keys)
 
 
+def _differing(given: Sequence[Mapping[str, str]]) -> list[str]:
+    """The keys of settings that not all of some runs have alike."""
+    keys = dict.fromkeys(key for one in given for key in one)
+    return [key for key in keys if len({one.get(key, "") for one in given}) > 1]
+
+
 def _given(run: Path) -> dict[str, str]:
     """The settings that a run was given on the command line."""
     overrides = json.loads((run / "manifest.json").read_text(encoding="utf-8")).get("overrides", [])
@@ -123,12 +130,12 @@ def _given(run: Path) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _read(run: Path, name: str, settings: Mapping[str, str]) -> SweptRun:
+def _read(run: Path, name: Path, settings: Mapping[str, str]) -> SweptRun:
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     validation = next(iter(manifest["results"].values()), None)
     source = [row for row in _rows(run / "metrics/forgetting.csv") if row["case"] == "mean"]
     return SweptRun(
-        name=name,
+        name=name.as_posix(),
         settings=settings,
         validation=validation,
         test=tuple(float(row["dice"]) for row in _rows(run / "test/metrics.csv") if row.get("dice")),

@@ -63,6 +63,17 @@ def test_a_row_for_each_run_by_what_it_was_given(sweep: Path, tmp_path: Path, ca
     assert said[1].startswith("surgery=[bottleneck]: 2 runs, validation 0.900, test Dice 0.250 (0.250 to 0.250) over 2")
 
 
+def test_several_sweeps_are_told_apart_by_their_folders(sweep: Path, tmp_path: Path):
+    write_run(sweep.parent / "other/0", ["+experiment=cord_unet3d", "cohort.split.fold=0"], {"a": "0.4"})
+    found = evaluate_sweep(tmp_path, tmp_path / "out")
+    assert found.keys == ("init.surgery", "cohort.split.fold")
+    assert [run.label for run in found.runs] == [
+        "other",
+        *["sweep\nsurgery=[]"] * 2,
+        *["sweep\nsurgery=[bottleneck]"] * 2,
+    ]
+
+
 def test_what_is_no_sweep_is_refused(sweep: Path, tmp_path: Path):
     with pytest.raises(AnklesegError, match="holds no run; give the folder of a sweep"):
         evaluate_sweep(sweep / "0/test", tmp_path / "out")
