@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ankleseg.evaluate.tables import write_csv
 from ankleseg.files import replace_file
 
 REPEATS = ("seed", "cohort.split.fold")  # settings that repeat a training instead of changing it
+WIDTH = 18  # of a line of a label in the figure, in characters
 RESULTS = ("validation", "test", "tested", "source_before", "source_after", "minutes")
 
 
@@ -109,7 +111,7 @@ def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     keys = tuple(dict.fromkeys(key for run in swept for key in run.settings))
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "sweep.csv", [run.row for run in swept], ["run", *keys, *RESULTS])
-    points = [(run.label, name, value) for run in swept for name, value in _points(run)]
+    points = [(_wrapped(run.label), name, value) for run in swept for name, value in _points(run)]
     if points:
         labels, groups, values = zip(*points, strict=True)
         with replace_file(out / "sweep.png") as part:
@@ -150,6 +152,12 @@ def _points(run: SweptRun) -> list[tuple[str, float]]:
     if not shown and run.validation is not None:
         shown = [("validation", run.validation)]
     return shown + ([("source cohort, mean", run.source[1])] if run.source else [])
+
+
+def _wrapped(label: str) -> str:
+    """A label in lines that are short enough to stand beside others."""
+    lines = (line.replace(",", ", ") for line in label.splitlines())
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, break_on_hyphens=False))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
