@@ -48,9 +48,11 @@ def main(config: DictConfig) -> float:
     if manifest is None:
         return best
     manifest.write(**({config.monitor: best} if split.validation else {}))
-    if config.test and split.test:
-        runs.test(run, cohort.select(split.test), config, device=str(trainer.strategy.root_device))
-    runs.report_forgetting(run, config, device=str(trainer.strategy.root_device))
+    device = str(trainer.strategy.root_device)
+    with runs.precision_of(trainer):
+        if config.test and split.test:
+            runs.test(run, cohort.select(split.test), config, device)
+        runs.report_forgetting(run, config, device)
     manifest.add_hashes()
     print(f"{config.monitor} {best:.4f}: {run}" if split.validation else f"no validation: {run}")
     return best

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
 from ankleseg.cohorts import Split, load_cohort
 from ankleseg.config import compose, conf_dir
 from ankleseg.errors import ConfigError
-from ankleseg.runs import Manifest, cohort_root, resumed, slurm_tasks, trainer_of
+from ankleseg.runs import Manifest, cohort_root, precision_of, resumed, slurm_tasks, trainer_of
 from ankleseg.train import main
 from ankleseg.volumes import read_volume, write_volume
 
@@ -113,6 +114,15 @@ def test_two_processes_train_and_one_tests(tiny_table: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert [done.stdout.count(word) for word in ("no validation:", "report:")] == [1, 1], done.stdout
     assert [row["status"] for row in csv.DictReader((run / "test/quality.csv").open())]
+    assert json.loads((run / "manifest.json").read_text())["overrides"] == settings[:-1], "as typed"
+
+
+def test_what_follows_a_training_in_mixed_precision_is_as_precise():
+    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    for precision, mixed in (("bf16-mixed", True), ("32-true", False), ("64-true", False)):
+        with precision_of(Trainer(precision=precision, **quiet)):
+            assert torch.is_autocast_enabled("cpu") == mixed
+            assert torch.get_default_dtype() == torch.float32
 
 
 REFUSED = {

@@ -147,6 +147,25 @@ def volumetry(
         raise _nothing("measured", first, result.out / "volumetry.csv")
 
 
+def sweep(predictions: Folders, references: str | None, out: str) -> None:
+    """Gather the runs of a sweep.
+
+    Args:
+        predictions: the folder of the sweep, whose runs were tested as they ended.
+        references: none.
+        out: folder of table and figure.
+
+    Raises:
+        ConfigError: there are references, which the tests of the runs had.
+        AnklesegError: there is no run.
+    """
+    from ankleseg.evaluate.sweep import evaluate_sweep
+
+    if references is not None:
+        raise ConfigError("invalid references: the runs of a sweep were tested already", mend="leave references out")
+    print(evaluate_sweep(_one_folder(predictions, "sweep", "ankleseg.train -m"), out).describe())
+
+
 def _required(references: str | None) -> str:
     if references is None:
         raise ConfigError("references is missing", mend="add references=…")

@@ -5,7 +5,7 @@ from ankleseg.runs.folder import Manifest, cohort_root, resumed
 from ankleseg.runs.network import description_of, labels_of, prepared_by, with_sizes
 from ankleseg.runs.source import data_of, report_forgetting
 from ankleseg.runs.testing import test
-from ankleseg.runs.trainer import epochs_of, quiet_libraries, slurm_tasks, trainer_of
+from ankleseg.runs.trainer import epochs_of, precision_of, quiet_libraries, slurm_tasks, trainer_of
 
 __all__ = [
     "Manifest",
@@ -16,6 +16,7 @@ __all__ = [
     "epochs_of",
     "freezing",
     "labels_of",
+    "precision_of",
     "prepared_by",
     "quiet_libraries",
     "report_forgetting",

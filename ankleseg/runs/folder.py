@@ -63,12 +63,15 @@ def resumed(config: DictConfig) -> DictConfig:
             mend="go on with that version, or train anew; its checkpoints can still be used",
         )
     stored.resume = to_literals(str(folder))
+    stored.merge_with_dotlist([text for text in _typed() if text.startswith("trainer.max_epochs=")])
+    return stored
+
+
+def _typed() -> list[str]:
+    """The settings that the command line gave; none of a run that another program composed."""
     from hydra.core.hydra_config import HydraConfig
 
-    if HydraConfig.initialized():
-        given = [text for text in HydraConfig.get().overrides.task if text.startswith("trainer.max_epochs=")]
-        stored.merge_with_dotlist(given)
-    return stored
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _list_names(config: DictConfig) -> None:
@@ -97,7 +100,7 @@ def cohort_root(config: DictConfig) -> str | Path:
 
 
 class Manifest:
-    """``config.yaml`` and ``manifest.json`` of a run: versions, seed, split, inputs, wall time, results.
+    """``config.yaml`` and ``manifest.json`` of a run: versions, settings as typed, split, inputs, wall time, results.
 
     Size and time of change of every input are noted when training begins, its hash when all is done, so that nothing
     waits for it.
@@ -119,11 +122,14 @@ class Manifest:
         if checkpoint := OmegaConf.select(config, "init.checkpoint"):
             files.add(file_of(Path(checkpoint)))
         self._file, self._began = run / "manifest.json", began
+        begun = bool(config.get("resume")) and self._file.is_file()
+        overrides = json.loads(self._file.read_text(encoding="utf-8")).get("overrides") if begun else _typed()
         self._content: dict[str, Any] = {
             "ankleseg": __version__,
             "python": platform.python_version(),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
             "platform": platform.platform(),
+            "overrides": overrides or [],
             "seed": config.seed,
             "name": config.get("run_name") or config.name,
             "cohort": str(cohort.root),

@@ -17,6 +17,7 @@ from ankleseg.data import PatchData
 from ankleseg.data.tables import write_csv
 from ankleseg.errors import CohortError, ConfigError
 from ankleseg.finetuning import find_source
+from ankleseg.runs.testing import predict_known
 
 Dice = Mapping[tuple[str, str], float]  # by case and structure
 
@@ -56,8 +57,8 @@ def report_forgetting(run: Path, config: DictConfig, device: str = "cpu") -> Non
     """Write how well the cohort of ``init.source_cohort`` was segmented before the run, and is after it.
 
     ``metrics/forgetting.csv`` has the Dice of each case and structure, before, after and their difference; the two
-    evaluations are beside it. Subjects that the source was trained or validated on are left out, where its run is
-    known.
+    evaluations are beside it. A network that segments along a centreline gets that of the reference. Subjects that
+    the source was trained or validated on are left out, where its run is known.
 
     Raises:
         AnklesegError: a model cannot be used, or no subject of the cohort is left.
@@ -66,19 +67,13 @@ def report_forgetting(run: Path, config: DictConfig, device: str = "cpu") -> Non
     if not init.get("source_cohort"):
         return
     from ankleseg.evaluate import evaluate
-    from ankleseg.inference import VolumeInferer, load_model, predict_cases
+    from ankleseg.inference import load_model
 
     cohort = _unseen(config, source_cohort(config, init["source_cohort"]))
     dice: list[dict[tuple[str, str], float]] = []
     for name, checkpoint in (("before", init["checkpoint"]), ("after", run)):
-        model, out = load_model(checkpoint, device=device), run / "metrics" / name
-        predict_cases(
-            cohort.cases,
-            [model],
-            out / "predictions",
-            inferer=VolumeInferer(roi_size=model.window),
-            postprocessing=model.postprocessing,
-        )
+        out = run / "metrics" / name
+        predict_known(cohort.cases, load_model(checkpoint, device=device), out / "predictions")
         found = evaluate(out / "predictions", cohort, out, structures=to_plain(config.structures))
         rows = [asdict(score) for score in found.scores]
         dice.append({(row["case"], row["structure"]): row["dice"] for row in rows if row["dice"] is not None})

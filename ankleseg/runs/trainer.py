@@ -6,11 +6,14 @@ import logging
 import math
 import os
 import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ankleseg.cohorts import Split
@@ -57,6 +60,12 @@ def trainer_of(config: DictConfig, split: Split) -> Trainer:
     if tasks not in (1, trainer.world_size):
         raise ConfigError(f"srun started {tasks} tasks, each of which would train the whole run", mend=ONE_TASK)
     return trainer
+
+
+def precision_of(trainer: Trainer) -> AbstractContextManager[Any]:
+    """The mixed precision that a trainer trains and validates in, for what follows; nothing where it is not mixed."""
+    plugin = trainer.precision_plugin
+    return plugin.forward_context() if isinstance(plugin, MixedPrecision) else nullcontext()
 
 
 def slurm_tasks() -> int:

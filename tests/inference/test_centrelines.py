@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from small_models import model_of, tiles_of
 from torch import nn
 
-from ankleseg.cohorts import Case
+from ankleseg.cohorts import Case, Reference
 from ankleseg.errors import AnklesegError, CheckpointError, ConfigError, FileError
 from ankleseg.inference import Model, Postprocessing, predict_case, predict_cases
 from ankleseg.inference.centrelines import (
@@ -29,6 +29,7 @@ from ankleseg.inference.centrelines import (
     write_centreline,
 )
 from ankleseg.measures import Centreline, overlap
+from ankleseg.runs.testing import predict_known
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import write_volume
 from ankleseg.volumes.geometry import reorient
@@ -100,6 +101,15 @@ def test_a_found_centreline_leads_to_the_cord_and_no_further(codes, tmp_path: Pa
     assert written_down["centreline"] == ["centreline.ckpt"] and written_down["checkpoint"] == ["along.ckpt"]
     text = (tmp_path / "out" / row["centreline"]).read_text().splitlines()
     assert text[0] == "x_mm,y_mm,z_mm,end" and text[1].endswith(",1") and text[-1].endswith(",0")
+
+
+def test_a_run_is_tested_along_the_centreline_of_the_references(tmp_path: Path):
+    case, cord = neck(tmp_path)
+    drawn = replace(case, references={"cord": Reference(tmp_path / f"{case.name}_cord.nii.gz")})
+    predict_known([drawn], replace(along(), window=(24, 24)), tmp_path / "out")
+    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    assert row["status"] == "ok", row["message"]
+    assert overlap(np.asarray(nib.load(tmp_path / "out" / row["labels"]).dataobj) > 0, cord).dice > 0.93
 
 
 def test_contours_may_follow_the_centreline_that_a_network_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
