@@ -45,10 +45,25 @@ def repeated(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return write_repeats(phantom_cohort, tmp_path_factory.mktemp("repeated") / "out", subjects)
 
 
+@pytest.fixture(scope="module")
+def label_maps(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The taluses of two controls as label maps, and a scan."""
+    rows = ["subject,image,mask_talus"]
+    for subject, is_map in (("sub-C01", True), ("sub-C02", False)):
+        scan = phantom_cohort / subject / "anat" / f"{subject}_T1w.nii.gz"
+        mask = phantom_cohort / "derivatives/manual" / subject / "anat" / f"{subject}_label-talus_mask.nii.gz"
+        rows.append(f"{subject},{mask if is_map else scan},{mask}")
+    table = tmp_path_factory.mktemp("maps") / "maps.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
 def small(config: DictConfig) -> list[str]:
     """Whatever makes an experiment quick on the phantom of the ankle, by what it is made of."""
     words = ["cohort/split=hold_out_group"]  # two controls: one to train, one to validate
     sagittal, blocks = config.prepare.orientation == "PSR", len(config.patches.sampler.size) == 3
+    if str(config.patches._target_).endswith(".LabelMapData"):
+        words = ["cohort/split=explicit", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
     registers = str(config.task._target_).endswith(".Registration")
     if registers and config.patches.pairs is not None:  # two of each
         words = ["cohort/split=explicit", "cohort.split.train=[sub-C01,sub-C02]"]
@@ -89,11 +104,14 @@ def small(config: DictConfig) -> list[str]:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps_of(experiment: str, phantom_cohort: Path, registered: Path, repeated: Path, tmp_path: Path):
+def test_two_steps_of(
+    experiment: str, phantom_cohort: Path, registered: Path, repeated: Path, label_maps: Path, tmp_path: Path
+):
     made = [f"+experiment={experiment}", f"run_dir={tmp_path}"]
     config = compose("train", [*made, f"cohort.root={phantom_cohort}"])
     roots = {"load_dynamic": registered, "load_repeats": repeated}
     root = roots.get(config.cohort.load._target_.rpartition(".")[2], phantom_cohort)
+    root = label_maps if config.patches._target_.endswith(".LabelMapData") else root
     # no test, which only costs time here
     overrides = [*made, f"cohort.root={root}", *SHORT, *small(config), "test=false"]
     if OmegaConf.is_missing(config.init, "checkpoint"):  # of another training, here of the same network

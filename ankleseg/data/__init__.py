@@ -4,6 +4,7 @@ from ankleseg.data.base import PatchData
 from ankleseg.data.common_spacing import at_common_spacing, distances_of_slices
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import EpochSampler, PatchDataset, PatchTransforms, VolumeDataset
+from ankleseg.data.label_maps import LabelMapData
 from ankleseg.data.learning import as_learnt_before, learns, learnt_from
 from ankleseg.data.pairs import PairData, PairDataset
 from ankleseg.data.prepared_pairs import FramePairs, RepeatPairs
@@ -17,6 +18,7 @@ from ankleseg.data.super_resolution import SuperResolutionData
 __all__ = [
     "EpochSampler",
     "FramePairs",
+    "LabelMapData",
     "PairData",
     "PairDataset",
     "PairedPatches",

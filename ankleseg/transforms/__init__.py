@@ -22,6 +22,7 @@ from ankleseg.transforms.rand_coil_field import RandCoilFieldd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
 from ankleseg.transforms.rand_image_from_labels import RandImageFromLabelsd
+from ankleseg.transforms.rand_shapes_in_label import RandShapesInLabeld
 from ankleseg.transforms.rand_smooth_field import RandSmoothFieldd
 from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
@@ -57,6 +58,7 @@ __all__ = [
     "RandForegroundCropd",
     "RandGammaInRanged",
     "RandImageFromLabelsd",
+    "RandShapesInLabeld",
     "RandSmoothFieldd",
     "RandThickSlicesd",
     "RandWorldAffined",

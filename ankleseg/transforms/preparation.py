@@ -103,6 +103,12 @@ class Preparation(Compose):
         kept = [not isinstance(t, ResampleToSpacingd | MirrorToSided) for t in self.transforms]
         return Preparation([node for node, keep in zip(self.nodes, kept, strict=True) if keep])
 
+    def of_label_maps(self) -> Preparation:
+        """The same for images that are label maps: only what moves labels, and by nearest neighbour."""
+        kept = [keys.LABEL in getattr(transform, "keys", ()) for transform in self.transforms]
+        nodes = [node for node, keep in zip(self.nodes, kept, strict=True) if keep]
+        return Preparation([{**node, "mode": "nearest"} if "mode" in node else node for node in nodes])
+
     def parts(self) -> tuple[Compose, Compose]:
         """The transforms before the foreground is looked for, which leave raw intensities, and those from there."""
         first = next((n for n, t in enumerate(self.transforms) if isinstance(t, ForegroundMaskd)), len(self.transforms))

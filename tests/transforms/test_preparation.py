@@ -69,6 +69,16 @@ def test_from_every_orientation_to_one_array_and_exactly_back() -> None:
             assert np.allclose(found.affine, scan["image"].affine, atol=1e-6)
 
 
+def test_label_maps_keep_their_numbers_and_lie_where_scans_would() -> None:
+    whole = preparation(spacing=(0.7, 1.5, None), foreground=WHOLE)
+    scan = scan_in("RAS")
+    tissues = scan | {"image": MetaTensor(scan["label"].float() * 7, affine=scan["image"].affine)}
+    moved, prepared = whole.of_label_maps()(tissues), whole(scan)
+    assert torch.equal(moved["image"].as_tensor(), 7.0 * moved["label"].as_tensor())
+    assert torch.equal(moved["label"].as_tensor(), prepared["label"].as_tensor()) and "foreground" not in moved
+    assert np.allclose(moved["image"].affine, prepared["image"].affine)
+
+
 def test_preparing_twice_is_preparing_once(foot, affine) -> None:
     otsu = preparation(side="right")
     once = otsu(in_memory(foot["image"], affine, "left"))

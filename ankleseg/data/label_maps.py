@@ -1,0 +1,54 @@
+"""The data of a segmentation that is learnt of label maps: training makes images of them, validation reads scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ankleseg import keys
+from ankleseg.data.datamodule import SegmentationData
+from ankleseg.data.dataset import PatchDataset, Sample
+from ankleseg.errors import CohortError
+from ankleseg.transforms import Preparation
+
+MOST = 256  # different values of a label map
+
+
+class LabelMapData(SegmentationData):
+    """Patches of label maps for training, whole scans for validation, prepared when training starts (Billot 2023).
+
+    The ``image`` of a training case is a map of tissues. It is moved as the preparation moves labels, by nearest
+    neighbour, and not scaled; the augmentation makes an image of it (`RandImageFromLabelsd` with ``label_key=image``)
+    and scales that. Cases of validation and test are scans, prepared like those that are predicted.
+
+    Args:
+        preparation: of scans.
+        others: see `SegmentationData`.
+    """
+
+    def __init__(self, *, preparation: Preparation, **others: Any) -> None:
+        super().__init__(preparation=preparation, **others)
+        self._maps = LabelMaps(preparation=preparation.of_label_maps(), **others)
+
+    def patches(self) -> PatchDataset:
+        """Patches of the label maps of the training subjects.
+
+        Raises:
+            CohortError: an image has more than 256 values, so it is a scan.
+        """
+        self._maps.cache = self.cache
+        return self._maps.patches()
+
+
+class LabelMaps(SegmentationData):
+    """Patches whose images are label maps."""
+
+    def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
+        samples = super().samples(purpose, subjects)
+        for sample in samples:
+            if len(sample[keys.IMAGE].unique()) > MOST:
+                raise CohortError(
+                    f"the image of {sample[keys.CASE]} is a scan: expected a label map, of which images are made",
+                    mend="give the map of its tissues as its image",
+                )
+        return samples
