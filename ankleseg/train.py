@@ -36,6 +36,7 @@ def main(config: DictConfig) -> float:
         raise ConfigError("pairs of scans are not tested by training", mend="set test=false, and predict a test scan")
     config = runs.with_sizes(config, data.channels, labels)
     network = runs.begun(config, preparation, epochs)
+    runs.warn_of_norms(config, network, epochs)
     about = runs.description_of(config, preparation, data, training)
     task = build(config.task, network=network, labels=labels, description=about, seed=config.seed)
     task.check_patches(data.patch_sizes, epochs)

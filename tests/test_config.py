@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from ankleseg.config import build, compose, conf_dir, resolve_target, to_plain
 from ankleseg.errors import ConfigError
 from ankleseg.labels import Labels
-from ankleseg.runs.network import warn_of_scaling
+from ankleseg.runs.network import warn_of_norms, warn_of_scaling
 from ankleseg.transforms import Preparation
 
 REFUSED = [
@@ -171,3 +172,19 @@ def test_an_augmentation_made_for_other_intensities_is_told(caplog: pytest.LogCa
         assert said("prepare/scaling=percentile", other) == ""
     for experiment in ("ankle_static_unet", "cord_static", "ankle_sharp_unet", "brain_interpolated_unet"):
         assert said(f"+experiment={experiment}") == "", experiment
+
+
+def test_a_run_too_short_for_its_norms_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 1), torch.nn.BatchNorm3d(2, momentum=0.01))
+    kept = "+callbacks.norms={_target_: ankleseg.tasks.FrozenStatistics, share: 1}"
+    for overrides, epochs, told in (
+        (["patches.steps_per_epoch=40"], 1, "in 40 steps the batch norms renew 33 % of the statistics that prediction"),
+        (["patches.steps_per_epoch=40"], 10, ""),
+        (["patches.steps_per_epoch=40"], math.inf, ""),
+        (["patches.steps_per_epoch=40", kept], 1, ""),
+    ):
+        caplog.clear()
+        warn_of_norms(compose("train", ["+experiment=cord_unet3d", *overrides]), network, epochs)
+        assert told in caplog.text and bool(told) == bool(caplog.text)
+    warn_of_norms(compose("train", ["+experiment=cord_unet3d"]), torch.nn.Conv3d(1, 2, 1), 1)
+    assert not caplog.text

@@ -2,7 +2,7 @@
 
 from ankleseg.runs.beginning import begun, freezing
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
-from ankleseg.runs.network import description_of, labels_of, prepared_by, with_sizes
+from ankleseg.runs.network import description_of, labels_of, prepared_by, warn_of_norms, with_sizes
 from ankleseg.runs.source import data_of, report_forgetting
 from ankleseg.runs.testing import test
 from ankleseg.runs.trainer import epochs_of, precision_of, quiet_libraries, slurm_tasks, trainer_of
@@ -24,5 +24,6 @@ __all__ = [
     "slurm_tasks",
     "test",
     "trainer_of",
+    "warn_of_norms",
     "with_sizes",
 ]

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ankleseg.cohorts import Cohort
 from ankleseg.cohorts.prepared import preparation_of
@@ -21,6 +23,8 @@ from ankleseg.transforms import Preparation
 from ankleseg.transforms.intensity_scale import ScaleInMaskd
 
 log = logging.getLogger(__name__)
+
+RENEWED = 0.9  # of the statistics of batch norms: a run that renews fewer is told
 
 
 def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
@@ -117,4 +121,27 @@ def warn_of_scaling(config: DictConfig, used: Preparation) -> None:
             "augment.brightness and augment.noise, and set augment.made_for=null",
             meant.rsplit(".", 1)[-1],
             scaling[-1].__name__,
+        )
+
+
+def warn_of_norms(config: DictConfig, network: nn.Module, epochs: float) -> None:
+    """Log a warning where a run is too short for its batch norms: prediction takes statistics that are not its own.
+
+    Args:
+        config: of the run.
+        network: of it.
+        epochs: of it.
+    """
+    if any(str(node.get("_target_", "")).endswith(".FrozenStatistics") for node in config.callbacks.values()):
+        return
+    momenta = [module.momentum for module in network.modules() if isinstance(module, _BatchNorm)]
+    slowest = min((momentum for momentum in momenta if momentum is not None), default=1.0)
+    steps = epochs * config.patches.steps_per_epoch
+    renewed = 1 - (1 - slowest) ** steps
+    if renewed < RENEWED:
+        log.warning(
+            "in %d steps the batch norms renew %.0f %% of the statistics that prediction uses; train longer, or add "
+            "'+callbacks.norms={_target_: ankleseg.tasks.FrozenStatistics, share: 0.5}'",
+            steps,
+            100 * renewed,
         )
