@@ -137,7 +137,7 @@ def _joined(
 ) -> tuple[MetaTensor, Sample, Preparation]:
     """The mean of what the models give, or each along its part of the cord, where the result lies; the scan as the last
     of them saw it, and how it was prepared."""
-    joined: MetaTensor | None = None
+    joined: Any = None
     for number, model in enumerate(models):
         if number == 0 or not _prepares_alike(model, models[number - 1]):
             preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
@@ -160,7 +160,6 @@ def _joined(
             raise CheckpointError("the checkpoints work at different spacings", mend="add predict.spacing=[…]")
         else:
             joined += restored
-    assert joined is not None
     if len(models) > 1 and not cuts:
         joined /= len(models)
     return joined, sample, preparation
