@@ -30,6 +30,7 @@ TILINGS = ("tiles", "slices", "patches")
 MAIN_MEMORY = 3.0  # GB that may be used of it
 GPU_SHARE = 0.9  # of what is free there; the rest is for the workspace of convolutions
 LARGEST_SHARE = 0.5  # of the memory that may be used: larger sums are kept on disk
+LARGE = 2**17  # voxels of a tile that a processor takes alone: of 80×80×48, 17 s and 1.2 GB instead of 27 s and 4.4 GB
 WORTH_SAYING = 10  # s
 ACTIVATIONS = (nn.Identity, nn.ReLU, nn.LeakyReLU)
 SLICE_MARGIN = 32  # voxels of surroundings kept around the foreground in whole slices
@@ -54,7 +55,8 @@ class VolumeInferer(SlidingWindowInferer):
     Args:
         roi_size: sides of a tile in voxels, two for slices across the last axis, three for blocks; one that is not
             positive is that of the volume. They are rounded up to what the network divides by.
-        sw_batch_size: tiles in one forward pass; fewer where memory would not hold them, one slice on a CPU.
+        sw_batch_size: tiles in one forward pass; fewer where memory would not hold them, one whole slice
+            or large block on a CPU.
         overlap: fraction of a side shared by neighbouring tiles.
         mode: ``gaussian`` or ``constant`` weights of the tiles.
         sigma_scale: of the Gaussian, as a fraction of a side.
@@ -214,8 +216,8 @@ class VolumeInferer(SlidingWindowInferer):
                 f"a window of {'×'.join(map(str, window))} needs about {(held + one) / 1e9:.1f} GB, more than {words}",
                 mend="allow more memory, or choose tiles with a smaller window",
             )
-        if self.tiling == "slices" and device.type == "cpu":
-            return 1  # several whole slices at once take a tenth longer: they leave the caches of the processor
+        if device.type == "cpu" and (self.tiling == "slices" or math.prod(window) >= LARGE):
+            return 1  # several whole slices or large blocks at once take longer: they leave the caches of the processor
         return min(self.sw_batch_size, fits)
 
     def _bound(self, device: torch.device) -> tuple[float, str]:

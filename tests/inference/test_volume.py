@@ -154,6 +154,9 @@ def test_memory_bound_lowers_the_batch_and_is_told_when_it_cannot_hold():
     shape, size = (1, 1, 128, 128), (128, 128)
     enough = (3.5 * found.bytes_a_voxel + 3 * 4) * 128 * 128 / 1e9
     assert VolumeInferer(size, 16, memory_gb=enough).batch_that_fits(found, shape, size, CPU) == 3
+    blocks = volume.Probe(1, 1000.0), (1, 1, 200, 200, 200)
+    assert VolumeInferer((32, 32, 32), 8).batch_that_fits(*blocks, (32, 32, 32), CPU) == 8
+    assert VolumeInferer((80, 80, 48), 8).batch_that_fits(*blocks, (80, 80, 48), CPU) == 1, "large blocks go one by one"
     with pytest.raises(ConfigError, match=r"window of 128×128 needs about .* GB, more than memory_gb=0\.001; allow"):
         VolumeInferer(size, memory_gb=0.001)(torch.zeros(1, 1, 128, 128, 2), network)
 
