@@ -66,7 +66,7 @@ TOLD = {
     "recipe of another command": (
         "evaluate",
         ["recipe=static"],
-        "unknown recipe 'static'; choose cord, motion, quality, registration, segmentation, tumour, volumetry",
+        "unknown recipe 'static'; choose cord, motion, quality, registration, segmentation, sweep, tumour, volumetry",
     ),
     "no such method": ("predict", ["method=kmean"], "unknown method 'kmean'; did you mean kmeans? Or one of edges, "),
     "setting without method": (
