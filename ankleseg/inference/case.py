@@ -103,23 +103,21 @@ def predict_case(
         frames = header.shape[3]
         part = None if progress is None else lambda done: progress(done / frames)
         each = (replace(case, frame=frame) for frame in range(frames))
-        more: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
-        more["progress"] = part
-        return _as_sequence([predict_case(frame, models, inferer, postprocessing, **more) for frame in each])
+        same: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
+        found = [predict_case(frame, models, inferer, postprocessing, progress=part, **same) for frame in each]
+        return _as_sequence(found)
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
-    told: dict[str, Any] = {"progress": progress, "announce": announce}
-    mean, sample, preparation = _joined(
-        case, models, inferer, axis, cuts=cuts, spacing=spacing, flips=flips, finer=finer, **told
-    )
-    images, probabilities = np.split(np.asarray(mean), [len(labels.images)])
+    more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": progress, "announce": announce}
+    joined, sample, preparation = _joined(case, models, inferer, axis, cuts=cuts, finer=finer, **more)
+    images, probabilities = np.split(np.asarray(joined), [len(labels.images)])
     masks = labels.decode(probabilities)
     if postprocessing is not None:
-        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(mean))
+        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(joined))
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
-    return CasePrediction(masks, probabilities, images, affine_of(mean), boxes, axis)
+    return CasePrediction(masks, probabilities, images, affine_of(joined), boxes, axis)
 
 
 def _joined(

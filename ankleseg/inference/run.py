@@ -73,9 +73,8 @@ def predict_cases(
         The rows of ``predictions.json``, one for each case, with its ``status``.
 
     Raises:
-        CheckpointError: the models do not fit each other, or segment along a centreline and there is none.
+        CheckpointError: the models do not fit each other, register pairs of scans, or have no centreline.
         ConfigError: a result would replace an input, ``out`` cannot be written, or the models do not fit the cuts.
-        CheckpointError: a network registers pairs of scans.
     """
     for model in [*models, *finders]:
         refuse_registration(model, "predict a single scan")
