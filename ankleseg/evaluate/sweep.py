@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ankleseg.evaluate.tables import write_csv
 from ankleseg.files import replace_file
 
 REPEATS = ("seed", "cohort.split.fold")  # settings that repeat a training instead of changing it
-WIDTH = 18  # of a line of a label in the figure, in characters
+WIDTH = 60  # of a line of a label in the figure, in characters
 RESULTS = ("validation", "test", "tested", "source_before", "source_after", "minutes")
 
 
@@ -97,7 +98,8 @@ def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     from ankleseg.report import distribution
 
     folder, out = Path(folder), Path(out)
-    runs = sorted(path.parent for path in folder.rglob("manifest.json") if (path.parent / "config.yaml").is_file())
+    found = (path.parent for path in folder.rglob("manifest.json") if (path.parent / "config.yaml").is_file())
+    runs = sorted(found, key=_by_number)
     if not runs:
         raise AnklesegError("holds no run", file=folder, mend="give the folder of a sweep of ankleseg.train")
     given = {run: _given(run) for run in runs}
@@ -115,8 +117,13 @@ def evaluate_sweep(folder: str | Path, out: str | Path) -> Sweep:
     if points:
         labels, groups, values = zip(*points, strict=True)
         with replace_file(out / "sweep.png") as part:
-            part.write_bytes(distribution(labels, groups, values, label="Dice"))
+            part.write_bytes(distribution(labels, groups, values, label="Dice", rows=True))
     return Sweep(out, swept, keys)
+
+
+def _by_number(run: Path) -> list[tuple[int, str]]:
+    """Sorts runs as they were started, 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in run.parts]
 
 
 def _differing(given: Sequence[Mapping[str, str]]) -> list[str]:
@@ -155,9 +162,9 @@ def _points(run: SweptRun) -> list[tuple[str, float]]:
 
 
 def _wrapped(label: str) -> str:
-    """A label in lines that are short enough to stand beside others."""
-    lines = (line.replace(",", ", ") for line in label.splitlines())
-    return "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH, break_on_hyphens=False))
+    """A label in as few lines as leave room for the scores beside it."""
+    told = re.sub(r", *", ", ", label.replace("\n", "; "))
+    return "\n".join(textwrap.wrap(told, WIDTH, break_on_hyphens=False))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

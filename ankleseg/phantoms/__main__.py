@@ -10,7 +10,7 @@ from ankleseg.errors import ConfigError
 
 WORDS = (
     "out", "size", "subjects", "seed", "contrast", "workers", "side", "dynamic", "age", "thick", "echoes",
-    "domain",
+    "domain", "spacing",
 )  # fmt: skip
 
 

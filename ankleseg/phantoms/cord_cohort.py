@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +77,7 @@ def write_cord_cohort(
     size: Size = "demo",
     subjects: int = 12,
     seed: int = 0,
+    spacing: Sequence[float] | None = None,
     workers: int | None = None,
 ) -> Path:
     """Write a cohort of digital spinal cords: sub-N01… (necks), sub-L01… (lumbar) or sub-P01… (post mortem).
@@ -87,10 +88,11 @@ def write_cord_cohort(
         size: ``full`` is the field of view of a clinical scan, ``demo`` a smaller one of the same voxels.
         subjects: how many; a subject is the same whatever their number.
         seed: another seed, other subjects.
+        spacing: mm of a voxel along the three axes of a scan; None: those of the domain, of lumbar spines thick slices.
         workers: subjects made at once; None: one for each core.
 
     Raises:
-        ConfigError: an unknown domain or size, or no subject.
+        ConfigError: an unknown domain or size, no subject, or a spacing that is not three positive numbers.
         AnklesegError: `out` holds something else.
     """
     for what, value, known in (("domain", domain, tuple(LETTERS)), ("size", size, ("full", "demo"))):
@@ -98,25 +100,36 @@ def write_cord_cohort(
             raise ConfigError(f"invalid {what} {value!r}: expected {' or '.join(known)}")
     if subjects < 1:
         raise ConfigError(f"invalid number of subjects {subjects}: expected at least 1")
+    if spacing is not None and (len(spacing) != 3 or min(spacing) <= 0):
+        raise ConfigError(f"invalid spacing {list(spacing)}: expected three positive numbers in mm")
     settings = {
         "cohort": "cord", "recipe": CORD_EDITION, "domain": domain, "size": size, "subjects": subjects, "seed": seed,
     }  # fmt: skip
+    if spacing is not None:
+        settings["spacing"] = [float(mm) for mm in spacing]
     numbers = {f"sub-{LETTERS[domain]}{number:02d}": number for number in range(1, subjects + 1)}
 
     def make(name: str) -> CordScan:
-        return cord_scan(numbers[name], domain=domain, size=size, seed=seed)
+        return cord_scan(numbers[name], domain=domain, size=size, seed=seed, spacing=spacing)
 
     return write_cohort(out, settings, list(numbers), make, workers)
 
 
-def cord_scan(number: int, *, domain: Domain = "neck", size: Size = "demo", seed: int = 0) -> CordScan:
-    """Draw one subject of a cohort, counted from 1, and take the scan; the anatomy is the same at both sizes."""
+def cord_scan(
+    number: int,
+    *,
+    domain: Domain = "neck",
+    size: Size = "demo",
+    seed: int = 0,
+    spacing: Sequence[float] | None = None,
+) -> CordScan:
+    """Draw one subject of a cohort, counted from 1, and scan it; the anatomy is the same at both sizes, any spacing."""
     seeds = np.random.SeedSequence([seed, number, list(LETTERS).index(domain)]).spawn(3)
     anatomy, field, rng = map(np.random.default_rng, seeds)
     spine = draw_spine(anatomy, straight=0.35 if domain == "post_mortem" else 1.0)
     fat = float(anatomy.uniform(4, 16))
     specimen = _draw_specimen(spine, anatomy) if domain == "post_mortem" else None
-    grid = _draw_grid(spine, domain, size, specimen, field)
+    grid = _draw_grid(spine, domain, size, specimen, field, spacing)
     labels = CordLabels(spine, fat, specimen)
     table, scanner = cord_contrast(domain, rng), _draw_scanner(domain, rng)
     coil = draw_coil(grid, rng)
@@ -165,7 +178,14 @@ def _centreline(spine: Spine, grid: Grid) -> tuple[np.ndarray, np.ndarray | None
     return np.column_stack([places, areas])[seen], places[-1] if seen[-1] else None
 
 
-def _draw_grid(spine: Spine, domain: Domain, size: Size, specimen: Specimen | None, rng: np.random.Generator) -> Grid:
+def _draw_grid(
+    spine: Spine,
+    domain: Domain,
+    size: Size,
+    specimen: Specimen | None,
+    rng: np.random.Generator,
+    wanted: Sequence[float] | None,
+) -> Grid:
     """A slightly oblique field of view: of the neck or the specimen all of it, of the back with the end of the cord."""
     full, axes = size == "full", SAGITTAL
     if domain == "neck":
@@ -184,6 +204,7 @@ def _draw_grid(spine: Spine, domain: Domain, size: Size, specimen: Specimen | No
         axes, across = AXIAL, 2 * specimen.vessel + 4
         spacing = np.array([1, 1, 0]) * rng.uniform(0.45, 0.65) + np.array([0, 0, 1]) * rng.uniform(0.7, 1.2)
         sides, middle = np.array([across, across, 160 if full else 100]), spine.end - 25
+    spacing = spacing if wanted is None else np.array(wanted, float)
     shape = np.maximum(np.round(sides / spacing), 1).astype(int)
     tilt = np.eye(3)
     for axis, angle in zip(np.eye(3), np.clip(rng.normal(0, 2, 3), -4, 4), strict=True):

@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 INK = "#222222"
 FAINT = "#9A9A9A"
 RESOLUTION = 150  # dots per inch
+MISSED: dict[str, Any] = {"s": 30, "marker": "x"}
 
 
-def distribution(structure: Sequence[str], group: Sequence[str], value: Sequence[float], *, label: str) -> bytes:
+def distribution(
+    structure: Sequence[str], group: Sequence[str], value: Sequence[float], *, label: str, rows: bool = False
+) -> bytes:
     """Draw scores between 0 and 1 of every structure by group: each case a point, with median and quartiles behind.
 
     Zeros, which are misses, are drawn as crosses. The three sequences run in parallel, one entry a case and
-    structure; ``label`` names the score.
+    structure; ``label`` names the score. In ``rows`` structures lie below each other instead of side by side, so that
+    many with long names are legible.
     """
     structures, groups = list(dict.fromkeys(structure)), list(dict.fromkeys(group))
     colour = colours(groups, GROUP_COLOURS)
-    figure, (axes,) = _figure(max(8.4, 1.6 + 0.75 * len(structures) * len(groups)), 3.4)
+    figure, axes = _distribution_figure(structures, groups, label, rows)
     jitter = np.random.default_rng(0)
     width = 0.8 / len(groups)
     for place, name in enumerate(structures):
@@ -40,15 +44,12 @@ def distribution(structure: Sequence[str], group: Sequence[str], value: Sequence
             if not len(values):
                 continue
             centre = place + (order - (len(groups) - 1) / 2) * width
-            _box(axes, values, centre, width, colour[of_group])
+            _box(axes, values, centre, width, colour[of_group], rows)
             across = centre + jitter.uniform(-0.22, 0.22, len(values)) * width
-            missed = values == 0
-            axes.scatter(across[~missed], values[~missed], s=22, color=colour[of_group], alpha=0.85, lw=0, zorder=3)
-            axes.scatter(across[missed], values[missed], s=30, color=colour[of_group], marker="x", zorder=3)
-    axes.set_xticks(range(len(structures)), structures)
-    axes.set_xlim(-0.6, len(structures) - 0.4)
-    axes.set_ylabel(label)
-    _score_limits(axes, value)
+            for chosen, style in ((values != 0, {"s": 22, "alpha": 0.85, "lw": 0}), (values == 0, MISSED)):
+                places = (values[chosen], across[chosen]) if rows else (across[chosen], values[chosen])
+                axes.scatter(*places, color=colour[of_group], zorder=3, **style)
+    _score_limits(axes, value, rows)
     handles = [_mark(axes, color=colour[name], marker="o", label=name) for name in groups]
     if any(v == 0 for v in value):
         handles.append(_mark(axes, color=INK, marker="x", label="0: missed or invented"))
@@ -175,17 +176,39 @@ def _curve(axes: Axes, epochs: np.ndarray, curve: np.ndarray, *, color: str, lab
     axes.plot(epochs[known], curve[known], color=color, label=label, lw=lw, marker=single, ms=4)
 
 
-def _box(axes: Axes, values: np.ndarray, centre: float, width: float, colour: str) -> None:
+def _distribution_figure(
+    structures: Sequence[str], groups: Sequence[str], label: str, rows: bool
+) -> tuple[Figure, Axes]:
+    """The figure of `distribution`, its structures named along one axis and the score along the other."""
+    if rows:
+        lines = max(max(name.count("\n") + 1 for name in structures), len(groups))
+        figure, (axes,) = _figure(8.4, 0.9 + 0.19 * (lines + 0.6) * len(structures))
+        axes.grid(visible=False)
+        axes.grid(axis="x", color="#E6E6E6", lw=0.7)
+        axes.set_yticks(range(len(structures)), structures)
+        axes.set_ylim(len(structures) - 0.4, -0.6)
+        axes.set_xlabel(label)
+    else:
+        figure, (axes,) = _figure(max(8.4, 1.6 + 0.75 * len(structures) * len(groups)), 3.4)
+        axes.set_xticks(range(len(structures)), structures)
+        axes.set_xlim(-0.6, len(structures) - 0.4)
+        axes.set_ylabel(label)
+    return figure, axes
+
+
+def _box(axes: Axes, values: np.ndarray, centre: float, width: float, colour: str, rows: bool) -> None:
     low, median, high = np.percentile(values, [25, 50, 75])
-    half = 0.34 * width
-    axes.fill_between([centre - half, centre + half], low, high, color=colour, alpha=0.18, lw=0, zorder=1)
-    axes.plot([centre - half, centre + half], [median, median], color=colour, lw=1.8, zorder=2)
+    sides, middle = [centre - 0.34 * width, centre + 0.34 * width], [median, median]
+    fill = axes.fill_betweenx if rows else axes.fill_between
+    fill(sides, low, high, color=colour, alpha=0.18, lw=0, zorder=1)
+    axes.plot(*((middle, sides) if rows else (sides, middle)), color=colour, lw=1.8, zorder=2)
 
 
-def _score_limits(axes: Axes, value: Sequence[float]) -> None:
+def _score_limits(axes: Axes, value: Sequence[float], rows: bool) -> None:
     lowest = min(value, default=0.0)
     bottom = max(0.0, math.floor(10 * lowest - 0.5) / 10)
-    axes.set_ylim(bottom - 0.02 * (1 - bottom), 1 + 0.02 * (1 - bottom))
+    limits = axes.set_xlim if rows else axes.set_ylim
+    limits(bottom - 0.02 * (1 - bottom), 1 + 0.02 * (1 - bottom))
 
 
 def _figure(width: float, height: float, panels: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:

@@ -74,6 +74,12 @@ def test_several_sweeps_are_told_apart_by_their_folders(sweep: Path, tmp_path: P
     ]
 
 
+def test_runs_stand_in_the_order_they_were_started_in(tmp_path: Path):
+    for number in (2, 10, 1):
+        write_run(tmp_path / "sweep" / str(number), [f"seed={number}"], {"a": "0.5"})
+    assert [run.name for run in evaluate_sweep(tmp_path / "sweep", tmp_path / "out").runs] == ["1", "2", "10"]
+
+
 def test_what_is_no_sweep_is_refused(sweep: Path, tmp_path: Path):
     with pytest.raises(AnklesegError, match="holds no run; give the folder of a sweep"):
         evaluate_sweep(sweep / "0/test", tmp_path / "out")

@@ -41,6 +41,18 @@ def test_a_figure_has_the_same_bytes_for_the_same_numbers_and_others_for_others(
     assert distribution(STRUCTURES, GROUPS, [0.5, *DICE[1:]], label="Dice") != first
 
 
+def test_a_figure_in_rows_grows_downwards_alone():
+    few, many = (
+        picture(
+            distribution(
+                [f"setting {n}" for n in range(count)], ["test"] * count, [0.9] * count, label="Dice", rows=True
+            )
+        )
+        for count in (2, 30)
+    )
+    assert few.shape[1] == many.shape[1] and many.shape[0] > 5 * few.shape[0]
+
+
 def test_agreement_shows_both_panels_also_where_structures_were_missed_or_invented():
     drawn = picture(agreement(STRUCTURES, GROUPS, REFERENCE, PREDICTED))
     left, right = np.array_split(drawn, 2, axis=1)
