@@ -11,8 +11,6 @@ from ankleseg.cohorts.names import counted
 from ankleseg.config import names_in, resolve_target, run_command, to_plain
 from ankleseg.errors import ConfigError
 
-SHORTEST = 8  # voxels
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -151,15 +149,13 @@ def tiles_asked_for(settings: dict[str, Any], trained: Sequence[int]) -> dict[st
         ConfigError: a side is too short or one is missing, or the step is longer than the patch, or one step is given
             for sides that differ.
     """
+    from ankleseg.inference.tiles import check_window
+
     patch, step = settings.pop("patch"), settings.pop("step")
     if isinstance(settings["window"], int):
         settings["window"] = [settings["window"]] * len(trained)
     window = settings["window"] or (list(trained) if patch is None else [patch] * len(trained))
-    if len(window) != len(trained) or not all(isinstance(side, int) and side >= SHORTEST for side in window):
-        raise ConfigError(
-            f"invalid window {window}: expected {len(trained)} sides of at least {SHORTEST} voxels",
-            mend="set predict.patch or predict.window",
-        )
+    check_window(window, [len(trained)], mend="set predict.patch or predict.window")
     if step is not None:
         if len(set(window)) > 1:
             raise ConfigError(

@@ -134,6 +134,10 @@ REFUSED = {
         ["prepare=whole_image", "prepare/foreground=otsu", "prepare.spacing=[1,1,1]"],
         "depends on the scan does not suit thick scans; name one",
     ),
+    "the whole of an axis": (
+        ["window=[64,64,-1]"],
+        r"invalid window \[64, 64, -1\]: expected 2 or 3 sides of at least 8 voxels; predict.mode=slices of blocks",
+    ),
     "no end": (["trainer.max_epochs=-1"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
     "null epochs": (["trainer.max_epochs=null"], "trainer.max_epochs is missing; set it, or trainer.max_steps"),
 }

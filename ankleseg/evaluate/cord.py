@@ -20,8 +20,8 @@ RESULTS = ("metrics.csv", "cord.csv", "cord_slices.csv", "cord.json", "report.ht
 DEFINITIONS = {
     "dice": "2|P∩R| / (|P|+|R|); 0 when exactly one of the masks is empty; not applicable when both are",
     "lower_end_mm, upper_end_mm": "along the axis nearest to superior–inferior; positive: beyond the reference",
-    "centreline": "distance in the slice to the centreline of the reference mask; slices of the reference without a "
-    "point are in no distance, and outside every share",
+    "centreline": "distance in the slice to the centreline of the reference mask, or to the exact one where the "
+    "reference is a phantom; slices of the reference without a point are in no distance, and outside every share",
     "area_mm2": "of the section perpendicular to the centreline of the mask",
     "area_error_percent": "predicted minus reference, in per cent of the reference, in each slice where the reference "
     "has cord; −100 where the prediction has none",

@@ -40,7 +40,8 @@ class CordScore:
     a slice that the prediction leaves out counts with −100 %, what lies beyond the reference is only counted
     (``slices_beyond``). Ends are positive where the predicted cord goes beyond the reference. ``centreline_from`` is
     ``file`` where the predictions hold the centreline that was segmented along, else ``mask``; a slice without a point
-    is in ``missed`` of the shares, and in no distance.
+    is in ``missed`` of the shares, and in no distance. ``centreline_to`` is ``truth`` where the reference is one of a
+    phantom, whose exact centreline is known, else ``mask``, whose centreline it then is.
     """
 
     predictions: str
@@ -55,6 +56,7 @@ class CordScore:
     lower_end_mm: float | None = None
     upper_end_mm: float | None = None
     centreline_from: str = ""
+    centreline_to: str = ""
     centreline_median_mm: float | None = None
     centreline_largest_mm: float | None = None
     centreline_within_1_5_mm: float | None = None
@@ -101,7 +103,8 @@ def score_cord(
         try:
             shapes = [_shape_of(mask) for mask in (pair.prediction, pair.reference)]
             own = _slice_rows(row, *shapes)
-            rows.append(_compared(row, pair, own, predicted) if row.status == SCORED else row)
+            truth = None if case is None else true_centreline(case, structure)
+            rows.append(_compared(row, pair, own, predicted, truth) if row.status == SCORED else row)
             slices += own
         except Exception as error:  # of one case; the others go on
             rows.append(replace(_plain(name, scores[-1]), status="unreadable", message=told(error, predicted.name)))
@@ -156,7 +159,9 @@ def _by_slice(shape: CordShape | None) -> dict[int, dict[str, float | None]]:
     }
 
 
-def _compared(row: CordScore, pair: MaskPair, slices: list[SliceRow], predicted: PredictedCase) -> CordScore:
+def _compared(
+    row: CordScore, pair: MaskPair, slices: list[SliceRow], predicted: PredictedCase, truth: Points | None
+) -> CordScore:
     """Fill in what compares prediction and reference; the distances of the centrelines go to the slices too."""
     true = [one for one in slices if one["reference_area_mm2"]]
     areas = [one["area_mm2"] for one in slices if one["area_mm2"]]
@@ -180,10 +185,12 @@ def _compared(row: CordScore, pair: MaskPair, slices: list[SliceRow], predicted:
         area_error_p95_percent=float(np.percentile(sizes, 95)),
         area_within_5_percent=float((sizes <= CLOSE).mean()),
     )
-    return _with_centreline(row, pair, slices, predicted)
+    return _with_centreline(row, pair, slices, predicted, truth)
 
 
-def _with_centreline(row: CordScore, pair: MaskPair, slices: list[SliceRow], predicted: PredictedCase) -> CordScore:
+def _with_centreline(
+    row: CordScore, pair: MaskPair, slices: list[SliceRow], predicted: PredictedCase, truth: Points | None
+) -> CordScore:
     assert pair.prediction is not None and pair.reference is not None
     affine = pair.reference.affine
     reference = centreline_of_mask(pair.reference.data, affine).points
@@ -191,6 +198,8 @@ def _with_centreline(row: CordScore, pair: MaskPair, slices: list[SliceRow], pre
     if own is not None:
         ends = centreline_error(own, reference, affine)
         row = replace(row, lower_end_mm=ends.lower_mm, upper_end_mm=ends.upper_mm)
+    row = replace(row, centreline_to="mask" if truth is None else "truth")
+    reference = reference if truth is None else truth
     points, source = _given(predicted), "file"
     if points is None:
         points, source = own, "mask"
@@ -207,6 +216,17 @@ def _with_centreline(row: CordScore, pair: MaskPair, slices: list[SliceRow], pre
         centreline_within_1_5_mm=near.within,
         centreline_within_5_mm=far.within,
     )
+
+
+def true_centreline(case: Case, structure: str) -> Points | None:
+    """The exact centreline that a phantom has of a case (`ankleseg.phantoms.write_cord_cohort`), None for others."""
+    from ankleseg.inference.centrelines import read_centreline  # PyTorch is slow to load
+
+    reference = case.references.get(structure)
+    folders = [] if reference is None else [f for f in reference.path.parents if f.name == "derivatives"]
+    files = (folder / "truth" / case.subject / "cord" / f"{case.subject}_centreline.csv" for folder in folders)
+    file = next((path for path in files if path.is_file()), None)
+    return None if file is None else read_centreline(file).points
 
 
 def _given(predicted: PredictedCase) -> Points | None:

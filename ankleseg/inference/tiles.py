@@ -7,7 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from ankleseg.errors import ConfigError
 from ankleseg.volumes.geometry import bounding_box
+
+SHORTEST = 8  # voxels
+
+
+def check_window(window: Sequence[int], sides: Sequence[int] = (2, 3), mend: str = "") -> None:
+    """Refuse sides of a tile that prediction cannot use; the whole of an axis is ``predict.mode=slices``.
+
+    Raises:
+        ConfigError: there are other than so many sides, or one is shorter than 8 voxels.
+    """
+    if len(window) not in sides or not all(isinstance(side, int) and side >= SHORTEST for side in window):
+        raise ConfigError(
+            f"invalid window {list(window)}: expected {' or '.join(map(str, sides))} sides of at least {SHORTEST} "
+            "voxels",
+            mend=mend,
+        )
 
 
 def tile_corners(

@@ -18,6 +18,7 @@ from ankleseg.data import as_learnt_before, at_common_spacing, distances_of_slic
 from ankleseg.data.base import PatchData
 from ankleseg.errors import ConfigError
 from ankleseg.finetuning import describe_source, find_source
+from ankleseg.inference.tiles import check_window
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 from ankleseg.transforms.intensity_scale import ScaleInMaskd
@@ -40,7 +41,12 @@ def labels_of(config: DictConfig, cohort: Cohort) -> Labels:
 
 def prepared_by(config: DictConfig, training: Cohort, labels: Labels) -> Preparation:
     """How scans are prepared for a run: as configured, at the common spacing of its training subjects if asked for, and
-    with what its transforms learn of them, or had learnt where the weights come from."""
+    with what its transforms learn of them, or had learnt where the weights come from.
+
+    Raises:
+        ConfigError: a transform is refused, or the window is one that prediction could not use.
+    """
+    check_window(to_plain(config.window), mend="predict.mode=slices of blocks takes the whole volume in one piece")
     preparation = Preparation(to_plain(config.prepare.transforms))
     if config.common_spacing:
         preparation = at_common_spacing(preparation, training, len(config.window))

@@ -139,6 +139,22 @@ def test_the_centreline_that_was_segmented_along_is_the_one_compared(tmp_path: P
     assert result.scored == 0
 
 
+def test_centrelines_of_a_phantom_are_compared_with_the_exact_one(tmp_path: Path):
+    root = tmp_path / "phantom"
+    save(root / "sub-N01/anat/sub-N01_T2w.nii.gz", cord().astype(np.float32) + 1)
+    save(root / "derivatives/manual/sub-N01/anat/sub-N01_label-cord_mask.nii.gz", cord())
+    truth = root / "derivatives/truth/sub-N01/cord/sub-N01_centreline.csv"
+    truth.parent.mkdir(parents=True)
+    x, y, _, _ = DOWN @ [11, 13, 0, 1]
+    truth.write_text("x,y,z,area\n" + "".join(f"{x},{y - 1.25},{-2.0 * number},50\n" for number in range(4, 16)))
+    found = predicted(tmp_path / "found", cord())
+    (found / "s1_label-cord_mask.nii.gz").rename(found / "sub-N01_label-cord_mask.nii.gz")
+    (row,) = evaluate_cord(found, root, tmp_path / "out").cord
+    assert (row.dice, row.centreline_from, row.centreline_to) == (1, "mask", "truth")
+    assert row.centreline_median_mm == pytest.approx(1.25) and row.centreline_within_1_5_mm == 1
+    assert row.lower_end_mm == 0, "the ends are those of the mask"
+
+
 @pytest.mark.usefixtures("drawn")
 def test_predictions_stand_side_by_side_in_tables_curves_and_pictures(tmp_path: Path):
     table = references(tmp_path / "truth", cord())

@@ -22,6 +22,7 @@ from ankleseg.phantoms.cord_contrast import cord_contrast
 from ankleseg.phantoms.cord_labels import CORD
 from ankleseg.volumes import read_volume
 from ankleseg.volumes.geometry import axis_codes
+from ankleseg.volumes.geometry import spacing as spacing_of
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,16 @@ def test_neither_size_nor_contrast_of_a_scan_changes_its_anatomy(rough):
     assert small.row == large.row and large.image.data.size > small.image.data.size
 
 
+def test_a_spacing_of_choice_leaves_anatomy_and_field_of_view_as_they_are():
+    spacings = (4, 4, 4), (5, 5, 3)
+    one, other = (cord_scan(2, domain="lumbar", seed=1, spacing=spacing) for spacing in spacings)
+    for scan, spacing in zip((one, other), spacings, strict=True):
+        np.testing.assert_allclose(spacing_of(scan.image.affine), spacing)
+    np.testing.assert_allclose(one.end, other.end)
+    sides = [np.array(scan.image.data.shape) * spacing_of(scan.image.affine) for scan in (one, other)]
+    np.testing.assert_allclose(*sides, atol=5)
+
+
 def test_the_coil_hears_less_of_what_lies_in_front():
     rng, grid = np.random.default_rng(0), Grid((40, 30, 20), np.diag([3.0, 3.0, 3.0, 1.0]))
     coil = cord_cohort._surface_coil(cord_cohort.draw_coil(grid, rng), grid, 0.5)
@@ -180,6 +191,7 @@ def test_the_coil_hears_less_of_what_lies_in_front():
         ({"domain": "thorax"}, "invalid domain 'thorax': expected neck or lumbar or post_mortem"),
         ({"contrast": "t1"}, "contrast is not a setting of this cohort"),
         ({"size": "huge"}, "invalid size 'huge': expected full or demo"),
+        ({"spacing": "[1,1]"}, r"invalid spacing \[1, 1\]: expected three positive numbers in mm"),
         ({"subjects": 0}, "invalid number of subjects 0: expected at least 1"),
     ],
 )

@@ -20,6 +20,21 @@ The configuration in configs/ was written by ankleseg, which is under the Apache
 (http://www.apache.org/licenses/LICENSE-2.0).
 """
 
+USE_AND_RUN = f"""## Use and limits
+
+- Intended use: {USE}.
+- Scans of another contrast, spacing, orientation of slices or part of the body than those of the training
+  may give wrong results. `python -m ankleseg.predict` warns of slices that differ, MONAI's does not.
+- The side of a foot is not told by a folder of scans; give it in a table where training had it.
+
+## Run
+
+```
+python -m monai.bundle run --config_file BUNDLE/configs/inference.json --bundle_root BUNDLE \\
+  --dataset_dir SCANS --output_dir OUT
+python -m ankleseg.predict checkpoint=BUNDLE input=SCANS out=OUT
+```""".splitlines()
+
 
 def card(
     name: str,
@@ -74,29 +89,21 @@ def _lines(
     yield ""
     yield from _figures(facts)
     yield ""
-    if checks:
-        yield "## Other formats"
-        yield ""
-        for file, check in checks.items():
-            yield (
-                f"- `models/{file}` takes {taken(check)}; largest difference from PyTorch {check['difference']:.1e} "
-                f"of a range of {check['range']:.3g}."
-            )
-        yield ""
-    yield "## Use and limits"
+    yield from _formats(checks)
+    yield from USE_AND_RUN
+
+
+def _formats(checks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not checks:
+        return
+    yield "## Other formats"
     yield ""
-    yield f"- Intended use: {USE}."
-    yield "- Scans of another contrast, spacing, orientation of slices or part of the body than those of the training"
-    yield "  may give wrong results. `python -m ankleseg.predict` warns of slices that differ, MONAI's does not."
-    yield "- The side of a foot is not told by a folder of scans; give it in a table where training had it."
+    for file, check in checks.items():
+        yield (
+            f"- `models/{file}` takes {taken(check)}; largest difference from PyTorch {check['difference']:.1e} "
+            f"of a range of {check['range']:.3g}."
+        )
     yield ""
-    yield "## Run"
-    yield ""
-    yield "```"
-    yield "python -m monai.bundle run --config_file BUNDLE/configs/inference.json --bundle_root BUNDLE \\"
-    yield "  --dataset_dir SCANS --output_dir OUT"
-    yield "python -m ankleseg.predict checkpoint=BUNDLE input=SCANS out=OUT"
-    yield "```"
 
 
 def _spacing(preparation: Preparation) -> str:

@@ -67,17 +67,15 @@ def inference_config(
             "mode": MODE,
         },
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(described, labels)},
-        "handlers": [
-            {
-                "_target_": "CheckpointLoader",
-                "load_path": "$@bundle_root + '/models/model.pt'",
-                "load_dict": {"model": "@network"},
-            },
-            {"_target_": "StatsHandler", "iteration_log": False},
-        ],
+        "handlers": _handlers(),
         "evaluator": _evaluator(images, told),
         "run": ["$@evaluator.run()"],
     }
+
+
+def _handlers() -> list[dict[str, Any]]:
+    weights = {"load_path": "$@bundle_root + '/models/model.pt'", "load_dict": {"model": "@network"}}
+    return [{"_target_": "CheckpointLoader", **weights}, {"_target_": "StatsHandler", "iteration_log": False}]
 
 
 def _evaluator(images: int, told: Mapping[str, str]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,11 +73,9 @@ def export_bundle(
         for folder in ("configs", "models", "docs"):
             (part / folder).mkdir()
         torch.save(dict(network.state_dict()), part / "models/model.pt")
-        wanted = {"model.onnx": onnx, "model.ts": torchscript}
+        wanted = [file for file, asked in zip(FORMATS, (onnx, torchscript), strict=True) if asked]
         checks = {
-            file: write(network, part / "models" / file, len(model.channels), model.window)
-            for file, write in FORMATS.items()
-            if wanted[file]
+            file: FORMATS[file](network, part / "models" / file, len(model.channels), model.window) for file in wanted
         }
         about[OURS]["formats"] = checks
         _write_json(part / "configs/inference.json", config)
@@ -84,11 +83,12 @@ def export_bundle(
         (part / "LICENSE").write_text(terms, encoding="utf-8")
         text = card(name, described, model.preparation, model.labels, facts, checks)
         (part / "docs/README.md").write_text(text, encoding="utf-8")
-    return [
-        f"models/{file}: takes {taken(check)}; differs from PyTorch by {check['difference']:.1e} at most, "
-        f"of a range of {check['range']:.3g}"
-        for file, check in checks.items()
-    ]
+    return [_described(file, check) for file, check in checks.items()]
+
+
+def _described(file: str, check: Mapping[str, Any]) -> str:
+    said = f"models/{file}: takes {taken(check)}; differs from PyTorch by {check['difference']:.1e} at most"
+    return f"{said}, of a range of {check['range']:.3g}"
 
 
 @contextmanager

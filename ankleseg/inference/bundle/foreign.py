@@ -17,6 +17,7 @@ from ankleseg.inference.allowed import require_allowed
 from ankleseg.inference.bundle.files import METADATA, WEIGHTS, find_config, read_config
 from ankleseg.inference.bundle.parsing import BundleConfig, Expression, class_name
 from ankleseg.inference.model import Blending, Model, description, model_of, read_tensors, require_network
+from ankleseg.inference.tiles import SHORTEST
 from ankleseg.labels import Labels
 from ankleseg.transforms import Preparation
 
@@ -24,7 +25,6 @@ READING = {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "ToTensord", "Add
 WAY_BACK = {"Activationsd", "AsDiscreted", "Invertd", "SaveImaged", "EnsureTyped", "ToTensord", "CopyItemsd"}
 WEIGHTS_UNDER = ("model", "network", "net", "state_dict", "model_state_dict")
 BACKGROUND = {"background", "everything else", "bg"}
-SHORTEST = 8  # voxels
 
 log = logging.getLogger(__name__)
 
