@@ -196,7 +196,7 @@ def _distribution_figure(
     return figure, axes
 
 
-def _box(axes: Axes, values: np.ndarray, centre: float, width: float, colour: str, rows: bool) -> None:
+def _box(axes: Axes, values: np.ndarray, centre: float, width: float, colour: str, rows: bool = False) -> None:
     low, median, high = np.percentile(values, [25, 50, 75])
     sides, middle = [centre - 0.34 * width, centre + 0.34 * width], [median, median]
     fill = axes.fill_betweenx if rows else axes.fill_between
