@@ -19,6 +19,7 @@ def main(config: DictConfig) -> None:
         config.out,
         onnx=config.onnx,
         torchscript=config.torchscript,
+        half=config.half,
         authors=config.authors,
         license=config.license,
     )

@@ -1,4 +1,4 @@
-"""``python -m ankleseg.predict checkpoint=RUN|method=NAME input=FILE|FOLDER|TABLE out=DIR``."""
+"""``python -m ankleseg.predict [checkpoint=RUN|NAME|method=NAME] input=FILE|FOLDER|TABLE out=DIR``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def main(config: DictConfig) -> None:
     """Predict every case of the input in every mode asked for; exit with 1 when a case failed."""
+    if config.models:
+        return list_models()
     from ankleseg.inference import cases_of, predict_cases
     from ankleseg.inference.flips import checked_flips
 
@@ -67,6 +69,14 @@ def main(config: DictConfig) -> None:
         raise SystemExit(1)
 
 
+def list_models() -> None:
+    """Print the networks that come with the package: what they segment, their size, where their cards are."""
+    from ankleseg.inference import shipped_models
+
+    found = shipped_models()
+    print("\n".join(model.describe() for model in found) or "no network comes with this version")
+
+
 def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetCentreline | None]:
     """The models that segment, those that find the centreline for them, and the centreline that is given instead.
 
@@ -83,14 +93,27 @@ def models_asked_for(config: DictConfig) -> tuple[list[Model], list[Model], GetC
     if config.method is not None and not (along and given is None and config.checkpoint is not None):
         return [], [], given
     device = device_asked_for(config.device)
-    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or ()]
+    models = [load_model(path, device=device) for path in names_in(config.checkpoint) or by_default()]
     if along:
         return [], [], finding_centrelines(models, models[0].labels)
-    if not models:
-        raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
     models, finders = by_role(models)
     require_centreline(models, finders, config.centreline)
     return models, finders, given
+
+
+def by_default() -> list[str]:
+    """The name of the network that is taken where none is given; a line is printed on it.
+
+    Raises:
+        ConfigError: none comes with the package.
+    """
+    from ankleseg.inference import default_model
+
+    model = default_model()
+    if model is None:
+        raise ConfigError("checkpoint is missing", mend="add checkpoint=…, or a method=… without a network")
+    print(f"no checkpoint is given: {model.segments()}")
+    return [str(model.folder)]
 
 
 def _by_method(config: DictConfig, cases: Sequence[Case], centreline: GetCentreline | None) -> None:

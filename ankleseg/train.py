@@ -21,7 +21,7 @@ def main(config: DictConfig) -> float:
 
     began = time.time()
     runs.quiet_libraries()
-    config = runs.resumed(config)
+    config = runs.as_source(runs.resumed(config))
     run = Path(config.run_dir)
     epochs = runs.epochs_of(config)
     seed_everything(config.seed, verbose=False)

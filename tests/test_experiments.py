@@ -61,6 +61,8 @@ def label_maps(phantom_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -
 def small(config: DictConfig) -> list[str]:
     """Whatever makes an experiment quick on the phantom of the ankle, by what it is made of."""
     words = ["cohort/split=hold_out_group"]  # two controls: one to train, one to validate
+    if "prepare" not in config:  # all is that of the source
+        return words
     sagittal, blocks = config.prepare.orientation == "PSR", len(config.patches.sampler.size) == 3
     if str(config.patches._target_).endswith(".LabelMapData"):
         words = ["cohort/split=explicit", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
@@ -114,9 +116,9 @@ def test_two_steps_of(
     root = label_maps if config.patches._target_.endswith(".LabelMapData") else root
     # no test, which only costs time here
     overrides = [*made, f"cohort.root={root}", *SHORT, *small(config), "test=false"]
-    if OmegaConf.is_missing(config.init, "checkpoint"):  # of another training, here of the same network
-        source = tmp_path / "source"
-        main(compose("train", [*overrides, "init.checkpoint=null", "freeze=null", f"run_dir={source}"]))
+    if OmegaConf.is_missing(config.init, "checkpoint") or config.init.checkpoint:  # here of the same network
+        source, chosen = tmp_path / "source", ["network=unet", "prepare=ankle"] if "network" not in config else []
+        main(compose("train", [*overrides, *chosen, "init.checkpoint=null", "freeze=null", f"run_dir={source}"]))
         overrides.append(f"init.checkpoint={source}")
     main(compose("train", overrides))
     assert json.loads((tmp_path / "manifest.json").read_text())["split"]["train"]

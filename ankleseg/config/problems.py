@@ -112,8 +112,12 @@ def _unknown_key(key: str, overrides: Sequence[str], command: str) -> ConfigErro
         return ConfigError(f"{key} is a setting of a method that has it", mend=f"add method=NAME, one of {methods}")
     if recipe := recipe_with(key, command):
         return ConfigError(f"{key} is a setting of recipe={recipe}", mend=f"add recipe={recipe}, or leave it out")
+    own = _keys_of(compose(command))
+    if key in own:  # an experiment left out the group that has it
+        group = key.partition(".")[0]
+        return ConfigError(f"{key} is a setting of a {group} that is chosen", mend=f"add {group}=NAME, or leave it out")
     of_recipes = [name for recipe in recipes_of(command) for name in _keys_of(recipe_settings(command, recipe))]
-    if meant := _meant(key, [*_keys_of(compose(command)), *of_recipes], command):
+    if meant := _meant(key, [*own, *of_recipes], command):
         return ConfigError(f"{key} is unknown", mend=f"did you mean {' or '.join(meant)}?")
     return ConfigError(f"{key} is unknown", mend=f"python -m ankleseg.{command} --cfg job lists all keys")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
     from ankleseg.inference.postprocessing import Postprocessing
     from ankleseg.inference.run import finding_centrelines, predict_cases
+    from ankleseg.inference.shipped import ShippedModel, default_model, shipped_models
     from ankleseg.inference.volume import VolumeInferer
 
 _HOMES = {
@@ -32,16 +33,19 @@ _HOMES = {
     "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
     "postprocessing": ("Postprocessing",),
     "run": ("finding_centrelines", "predict_cases"),
+    "shipped": ("ShippedModel", "default_model", "shipped_models"),
     "volume": ("VolumeInferer",),
 }
 
 __all__ = [
     "Model",
     "Postprocessing",
+    "ShippedModel",
     "VolumeInferer",
     "build_network",
     "cases_of",
     "datalist",
+    "default_model",
     "description",
     "export_bundle",
     "find_checkpoint",
@@ -54,6 +58,7 @@ __all__ = [
     "read_centreline",
     "read_checkpoint",
     "segment_cases",
+    "shipped_models",
     "write_centreline",
 ]
 

@@ -1,6 +1,6 @@
 """A run: its folder, its trainer, and the test that ends it."""
 
-from ankleseg.runs.beginning import begun, freezing
+from ankleseg.runs.beginning import as_source, begun, freezing
 from ankleseg.runs.folder import Manifest, cohort_root, resumed
 from ankleseg.runs.network import description_of, labels_of, prepared_by, warn_of_norms, with_sizes
 from ankleseg.runs.source import data_of, report_forgetting
@@ -9,6 +9,7 @@ from ankleseg.runs.trainer import epochs_of, precision_of, quiet_libraries, slur
 
 __all__ = [
     "Manifest",
+    "as_source",
     "begun",
     "cohort_root",
     "data_of",

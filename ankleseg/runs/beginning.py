@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from ankleseg.config import to_literals, to_plain
 from ankleseg.errors import ConfigError
-from ankleseg.finetuning import FreezeSchedule, begin, find_source
+from ankleseg.finetuning import FreezeSchedule, begin, describe_source, find_source
 from ankleseg.inference import build_network
 from ankleseg.runs.source import check_source_cohort
 from ankleseg.transforms import Preparation
+
+
+def as_source(config: DictConfig) -> DictConfig:
+    """The configuration of a run with what it leaves open as the source of its weights has it.
+
+    Where there is no ``network``, no ``prepare`` or no ``patches.sampler.size``, that of ``init.checkpoint`` is taken;
+    its preparation keeps the spacing that it has.
+
+    Raises:
+        ConfigError: there is no source, or it does not say what it was trained with.
+        CheckpointError: it cannot be read.
+    """
+    missing = [key for key in ("network", "prepare") if key not in config]
+    sizes = "sampler" in config.patches and config.patches.sampler.get("size", ()) is None
+    if config.resume or not (missing or sizes):
+        return config
+    given = None if OmegaConf.is_missing(config.init, "checkpoint") else config.init.checkpoint
+    described = describe_source(find_source(given)) if given else None
+    if described is None:
+        problem = f"{given} does not say what it was trained with" if given else "init.checkpoint is missing"
+        chosen = " ".join(f"{key}=NAME" for key in missing) or "patches.sampler.size"
+        raise ConfigError(problem, mend=f"add init.checkpoint=RUN, a checkpoint or a bundle of ours, or {chosen}")
+    with open_dict(config):
+        if "network" in missing:
+            config.network = to_literals(dict(described["network"]))
+        if "prepare" in missing:
+            config.prepare = {"transforms": to_literals(list(described["preparation"]))}
+            config.common_spacing = False
+        if sizes:
+            config.patches.sampler.size = list(described["window"])
+    return config
 
 
 def begun(config: DictConfig, preparation: Preparation, epochs: float) -> nn.Module:

@@ -15,8 +15,9 @@ from ankleseg.errors import CohortError, ConfigError
 from ankleseg.inference import load_model
 from ankleseg.train import main
 
+NEW = ["network.widths=[4,8]", "prepare.orientation=RAS", "prepare.bring_to_side=null"]
 SHORT = [
-    *("structures=[ball]", "network.widths=[4,8]", "prepare.orientation=RAS", "prepare.bring_to_side=null"),
+    "structures=[ball]",
     *("patches.sampler.size=[16,16]", "patches.sampler.min_foreground=0.3", "patches.steps_per_epoch=2"),
     *("patches.batch_size=4", "cohort/split=explicit", "cohort.split.test=[]", "trainer.max_epochs=2"),
     *("trainer.accelerator=cpu", "~callbacks.progress", "+trainer.enable_progress_bar=false"),
@@ -30,7 +31,8 @@ def source(tiny_table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = ["cohort.split.train=[s0]", "cohort.split.validation=[s1]"]
     main(
         compose(
-            "train", ["+experiment=ankle_static_unet", f"cohort.root={tiny_table}", *SHORT, *split, f"run_dir={run}"]
+            "train",
+            ["+experiment=ankle_static_unet", f"cohort.root={tiny_table}", *SHORT, *NEW, *split, f"run_dir={run}"],
         )
     )
     return run
@@ -56,7 +58,9 @@ def test_a_run_reports_what_it_forgot_of_subjects_that_no_training_saw(
     assert [(row["case"], row["structure"]) for row in rows] == [("s2", "ball"), ("s3", "ball"), ("mean", "")]
     for row in rows:
         assert float(row["change"]) == pytest.approx(float(row["after"]) - float(row["before"]), abs=2e-4)
-    stored = OmegaConf.load(run / "config.yaml")
+    stored, trained = (OmegaConf.load(folder / "config.yaml") for folder in (run, source))
+    assert stored.network == trained.network and "spacing" not in stored.prepare, "of the source, and not asked for"
+    assert load_model(run).preparation.nodes == load_model(source).preparation.nodes
     assert stored.rehearsal.subjects == ["s0"], "whom the source was trained on"
     assert stored.init.checkpoint == str(source / "checkpoints/best.ckpt")
     assert str(source / "checkpoints/best.ckpt") in json.loads((run / "manifest.json").read_text())["inputs"]
@@ -84,7 +88,12 @@ def test_a_source_that_cannot_be_used_is_refused_before_training(tiny_table: Pat
             ConfigError,
             "invalid rehearsal.share 1.0",
         ),
-        (["init.checkpoint=null", f"init.source_cohort={few}"], ConfigError, "needs a segmentation that begins from"),
+        (["init.checkpoint=null"], ConfigError, "init.checkpoint is missing; .* or network=NAME prepare=NAME"),
+        (
+            ["init.checkpoint=null", "network=unet", "prepare=ankle", f"init.source_cohort={few}"],
+            ConfigError,
+            "needs a segmentation that begins from",
+        ),
         ([f"init.source_cohort={few}"], CohortError, "few.csv: has no subject that was not trained on"),
     ]
     (source / "manifest.json").write_text(json.dumps(manifest | {"cohort": str(few)}))

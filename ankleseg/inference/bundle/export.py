@@ -19,6 +19,7 @@ from ankleseg.inference.bundle.card import LICENSE, card
 from ankleseg.inference.bundle.configs import inference_config
 from ankleseg.inference.bundle.exchange import taken, write_onnx, write_torchscript
 from ankleseg.inference.bundle.files import OURS, is_ours
+from ankleseg.inference.bundle.half import difference_of, in_half
 from ankleseg.inference.bundle.metadata import metadata
 from ankleseg.inference.bundle.run_facts import run_facts
 from ankleseg.inference.loading import find_checkpoint
@@ -33,6 +34,7 @@ def export_bundle(
     *,
     onnx: bool = False,
     torchscript: bool = False,
+    half: bool = False,
     authors: str | None = None,
     license: str | Path | None = None,
 ) -> list[str]:
@@ -43,11 +45,12 @@ def export_bundle(
         out: the folder, whose name is that of the bundle.
         onnx: also write ``models/model.onnx``.
         torchscript: also write ``models/model.ts``.
+        half: write the weights in half precision, in all formats.
         authors: of the weights.
         license: text file of the licence of the weights.
 
     Returns:
-        A line on each further format: how far it is from PyTorch.
+        A line on each further format: how far it is from PyTorch, and one on weights in half precision.
 
     Raises:
         ConfigError: ``out`` is something else than a bundle of ours, or cannot be written.
@@ -63,16 +66,16 @@ def export_bundle(
     model = model_of(described, weights, path)
     refuse_registration(model, "become a bundle")
     network = build_network(described["network"])
-    network.load_state_dict(weights)
+    network.load_state_dict(in_half(weights) if half else weights)
     network.eval()
-    facts = run_facts(path)
-    name = out.resolve().name
+    rounding = [difference_of(network, model.network, len(model.channels), model.window, path)] if half else []
+    facts, name = run_facts(path), out.resolve().name
     config = inference_config(described, network, model.preparation, model.labels)
     about = metadata(described, network, model.labels, name=name, source=facts.describe(), authors=authors)
     with replace_folder(out) as part:
         for folder in ("configs", "models", "docs"):
             (part / folder).mkdir()
-        torch.save(dict(network.state_dict()), part / "models/model.pt")
+        torch.save((in_half if half else dict)(network.state_dict()), part / "models/model.pt")
         wanted = [file for file, asked in zip(FORMATS, (onnx, torchscript), strict=True) if asked]
         checks = {
             file: FORMATS[file](network, part / "models" / file, len(model.channels), model.window) for file in wanted
@@ -83,7 +86,7 @@ def export_bundle(
         (part / "LICENSE").write_text(terms, encoding="utf-8")
         text = card(name, described, model.preparation, model.labels, facts, checks)
         (part / "docs/README.md").write_text(text, encoding="utf-8")
-    return [_described(file, check) for file, check in checks.items()]
+    return rounding + [_described(file, check) for file, check in checks.items()]
 
 
 def _described(file: str, check: Mapping[str, Any]) -> str:

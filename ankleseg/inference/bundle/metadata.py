@@ -61,7 +61,11 @@ def metadata(
             "inputs": {"image": _tensor(described, network, "magnitude", described["channels"])},
             "outputs": {"pred": _tensor(described, network, _format(labels), output_channels(labels))},
         },
-        OURS: {"version": __version__, MODEL: dict(described)},
+        OURS: {
+            "version": __version__,
+            "parameters": sum(weights.numel() for weights in network.parameters()),
+            MODEL: dict(described),
+        },
     }
 
 
