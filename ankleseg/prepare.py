@@ -80,10 +80,18 @@ def prepare_motion(
     bones: Any = None,
     workers: int = 1,
     dask: str | None = None,
+    network: str | None = None,
 ) -> None:
-    """Register every bone on every frame; arguments and errors as in `prepare_motion_cohort`."""
+    """Register every bone on every frame.
+
+    Args:
+        network: checkpoint of the one that segments the bones that nobody drew; None for none.
+        others: as in `prepare_motion_cohort`, which says too what is raised.
+    """
     from ankleseg.motion import describe, prepare_motion_cohort
 
+    if network is not None:
+        cohort = segmented(cohort, Path(out), motion, names_in(subjects), names_in(bones), network)
     results = prepare_motion_cohort(
         cohort, out, motion, subjects=names_in(subjects), bones=names_in(bones), workers=workers, dask=dask
     )
@@ -91,6 +99,42 @@ def prepare_motion(
     print(f"report: {out}/report.html")
     if not any(result.quality for result in results):
         raise CohortError("no sequence can be used", file=cohort.root, mend=f"see {out}/cleaning.tsv")
+
+
+def segmented(
+    cohort: Cohort,
+    out: Path,
+    motion: MotionSettings,
+    subjects: Sequence[str] | None,
+    bones: Sequence[str] | None,
+    network: str,
+) -> Cohort:
+    """The cohort with masks by a network of the bones that nobody drew, in ``out/segmentation``.
+
+    The default network need not come with the package.
+
+    Args:
+        others: as in `prepare_motion_cohort`.
+
+    Raises:
+        CheckpointError: the network cannot be used.
+    """
+    from ankleseg.inference import load_model, shipped
+    from ankleseg.inference.missing_masks import missing_masks, with_predicted_masks
+    from ankleseg.motion.cleaning.cohort import spare_data
+
+    chosen = cohort if subjects is None else cohort.select(subjects)
+    wanted = list(bones or motion.cleaning.bones)
+    lacking = any(missing_masks(case, wanted) for case in chosen.cases)
+    if not lacking or (network == shipped.DEFAULT and shipped.default_model() is None):
+        return cohort
+    spare_data(chosen, out)
+    name = Path(network).name
+    print(f"scans without masks are segmented by {name}: look at them; not for diagnosis")
+    model = load_model(network, device=motion.device)
+    found, count = with_predicted_masks(chosen, model, out / "segmentation", wanted, name)
+    print(f"{counted(count, 'case')} segmented by {name}: {out / 'segmentation'}")
+    return found
 
 
 def prepare_thick(cohort: Cohort, out: str, *, low_resolution: LowResolution, noise: float = 0.0) -> None:

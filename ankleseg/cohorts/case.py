@@ -20,14 +20,22 @@ ONLY = "image"  # what a single channel is called where nothing names it
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the manual segmentation of a structure is: a mask, or a label map where there is a ``value``.
+    """Where the segmentation of a structure is: a mask, or a label map where there is a ``value``.
 
-    ``value`` is the number of the structure in the label map, the numbers of a region that is made of several, or the
-    name of its segment in a ``.seg.nrrd``.
+    Attributes:
+        path: the file.
+        value: the number of the structure in the label map, the numbers of a region that is made of several, or the
+            name of its segment in a ``.seg.nrrd``.
+        network: name of the one that made it; None where a person drew it.
+        status: what is thought of it: ``ok``, ``suspect``, or ``failed``, which must not be used.
+        reason: why it is not ok.
     """
 
     path: Path
     value: Value | None = None
+    network: str | None = None
+    status: str = "ok"
+    reason: str = ""
 
     @property
     def values(self) -> tuple[int | str, ...]:

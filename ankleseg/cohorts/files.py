@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,18 @@ def files_at(path: Path) -> list[Path]:
     """Return the file that a path names, there or not, or all files of a folder, whatever is chosen of it."""
     file = without_selection(path)
     return visible(below for below in file.rglob("*") if below.is_file()) if file.is_dir() else [file]
+
+
+def digest_of(path: Path) -> str | None:
+    """Hash of a file, or of all files of a folder; None where there is nothing to read."""
+    digest = hashlib.sha256()
+    try:
+        for file in files_at(path):
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    except OSError:
+        return None
+    return digest.hexdigest()
 
 
 def images_in(folder: Path) -> list[Path]:

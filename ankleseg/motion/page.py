@@ -41,7 +41,7 @@ def subject_page(
         name=cleaned.name,
         group=cleaned.group,
         side=cleaned.side,
-        facts=facts(settings),
+        facts=[*facts(settings), *([("Masks", cleaned.origin)] if cleaned.origin else [])],
         findings=cleaned.findings,
         static=None if static is None else static.data,
         static_affine=None if static is None else static.affine,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -92,8 +92,9 @@ def move_sequence(
             apart_mm=gaps.get(bone),
             unusable=tuple(sequence.unusable),
         )
+        doubted = [_doubted(verdict, cleaned.doubts.get(bone)) for verdict in own]
         verdicts[bone] = tuple(
-            _overruled(verdict, overrules.get((sequence.name, frame, bone))) for frame, verdict in enumerate(own)
+            _overruled(verdict, overrules.get((sequence.name, frame, bone))) for frame, verdict in enumerate(doubted)
         )
         shared[bone] = _shared(mask, static.affine, points[bone], registered[bone], registered[GLOBAL])
         poses = _trusted(registered[bone], verdicts[bone])
@@ -136,6 +137,14 @@ def _with_motion(moved: MovedSequence, cleaned: Cleaned, settings: MotionSetting
 def _trusted(found: Registered, verdicts: Sequence[Verdict]) -> Float[np.ndarray, "t 4 4"]:
     failed = np.array([verdict.status == "failed" for verdict in verdicts])
     return np.where(failed[:, None, None], np.nan, found.frame_from_static)
+
+
+def _doubted(verdict: Verdict, doubt: str | None) -> Verdict:
+    """A verdict on a bone whose mask is suspect: at best suspect, for that reason."""
+    if doubt is None:
+        return verdict
+    reason = "; ".join(filter(None, [verdict.reason, f"its mask is suspect: {doubt}"]))
+    return replace(verdict, status="failed" if verdict.status == "failed" else "suspect", reason=reason)
 
 
 def _overruled(verdict: Verdict, said: tuple[str, str] | None) -> Verdict:

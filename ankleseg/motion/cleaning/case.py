@@ -23,6 +23,7 @@ from ankleseg.motion.cleaning.sides import check_lie, flipped_axis, judge_side, 
 from ankleseg.volumes import Finding, Verdict, Volume, header_remarks, missing_file, read_volume
 
 BONES = ("calcaneus", "talus", "tibia")
+DRAWN = "drawn"
 FRAMES = 15  # of a published sequence (Coupeau 2020)
 
 Status = Literal["usable", "partly", "excluded"]
@@ -60,6 +61,8 @@ class Cleaned:
         static: the scan on its own grid, int16 or float32; None in an excluded case, which has no voxels at all.
         foot: where the foot is on the grid of the static scan.
         masks: the bones that can be used, on the grid of the static scan.
+        networks: the name of the network that made a mask, of those that no person drew.
+        doubts: why a mask is suspect, of those that are.
         sequences: the dynamic sequences that can be used.
         findings: all that is to be said about the files.
         status: ``usable`` (all that was given), ``partly`` (something was left out) or ``excluded``.
@@ -72,6 +75,8 @@ class Cleaned:
     static: Volume | None = None
     foot: Bool[np.ndarray, "x y z"] | None = None
     masks: Mapping[str, Bool[np.ndarray, "x y z"]] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+    doubts: Mapping[str, str] = field(default_factory=dict)
     sequences: Mapping[str, CleanedSequence] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     status: Status = "excluded"
@@ -80,6 +85,15 @@ class Cleaned:
     def reasons(self) -> tuple[str, ...]:
         """Why the case is not simply in order, one line each: ``file: verdict: problem; mend``."""
         return tuple(str(finding) for finding in self.findings if finding.verdict is not Verdict.OK)
+
+    @property
+    def origin(self) -> str:
+        """Where its masks come from: ``drawn``, or ``network NAME`` with the bones; empty where it has none."""
+        made: dict[str, list[str]] = {}
+        for bone in self.masks:
+            made.setdefault(f"network {self.networks[bone]}" if bone in self.networks else DRAWN, []).append(bone)
+        told = [by if len(made) == 1 else f"{by} ({', '.join(bones)})" for by, bones in made.items()]
+        return "; ".join(told)
 
 
 def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
@@ -137,7 +151,17 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         and not any(sequence.unusable for sequence in placed.values())
     )
     status = "usable" if whole else "partly"
-    return result(side=side, static=static, foot=foot, masks=masks, sequences=placed, status=status)
+    by = {bone: case.references[bone] for bone in masks}
+    return result(
+        side=side,
+        static=static,
+        foot=foot,
+        masks=masks,
+        networks={bone: reference.network for bone, reference in by.items() if reference.network},
+        doubts={bone: reference.reason for bone, reference in by.items() if reference.status == "suspect"},
+        sequences=placed,
+        status=status,
+    )
 
 
 def _read_sequences(
@@ -180,13 +204,36 @@ def _read_bones(
             )
             continue
         reference = case.references[bone]
+        if reference.status == "failed":
+            problem = f"has no mask of the {bone}: network {reference.network} failed ({reference.reason})"
+            findings.append(
+                Finding(case.images[0], Verdict.MISSING, problem, "draw it, or leave the bone out by bones=")
+            )
+            continue
         mask, found = read_bone(reference, static.header, used=case.masks[reference.path], **mends)
         findings += found
         if mask is not None:
             masks[bone] = mask
     files = {bone: Path(case.references[bone].path) for bone in masks}
     masks, found = check_bones(files, static, foot, masks)
-    return masks, findings + found
+    return masks, [*findings, *found, *_by_networks(case, list(masks))]
+
+
+def _by_networks(case: Case, bones: Sequence[str]) -> list[Finding]:
+    """Say which masks no person drew, and which of them are suspect."""
+    findings = []
+    made: dict[str, list[str]] = {}
+    for bone in bones:
+        reference = case.references[bone]
+        if reference.network is not None:
+            made.setdefault(reference.network, []).append(bone)
+        if reference.status == "suspect":
+            problem = f"is a suspect mask: {reference.reason}"
+            findings.append(Finding(reference.path, Verdict.SUSPECT, problem, "look at it over the scan, and correct it"))
+    for network, of in made.items():
+        problem = f"masks of {', '.join(of)} are by the network {network}"
+        findings.append(Finding(case.images[0], Verdict.OK, problem, "look at them over the scan"))
+    return findings
 
 
 def _placed(

@@ -7,12 +7,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, read_sidecar, spare_inputs
-from ankleseg.cohorts.files import files_at
+from ankleseg.cohorts.files import digest_of
 from ankleseg.cohorts.sequences import KEYS, sidecar_of, sidecars_of
 from ankleseg.errors import ConfigError
 from ankleseg.files import replace_file
@@ -21,9 +22,10 @@ from ankleseg.motion.cleaning.sequences import CleanedSequence
 from ankleseg.motion.plain import plain_settings
 from ankleseg.volumes import Finding, Verdict, read_mask, read_volume, write_volume
 
-COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status")
+COLUMNS = ("subject", "file", "verdict", "problem", "mend", "status", "masks")
 TABLE = "cleaning.tsv"
 RECORD = ".clean.json"
+CONTENT = {"inputs", "status", "side", "group", "networks", "doubts", "files", "rows"}  # of a record
 DESCRIPTION, GENERATOR = "dataset_description.json", "ankleseg.prepare"
 FOOT = "foot"
 UNUSABLE_FRAMES = "UnusableFrames"
@@ -93,6 +95,8 @@ def clean_into(case: Case, out: Path, rules: CleaningRules) -> list[dict[str, st
         "status": cleaned.status,
         "side": cleaned.side,
         "group": cleaned.group,
+        "networks": dict(cleaned.networks),
+        "doubts": dict(cleaned.doubts),
         "files": [file.relative_to(folder).as_posix() for file in files],
         "rows": rows,
     }
@@ -161,6 +165,8 @@ def read_cleaned(case: Case, out: Path) -> Cleaned | None:
         static=read_volume(folder / "anat" / f"{name}_T1w.nii.gz", dtype=None),
         foot=masks.pop(FOOT),
         masks=masks,
+        networks=record["networks"],
+        doubts=record["doubts"],
         sequences=sequences,
         findings=findings,
         status=record["status"],
@@ -177,7 +183,8 @@ def rows_of(cleaned: Cleaned) -> list[dict[str, str]]:
     told = [
         {"file": str(f.file), "verdict": str(f.verdict), "problem": f.problem, "mend": f.mend} for f in cleaned.findings
     ] or [{"file": str(cleaned.static and cleaned.static.path), "verdict": str(Verdict.OK), "problem": "", "mend": ""}]
-    return [{"subject": cleaned.name, **row, "status": cleaned.status} for row in told]
+    about = {"status": cleaned.status, "masks": cleaned.origin}
+    return [{"subject": cleaned.name, **row, **about} for row in told]
 
 
 def write_rows(rows: Sequence[Mapping[str, str]], out: Path) -> None:
@@ -226,7 +233,7 @@ def _read_sequence(path: Path) -> CleanedSequence:
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if {"inputs", "status", "side", "group", "files", "rows"} <= record.keys() else None
+        return record if CONTENT <= record.keys() else None
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -249,20 +256,9 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
         "rules": plain_settings(rules),
         "case": [case.name, case.subject, case.side, case.group, str(case.problem)],
         "images": [str(path) for path in case.images],
-        "references": [[bone, str(reference.path), reference.value] for bone, reference in references],
+        "references": [[bone, *map(str, astuple(reference))] for bone, reference in references],
         "sequences": [[name, str(path)] for name, path in sorted(case.sequences.items())],
-        "contents": {str(path): _digest(path) for path in dict.fromkeys(files)},
+        "contents": {str(path): digest_of(path) for path in dict.fromkeys(files)},
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
-
-def _digest(path: Path) -> str | None:
-    """Hash of a file, or of all files of a folder; None where there is nothing to read."""
-    digest = hashlib.sha256()
-    try:
-        for file in files_at(path):
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    except OSError:
-        return None
-    return digest.hexdigest()
