@@ -93,7 +93,8 @@ def overrides_of(command: str) -> tuple[str, list[str]]:
 def check(name: str, overrides: list[str]) -> None:
     config = compose(name, overrides)
     resumes = config.get("resume") is not None  # the stored configuration is complete
-    assert resumes or not OmegaConf.missing_keys(config), OmegaConf.missing_keys(config)
+    complete = resumes or config.get("models")  # which need no input
+    assert complete or not OmegaConf.missing_keys(config), OmegaConf.missing_keys(config)
     OmegaConf.to_container(config, resolve=True)
 
 
