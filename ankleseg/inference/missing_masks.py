@@ -59,12 +59,8 @@ def with_predicted_masks(
         if case.name in lacking
     ]
     rows = _predicted(scans, model, Path(out)) if scans else {}
-    cases = tuple(
-        replace(case, references={**case.references, **_references(rows[case.name], lacking[case.name], Path(out), name)})
-        if case.name in lacking
-        else case
-        for case in cohort.cases
-    )
+    made = {case: _references(rows[case], found, Path(out), name) for case, found in lacking.items()}
+    cases = tuple(replace(case, references={**case.references, **made.get(case.name, {})}) for case in cohort.cases)
     added = [structure for structure in known if structure not in cohort.structures and lacking]
     return replace(cohort, cases=cases, structures=(*cohort.structures, *added)), len(lacking)
 
@@ -79,9 +75,7 @@ def _predicted(scans: Sequence[Case], model: Model, out: Path) -> dict[str, dict
     if not new:
         return rows
     (out / INPUTS).unlink(missing_ok=True)
-    found = predict_cases(
-        new, [model], out, inferer=VolumeInferer(model.window), postprocessing=model.postprocessing
-    )
+    found = predict_cases(new, [model], out, inferer=VolumeInferer(model.window), postprocessing=model.postprocessing)
     rows |= {row["case"]: row for row in found}
     _write(out / MANIFEST, {**_read(out / MANIFEST), "cases": list(rows.values())})
     _write(out / INPUTS, {case: key for case, key in {**kept, **keys}.items() if case in rows})

@@ -229,7 +229,8 @@ def _by_networks(case: Case, bones: Sequence[str]) -> list[Finding]:
             made.setdefault(reference.network, []).append(bone)
         if reference.status == "suspect":
             problem = f"is a suspect mask: {reference.reason}"
-            findings.append(Finding(reference.path, Verdict.SUSPECT, problem, "look at it over the scan, and correct it"))
+            mend = "look at it over the scan, and correct it"
+            findings.append(Finding(reference.path, Verdict.SUSPECT, problem, mend))
     for network, of in made.items():
         problem = f"masks of {', '.join(of)} are by the network {network}"
         findings.append(Finding(case.images[0], Verdict.OK, problem, "look at them over the scan"))

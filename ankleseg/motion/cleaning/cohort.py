@@ -233,7 +233,7 @@ def _read_sequence(path: Path) -> CleanedSequence:
 def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if CONTENT <= record.keys() else None
+        return record if record.keys() >= CONTENT else None
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -261,4 +261,3 @@ def _fingerprint(case: Case, rules: CleaningRules) -> str:
         "contents": {str(path): digest_of(path) for path in dict.fromkeys(files)},
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
