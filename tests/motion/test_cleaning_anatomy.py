@@ -155,20 +155,35 @@ def test_masks_are_judged_by_size_and_overlap(phantom_cohort: Path) -> None:
     masks = {bone: read_mask(case.references[bone].path).data for bone in BONES}
     files = {bone: Path(case.references[bone].path) for bone in BONES}
     everywhere = np.ones(scan.data.shape, bool)
-    assert check_bones(files, scan, everywhere, masks) == (masks, [])
+    assert check_bones(files, scan, everywhere, masks) == (masks, [], {})
 
-    left, findings = check_bones(files, scan, ~(masks["talus"] | masks["tibia"]), masks)
+    left, findings, _ = check_bones(files, scan, ~(masks["talus"] | masks["tibia"]), masks)
     assert list(left) == ["calcaneus"]
     assert findings[0].problem == f"100% of it lie outside the foot of {case.images[0].name}"
 
     part = masks["talus"].copy()
     part.flat[np.flatnonzero(part)[np.count_nonzero(part) // 20 :]] = False
-    left, findings = check_bones(files, scan, everywhere, {**masks, "calcaneus": masks["calcaneus"] | part})
+    left, findings, _ = check_bones(files, scan, everywhere, {**masks, "calcaneus": masks["calcaneus"] | part})
     assert set(left) == set(BONES)
     assert [(f.verdict, f.problem) for f in findings] == [
         (Verdict.SUSPECT, "shares 5.0% of its voxels with the calcaneus")
     ]
 
     larger = Volume(scan.data, scan.affine @ np.diag([2, 2, 2, 1]), scan.header)
-    _, findings = check_bones(files, larger, everywhere, {"calcaneus": masks["calcaneus"]})
+    _, findings, _ = check_bones(files, larger, everywhere, {"calcaneus": masks["calcaneus"]})
     assert "ml, and a calcaneus has 10 to 100 ml" in findings[0].problem
+
+
+def test_an_outline_beside_the_edges_is_a_doubt_about_a_network_and_no_mark_against_the_drawn_ones(
+    phantom_cohort: Path,
+) -> None:
+    case = load_cohort(phantom_cohort).cases[0]
+    scan, everywhere = read_volume(case.images[0]), np.ones(1, bool)
+    masks = {bone: read_mask(case.references[bone].path).data for bone in BONES}
+    files = {bone: Path(case.references[bone].path) for bone in BONES}
+    moved = masks | {bone: np.roll(masks[bone], 6, 0) for bone in ("talus", "tibia")}
+    assert set(check_bones(files, scan, everywhere, moved)[0]) < set(BONES)
+    left, findings, doubts = check_bones(files, scan, everywhere, moved, ["talus", "tibia"])
+    assert set(left) == set(BONES) and set(doubts) == {"talus", "tibia"}
+    assert all("does not follow the edges" in reason for reason in doubts.values())
+    assert all(finding.verdict is Verdict.SUSPECT for finding in findings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -35,7 +35,9 @@ MOST_GAP_MM = 15.0  # between neighbours: joint space and the cartilage of a chi
 MOST_SHARED, SAME_BONE = 0.005, 0.5  # of the smaller of two bones
 
 
-def check_bones(files: Mapping[str, Path], scan: Volume, foot: Foreground, masks: Masks) -> tuple[Masks, list[Finding]]:
+def check_bones(
+    files: Mapping[str, Path], scan: Volume, foot: Foreground, masks: Masks, predicted: Collection[str] = ()
+) -> tuple[Masks, list[Finding], dict[str, str]]:
     """Leave out the masks that were not drawn on this scan, and say why, and what is odd about the others.
 
     Args:
@@ -43,14 +45,23 @@ def check_bones(files: Mapping[str, Path], scan: Volume, foot: Foreground, masks
         scan: the static scan.
         foot: where the foot is in it.
         masks: of each bone, on the grid of the scan; none is empty.
+        predicted: the bones that a network segmented on this very scan: an outline beside the edges is a poor
+            segmentation, which stays with a doubt, and no mask of another scan.
+
+    Returns:
+        The masks that stay, the findings, and why there is a doubt about a mask.
     """
-    findings: list[Finding] = []
+    drawn = {bone: mask for bone, mask in masks.items() if bone not in predicted}
+    others = {bone: mask for bone, mask in masks.items() if bone in predicted}
+    outlines = _by_outline(scan, foot, others)
+    findings = [Finding(files[bone], Verdict.SUSPECT, problem, LOOK) for bone, _, problem, _ in outlines]
     for rule in (_by_outline, _by_foot, _by_size, _by_overlap, _by_place):
-        found = rule(scan, foot, masks)
+        found = rule(scan, foot, drawn if rule is _by_outline else masks)
         findings += [Finding(files[bone], verdict, problem, mend) for bone, verdict, problem, mend in found]
         dropped = {bone for bone, verdict, _, _ in found if verdict is Verdict.DIFFERENT}
         masks = {bone: mask for bone, mask in masks.items() if bone not in dropped}
-    return masks, findings
+    doubts = {bone: text for bone, verdict, text, _ in outlines if verdict is Verdict.DIFFERENT and bone in masks}
+    return masks, findings, doubts
 
 
 def _by_outline(scan: Volume, foot: Foreground, masks: Masks) -> list[Told]:

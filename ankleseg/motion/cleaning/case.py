@@ -122,7 +122,7 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
     findings += found
     if static is None or foot is None:
         return result()
-    masks, found = _read_bones(case, static, foot, rules)
+    masks, found, doubts = _read_bones(case, static, foot, rules)
     findings += found
     if not masks:
         findings.append(Finding(file, Verdict.MISSING, "has no bone mask that can be used", "see its masks"))
@@ -158,7 +158,7 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         foot=foot,
         masks=masks,
         networks={bone: reference.network for bone, reference in by.items() if reference.network},
-        doubts={bone: reference.reason for bone, reference in by.items() if reference.status == "suspect"},
+        doubts={bone: doubts[bone] for bone in masks if bone in doubts},
         sequences=placed,
         status=status,
     )
@@ -192,7 +192,7 @@ def _read_static(
 
 def _read_bones(
     case: Case, static: Volume, foot: Bool[np.ndarray, "x y z"], rules: CleaningRules
-) -> tuple[Masks, list[Finding]]:
+) -> tuple[Masks, list[Finding], dict[str, str]]:
     assert static.header is not None
     masks, findings = {}, []
     mends = {"copy_headers": rules.copy_headers, "resample_masks": rules.resample_masks}
@@ -215,8 +215,12 @@ def _read_bones(
         if mask is not None:
             masks[bone] = mask
     files = {bone: Path(case.references[bone].path) for bone in masks}
-    masks, found = check_bones(files, static, foot, masks)
-    return masks, [*findings, *found, *_by_networks(case, list(masks))]
+    predicted = [bone for bone in masks if case.references[bone].network is not None]
+    masks, found, doubts = check_bones(files, static, foot, masks, predicted)
+    for bone in masks:
+        if case.references[bone].status == "suspect":
+            doubts[bone] = "; ".join(filter(None, [case.references[bone].reason, doubts.get(bone)]))
+    return masks, [*findings, *found, *_by_networks(case, list(masks))], doubts
 
 
 def _by_networks(case: Case, bones: Sequence[str]) -> list[Finding]:
