@@ -178,7 +178,8 @@ def test_an_outline_beside_the_edges_is_a_doubt_about_a_network_and_no_mark_agai
     phantom_cohort: Path,
 ) -> None:
     case = load_cohort(phantom_cohort).cases[0]
-    scan, everywhere = read_volume(case.images[0]), np.ones(1, bool)
+    scan = read_volume(case.images[0])
+    everywhere = np.ones(scan.data.shape, bool)
     masks = {bone: read_mask(case.references[bone].path).data for bone in BONES}
     files = {bone: Path(case.references[bone].path) for bone in BONES}
     moved = masks | {bone: np.roll(masks[bone], 6, 0) for bone in ("talus", "tibia")}
