@@ -151,17 +151,9 @@ def clean_case(case: Case, rules: CleaningRules | None = None) -> Cleaned:
         and not any(sequence.unusable for sequence in placed.values())
     )
     status = "usable" if whole else "partly"
-    by = {bone: case.references[bone] for bone in masks}
-    return result(
-        side=side,
-        static=static,
-        foot=foot,
-        masks=masks,
-        networks={bone: reference.network for bone, reference in by.items() if reference.network},
-        doubts={bone: doubts[bone] for bone in masks if bone in doubts},
-        sequences=placed,
-        status=status,
-    )
+    made = {bone: network for bone in masks if (network := case.references[bone].network)}
+    about = {"networks": made, "doubts": doubts, "status": status}
+    return result(side=side, static=static, foot=foot, masks=masks, sequences=placed, **about)
 
 
 def _read_sequences(
