@@ -1,5 +1,7 @@
-# make demo   set-up, phantom cohort, training, prediction, evaluation; ends by naming the report
-# make test   set-up, and the whole test suite
+# make demo      set-up; a dynamic exam of a phantom, its bones segmented by the network that comes with the package and
+#                followed through motion, compared with the truth; ends by naming the report
+# make tutorial  set-up; a phantom cohort, training, prediction, evaluation, as docs/tutorial.md explains them
+# make test      set-up, and the whole test suite
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
@@ -7,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUN := $(BIN)/python -m
 
-.PHONY: demo test lint types docs wheel clean
+.PHONY: demo tutorial test lint types docs wheel clean
 
 $(VENV)/core.done: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ankleseg needs Python 3.11 or later; try make PYTHON=python3.11")'
@@ -20,7 +22,18 @@ $(VENV)/dev.done: $(VENV)/core.done
 	$(INSTALL) --editable '.[dev,docs,sweep]'
 	@touch $@
 
+# the exam is what a scanner gives: static scan and sequences, no masks
 demo: $(VENV)/core.done
+	rm -rf $(DEMO)/exam $(DEMO)/motion $(DEMO)/motion_evaluation
+	$(RUN) ankleseg.phantoms cohort=ankle dynamic=true size=demo subjects=1 seed=0 out=$(DEMO)/moving
+	mkdir -p $(DEMO)/exam
+	cp -R $(DEMO)/moving/participants.tsv $(DEMO)/moving/sub-C01 $(DEMO)/exam
+	$(RUN) ankleseg.prepare recipe=ankle_dynamic cohort.root=$(DEMO)/exam out=$(DEMO)/motion motion.highres=false
+	$(RUN) ankleseg.evaluate recipe=motion predictions=$(DEMO)/motion references=$(DEMO)/moving \
+		out=$(DEMO)/motion_evaluation
+	@echo "The report: $(CURDIR)/$(DEMO)/motion/sub-C01/report.html"
+
+tutorial: $(VENV)/core.done
 	rm -rf $(DEMO)/run $(DEMO)/predictions $(DEMO)/evaluation
 	$(RUN) ankleseg.phantoms cohort=ankle size=demo subjects=14 seed=0 out=$(DEMO)/cohort
 	$(RUN) ankleseg.train +experiment=ankle_static_unet +budget=demo scheduler=polynomial optimizer.lr=4e-3 \
