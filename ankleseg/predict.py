@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ankleseg.cohorts.names import counted
-from ankleseg.config import names_in, resolve_target, run_command, to_plain
+from ankleseg.config import build, names_in, resolve_target, run_command, to_plain
 from ankleseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def main(config: DictConfig) -> None:
     )
     if config.method is not None:
         return _by_method(config, cases, centreline)
+    confidence = build(config.predict.confidence)
     settings = to_plain(config.predict)
+    del settings["confidence"]
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
     flips = checked_flips(settings.pop("flips"), models[0].labels)
@@ -61,6 +63,7 @@ def main(config: DictConfig) -> None:
             centreline=centreline,
             finders=finders,
             cuts=to_plain(config.cuts) or (),
+            confidence=confidence,
         )
         wrong = sum(row["status"] != "ok" for row in rows)
         failed += wrong

@@ -14,6 +14,7 @@ from ankleseg.cohorts import Cohort
 from ankleseg.data.dataset import EpochSampler, batch_of_one
 from ankleseg.data.rehearsal import RehearsedPatches, check_share
 from ankleseg.labels import Labels
+from ankleseg.measures import ShapeRanges
 
 
 class PatchData(LightningDataModule, ABC):
@@ -32,6 +33,7 @@ class PatchData(LightningDataModule, ABC):
     cohort: Cohort
     slice_axis = 2  # the prepared axis across the slices
     slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
+    shapes: ShapeRanges | None = None  # of the masks of training, known when these are prepared
     testable = True  # whether test subjects can be predicted and scored as they are
 
     def __init__(self, *, batch_size: int, steps_per_epoch: int, workers: int, cache: str | Path | None = None) -> None:

@@ -22,6 +22,7 @@ from ankleseg.data.schedule import PatchSchedule
 from ankleseg.data.volumes import memory_line, prepared_samples
 from ankleseg.errors import CohortError
 from ankleseg.labels import Labels
+from ankleseg.measures import MaskShape, mask_shape, shape_ranges
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
 from ankleseg.volumes.files import read_grid
 
@@ -89,6 +90,8 @@ class SegmentationData(PatchData):
         """Patches of the training subjects, see `PatchDataset`."""
         self.refuse_reversal()
         samples = self.samples("training", self.split.train)
+        if len(self.labels) and not self.labels.regions:
+            self.shapes = shape_ranges(shapes_in(sample, self.labels) for sample in samples)
         return PatchDataset(samples, self.steps(samples), length=self.patches_per_epoch, seed=self._seed)
 
     def refuse_reversal(self) -> None:
@@ -144,3 +147,11 @@ class SegmentationData(PatchData):
             everything = torch.ones(len(self.labels), dtype=torch.bool)
             taught = [{keys.KNOWN: everything, **sample} for sample in taught]
         return taught
+
+
+def shapes_in(sample: Sample, labels: Labels) -> dict[str, MaskShape | None]:
+    """The shape of each structure that is known in a prepared sample."""
+    affine, label = sample[keys.AFFINE].numpy(), sample[keys.LABEL].numpy()
+    known = sample.get(keys.KNOWN, torch.ones(len(labels), dtype=torch.bool))
+    masks = zip(labels.named(labels.masks(label)), known, strict=True)
+    return {name: mask_shape(mask, affine) for (name, mask), is_known in masks if is_known}

@@ -37,7 +37,9 @@ class LabelMapData(SegmentationData):
             CohortError: an image has more than 256 values, so it is a scan.
         """
         self._maps.cache = self.cache
-        return self._maps.patches()
+        patches = self._maps.patches()
+        self.shapes = self._maps.shapes
+        return patches
 
 
 class LabelMaps(SegmentationData):

@@ -32,6 +32,7 @@ from ankleseg.volumes.files import read_frame
 
 MOSAIC_CASES = 24  # the worst ones; every case is in the tables
 FLAIR = ("flair", "t2f")  # shows most of a tumour
+BAD = 0.8  # Dice below which a prediction should have been called suspect
 NAMED = 8  # of the cases that were not predicted
 NOT_THE_PREDICTION = ("no reference",)  # says nothing about how well a case was predicted
 
@@ -66,7 +67,8 @@ def build_page(
     order = worst_first(evaluation)
     sections = list(first)
     if not sections:
-        sections.append(Section("Summary", unscored_notes(evaluation), [_summary_table(evaluation)]))
+        notes = [*unscored_notes(evaluation), *confidence_notes(evaluation.scores)]
+        sections.append(Section("Summary", notes, [_summary_table(evaluation)]))
         if evaluation.protocol_scores:
             sections.append(_protocol_section(evaluation))
     figures = _figures(evaluation.scores)
@@ -123,6 +125,21 @@ def unscored_notes(evaluation: Evaluation) -> list[str]:
         names += f" and {count - NAMED} more" if count > NAMED else ""
         notes.append(f"The references hold {count} more cases that were not predicted: {names}.")
     return notes
+
+
+def confidence_notes(scores: Sequence[Score]) -> list[str]:
+    """Say how many structures the predictions themselves called suspect or failed, of the bad ones and of the others."""
+    known = [row for row in scores if row.confidence and row.dice is not None]
+    if not known:
+        return []
+    bad = [row for row in known if (row.dice or 0.0) < BAD]
+    called = {True: 0, False: 0}
+    for row in known:
+        called[row in bad] += row.confidence != "ok"
+    return [
+        f"Confidence, which knows no reference: of {len(bad)} structures with a Dice below {BAD:g} it called "
+        f"{called[True]} suspect or failed, of the {len(known) - len(bad)} others {called[False]}."
+    ]
 
 
 def _summary_table(evaluation: Evaluation) -> Table:
@@ -320,15 +337,36 @@ SCORE_COLUMNS: dict[str, Column] = {
 }
 
 
+CONFIDENCE_COLUMNS = (
+    Column("confidence", None, "what the prediction said of itself"),
+    Column("estimated Dice", 2, "by the prediction itself, without the reference"),
+    Column("reason"),
+)
+
+
 def _case_table(rows: Sequence[Score]) -> Table:
-    columns = [Column("structure"), Column("result"), *SCORE_COLUMNS.values()]
-    return Table(columns, [(row.structure, _result(row), *_numbers(row)) for row in rows])
+    more = confidence_columns(rows)
+    columns = [Column("structure"), Column("result"), *SCORE_COLUMNS.values(), *more]
+    return Table(columns, [(row.structure, _result(row), *_numbers(row), *_confidence(row, more)) for row in rows])
 
 
 def _full_table(rows: Sequence[Score]) -> Table:
+    more = confidence_columns(rows)
     columns = [Column(name) for name in ("case", "group", "side", "structure", "result")]
-    cells = [(row.case, row.group, row.side, row.structure, _result(row), *_numbers(row)) for row in rows]
-    return Table([*columns, *SCORE_COLUMNS.values()], cells, sortable=True)
+    cells = [
+        (row.case, row.group, row.side, row.structure, _result(row), *_numbers(row), *_confidence(row, more))
+        for row in rows
+    ]
+    return Table([*columns, *SCORE_COLUMNS.values(), *more], cells, sortable=True)
+
+
+def confidence_columns(rows: Sequence[Score]) -> tuple[Column, ...]:
+    """Columns of what predictions say of themselves, none where they say nothing."""
+    return CONFIDENCE_COLUMNS if any(row.confidence for row in rows) else ()
+
+
+def _confidence(row: Score, columns: Sequence[Column]) -> tuple[Any, ...]:
+    return (row.confidence or None, row.estimated_dice, row.confidence_reason) if columns else ()
 
 
 def _result(row: Score) -> str:

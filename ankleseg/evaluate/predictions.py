@@ -43,7 +43,7 @@ class PredictedCase:
     ``image`` is the scan it was predicted from, ``images`` holds the files of predicted images by name. ``status`` and
     ``message`` are those of the prediction, ``ok`` or not; ``patches`` holds the boxes, in voxels and half open
     (x0, y0, z0, x1, y1, z1), that the patch protocol scores. ``centreline`` is that of the cord, where it was segmented
-    along one.
+    along one; ``confidence`` what ``predictions.json`` says of each structure.
     """
 
     name: str
@@ -57,6 +57,7 @@ class PredictedCase:
     subject: str | None = None
     images: Mapping[str, Path] = field(default_factory=dict)
     centreline: Path | None = None
+    confidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def _case(folder: Path, row: Mapping[str, Any], structures: Sequence[str]) -> Pr
         subject=row.get("subject"),
         images={name: folder / file for name, file in (row.get("images") or {}).items()},
         centreline=folder / row["centreline"] if row.get("centreline") else None,
+        confidence={name: dict(said) for name, said in (row.get("confidence") or {}).items()},
     )
 
 

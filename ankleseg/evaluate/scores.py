@@ -36,7 +36,8 @@ class Score:
 
     ``status``: ``ok`` where prediction and reference were compared, else why not (``failed``, ``no prediction``,
     ``no reference``, ``different grid``, ``unreadable``). ``finding``: ``found``, ``missed`` (only the reference has
-    voxels), ``invented`` (only the prediction has) or ``both empty``.
+    voxels), ``invented`` (only the prediction has) or ``both empty``. ``confidence``: what the prediction said of
+    itself (``ok``, ``suspect``, ``failed``, empty where it said nothing), with its ``estimated_dice`` and the reason.
     """
 
     case: str
@@ -53,6 +54,9 @@ class Score:
     volume_error_ml: float | None = None
     volume_error_percent: float | None = None
     finding: str = ""
+    confidence: str = ""
+    estimated_dice: float | None = None
+    confidence_reason: str = ""
     group: str | None = None
     side: str | None = None
     message: str = ""
@@ -122,13 +126,17 @@ def _on_one_grid(
 
 def score(pair: MaskPair, predicted: PredictedCase, case: Case | None, structure: str, *, surfaces: bool) -> Score:
     """Score a pair of masks; without ``surfaces`` the distances, which take most of the time, stay None."""
+    said = predicted.confidence.get(structure, {})
     row = Score(
         case=predicted.name,
         structure=structure,
         status=pair.status,
         group=case.group if case else predicted.group,
         side=case.side if case else predicted.side,
-        message="; ".join(said for said in dict.fromkeys((pair.message, predicted.message)) if said),
+        message="; ".join(text for text in dict.fromkeys((pair.message, predicted.message)) if text),
+        confidence=str(said.get("status", "")),
+        estimated_dice=said.get("score"),
+        confidence_reason=str(said.get("reason", "")),
     )
     try:
         return _scored(row, pair, surfaces)

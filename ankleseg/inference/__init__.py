@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.case import predict_case
     from ankleseg.inference.centrelines import given_centreline, read_centreline, write_centreline
     from ankleseg.inference.classical import segment_cases
+    from ankleseg.inference.confidence import ConfidenceRule, StructureConfidence
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.loading import find_checkpoint, load_model
     from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
@@ -28,6 +29,7 @@ _HOMES = {
     "case": ("predict_case",),
     "centrelines": ("given_centreline", "read_centreline", "write_centreline"),
     "classical": ("segment_cases",),
+    "confidence": ("ConfidenceRule", "StructureConfidence"),
     "inputs": ("cases_of",),
     "loading": ("find_checkpoint", "load_model"),
     "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
@@ -38,9 +40,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "ConfidenceRule",
     "Model",
     "Postprocessing",
     "ShippedModel",
+    "StructureConfidence",
     "VolumeInferer",
     "build_network",
     "cases_of",

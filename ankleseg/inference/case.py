@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from ankleseg.cohorts.case import in_order
 from ankleseg.data.reading import item_of, reading, with_foreground
 from ankleseg.errors import AnklesegError, CheckpointError, own_errors
 from ankleseg.inference.centrelines import GetCentreline
+from ankleseg.inference.confidence import ConfidenceRule, StructureConfidence, of_sequence
 from ankleseg.inference.flips import averaged_over_flips, checked_flips, reversed_along
 from ankleseg.inference.model import Model
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
+from ankleseg.inference.views import VIEWS, Agreement
 from ankleseg.inference.volume import VolumeInferer
 from ankleseg.inference.whole_cord import Cut, parts_of_slices, require_cuts
 from ankleseg.measures import Centreline
@@ -46,6 +49,7 @@ class CasePrediction:
         patches: boxes in voxels of the masks, half open, of the single patches with enough foreground (tiling
             ``patches`` only, and not of a sequence).
         centreline: along which the cord was segmented, if it was (not of a sequence).
+        confidence: of each structure, where it was asked for and there is a rule for it.
     """
 
     masks: np.ndarray
@@ -54,6 +58,7 @@ class CasePrediction:
     affine: np.ndarray
     patches: list[list[int]]
     centreline: Centreline | None = None
+    confidence: Mapping[str, StructureConfidence] = field(default_factory=dict)
 
 
 def predict_case(
@@ -67,6 +72,7 @@ def predict_case(
     flips: Sequence[str] = (),
     centreline: GetCentreline | None = None,
     cuts: Sequence[Cut] = (),
+    confidence: ConfidenceRule | None = None,
     progress: Callable[[float], object] | None = None,
     announce: Callable[[str], object] | None = None,
 ) -> CasePrediction:
@@ -86,6 +92,7 @@ def predict_case(
         flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
         centreline: gives that of the cord, for models that segment along it.
         cuts: where along the cord, from above, the next model takes over; empty averages them.
+        confidence: how structures are judged that exclude each other; None: they are not. Masks are the same.
         progress: called with the fraction done since the last call.
         announce: called with a line that says how long it will take.
 
@@ -104,20 +111,36 @@ def predict_case(
         part = None if progress is None else lambda done: progress(done / frames)
         each = (replace(case, frame=frame) for frame in range(frames))
         same: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
+        same["confidence"] = confidence
         found = [predict_case(frame, models, inferer, postprocessing, progress=part, **same) for frame in each]
         return _as_sequence(found)
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
     more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": progress, "announce": announce}
+    rule = confidence if axis is None and ConfidenceRule.applies_to(labels) else None
+    agreement = None if rule is None or not rule.views else Agreement(VIEWS[: rule.views], labels, postprocessing)
+    more["agreement"] = agreement
     joined, sample, preparation = _joined(case, models, inferer, axis, cuts=cuts, finer=finer, **more)
     images, probabilities = np.split(np.asarray(joined), [len(labels.images)])
-    masks = labels.decode(probabilities)
+    masks = found = labels.decode(probabilities)
     if postprocessing is not None:
         masks = postprocessing(masks, regions=labels.regions, affine=affine_of(joined))
+    judged: Mapping[str, StructureConfidence] = {}
+    if rule is not None:
+        judged = rule.judge(
+            probabilities,
+            found,
+            masks,
+            affine_of(joined),
+            labels,
+            agreement=None if agreement is None else agreement.dice,
+            ranges=models[0].shapes,
+            one_piece=postprocessing is not None and postprocessing.largest_component,
+        )
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
-    return CasePrediction(masks, probabilities, images, affine_of(joined), boxes, axis)
+    return CasePrediction(masks, probabilities, images, affine_of(joined), boxes, axis, judged)
 
 
 def _joined(
@@ -132,10 +155,13 @@ def _joined(
     finer: bool,
     progress: Callable[[float], object] | None,
     announce: Callable[[str], object] | None,
+    agreement: Agreement | None,
 ) -> tuple[MetaTensor, Sample, Preparation]:
     """The mean of what the models give, or each along its part of the cord, where the result lies; the scan as the last
     of them saw it, and how it was prepared."""
     joined: Any = None
+    passes = len(models) * (1 if agreement is None else 1 + len(agreement.views))
+    part_done = None if progress is None else lambda done: progress(done / passes)
     for number, model in enumerate(models):
         if number == 0 or not _prepares_alike(model, models[number - 1]):
             preparation = model.preparation if spacing is None else model.preparation.with_spacing(spacing)
@@ -146,9 +172,12 @@ def _joined(
             sample if part is None else sample | {keys.FOREGROUND: sample[keys.FOREGROUND] & (part > 0)},
             inferer,
             flips,
-            progress=None if progress is None else lambda done: progress(done / len(models)),
+            progress=part_done,
             announce=announce if number == 0 else None,
         )
+        if agreement is not None:
+            again = partial(_values, model, inferer=inferer, flips=(), progress=part_done, announce=None)
+            agreement.compare(values, sample, len(model.window), again)
         if part is not None:
             values *= part
         restored = _restored(values, model, preparation, sample[keys.IMAGE], resample=not finer)
@@ -259,7 +288,8 @@ def _as_sequence(frames: Sequence[CasePrediction]) -> CasePrediction:
     masks, probabilities, images = (
         np.stack([getattr(frame, name) for frame in frames], axis=-1) for name in ("masks", "probabilities", "images")
     )
-    return CasePrediction(masks, probabilities, images, frames[0].affine, [])
+    judged = of_sequence([frame.confidence for frame in frames])
+    return CasePrediction(masks, probabilities, images, frames[0].affine, [], confidence=judged)
 
 
 def patch_boxes(

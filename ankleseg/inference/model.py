@@ -18,6 +18,7 @@ from ankleseg.inference.allowed import require_allowed
 from ankleseg.inference.format_1 import in_format_2
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.labels import Labels
+from ankleseg.measures import ShapeRanges
 from ankleseg.networks import for_inference
 from ankleseg.transforms import Preparation
 from ankleseg.volumes import not_downloaded
@@ -61,6 +62,7 @@ class Model:
         slice_axis: the prepared axis across the slices of the scans it was trained on, None where it is not known.
         slice_spacing: range of their distances in mm, where they were made thick, or where blocks hold them as scanned.
         blending: of a bundle of somebody else. None: probabilities are blended, as a command asks for it.
+        shapes: sizes of the structures in the masks that it was trained on, None where they are not known.
     """
 
     network: nn.Module
@@ -74,6 +76,7 @@ class Model:
     slice_axis: int | None = 2
     slice_spacing: tuple[float, float] | None = None
     blending: Blending | None = None
+    shapes: ShapeRanges | None = None
 
     @property
     def registers(self) -> bool:
@@ -231,6 +234,10 @@ def model_of(
     if postprocessing is not None and not isinstance(postprocessing, Postprocessing):
         raise CheckpointError("its postprocessing is none", file=path, mend="train it again")
     try:
+        shapes = None if described.get("shapes") is None else ShapeRanges(**described["shapes"])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError("its shapes cannot be understood", file=path, mend="train it again") from error
+    try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError("its weights do not fit its network", file=path, mend="train it again") from error
@@ -246,6 +253,7 @@ def model_of(
         postprocessing=postprocessing,
         slice_axis=None if described["slice_axis"] is None else int(described["slice_axis"]),
         slice_spacing=None if mm is None else (float(mm[0]), float(mm[1])),
+        shapes=shapes,
     )
 
 

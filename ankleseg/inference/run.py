@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -26,6 +27,7 @@ from ankleseg.inference.centrelines import (
     shared_structure,
     write_centreline,
 )
+from ankleseg.inference.confidence import ConfidenceRule, summary
 from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.volume import BLENDS, VolumeInferer
@@ -53,6 +55,7 @@ def predict_cases(
     centreline: GetCentreline | None = None,
     finders: Sequence[Model] = (),
     cuts: Sequence[Cut] = (),
+    confidence: ConfidenceRule | None = None,
 ) -> list[dict[str, Any]]:
     """Predict cases one after the other; a case that fails is recorded and the others go on.
 
@@ -68,6 +71,7 @@ def predict_cases(
         centreline: gives that of the cord in a case, for models that segment along it.
         finders: models that find it instead, averaged.
         cuts: where along the cord the next model takes over: z of the world in mm, or a share of its length.
+        confidence: how structures are judged, see `predict_case`; a line is printed where one is not ok.
 
     Returns:
         The rows of ``predictions.json``, one for each case, with its ``status``.
@@ -84,7 +88,7 @@ def predict_cases(
     if finders:
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
-    more |= {"centreline": centreline, "cuts": cuts}
+    more |= {"centreline": centreline, "cuts": cuts, "confidence": confidence}
 
     def predict(case: Case, **told: Any) -> CasePrediction:
         return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
@@ -95,7 +99,8 @@ def predict_cases(
         predict,
         models[0].labels,
         settings=_settings(models, inferer, spacing)
-        | {"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)},
+        | {"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)}
+        | {"confidence": None if confidence is None else asdict(confidence)},
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )
@@ -231,7 +236,7 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        less = {name: more[name] for name in ("spacing", "flips", "centreline", "cuts")}
+        less = {name: more[name] for name in ("spacing", "flips", "centreline", "cuts", "confidence")}
         return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(
@@ -278,6 +283,7 @@ def _row(case: Case) -> dict[str, Any]:
         "probabilities": {},
         "patches": [],
         "centreline": None,
+        "confidence": {},
     }
 
 
@@ -315,6 +321,9 @@ def _write(
 
     row: dict[str, Any] = {"message": remark(header), "patches": prediction.patches}
     row |= {"images": {}, "masks": {}, "probabilities": {}}
+    row["confidence"] = {name: one.to_plain() for name, one in prediction.confidence.items()}
+    if said := summary(prediction.confidence):
+        _announce(case.name, said)
     for name, image in zip(labels.images, prediction.images, strict=True):
         row["images"][name] = save(f"{case.name}_{name}.nii.gz", image.astype(np.float32))
     for k, structure in enumerate(labels.structures):

@@ -20,9 +20,10 @@ from ankleseg.measures.kinematics import joint_angles, joint_motion, motion_rows
 from ankleseg.measures.label_agreement import LabelAgreement, label_agreement
 from ankleseg.measures.landmark_frames import frames_from_landmarks
 from ankleseg.measures.lesions import Lesion, LesionScores, lesion_scores
+from ankleseg.measures.mask_shape import MaskShape, ShapeRanges, mask_shape, shape_ranges
 from ankleseg.measures.morphometry import volume_ml
 from ankleseg.measures.motion_groups import compare_groups
-from ankleseg.measures.overlap import Overlap, overlap
+from ankleseg.measures.overlap import Overlap, expected_dice, overlap
 from ankleseg.measures.pose_smoothing import smooth_poses
 from ankleseg.measures.surface import SurfaceDistance, surface_distance
 from ankleseg.measures.volumetry import (
@@ -40,7 +41,9 @@ __all__ = [
     "LabelAgreement",
     "Lesion",
     "LesionScores",
+    "MaskShape",
     "Overlap",
+    "ShapeRanges",
     "SurfaceDistance",
     "Variation",
     "anatomical_frames",
@@ -51,6 +54,7 @@ __all__ = [
     "cord_shape",
     "correlation",
     "find_centreline",
+    "expected_dice",
     "finite_helical_axes",
     "frames_from_landmarks",
     "helical_axis",
@@ -58,12 +62,14 @@ __all__ = [
     "joint_motion",
     "label_agreement",
     "lesion_scores",
+    "mask_shape",
     "mean_helical_axis",
     "mended_cord",
     "motion_rows",
     "overlap",
     "psnr",
     "ranges_of_motion",
+    "shape_ranges",
     "smooth_poses",
     "ssim",
     "surface_distance",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from ankleseg.errors import GeometryError
 
@@ -68,3 +68,26 @@ def require_one_shape(prediction: np.ndarray, reference: np.ndarray) -> None:
             f"a prediction of shape {prediction.shape} cannot be compared with a reference of shape {reference.shape}",
             mend="bring both to one grid",
         )
+
+
+def expected_dice(probability: Float[np.ndarray, "..."], mask: Bool[np.ndarray, "..."]) -> float | None:
+    """Dice that a mask has on average if each voxel belongs to the structure with the probability that is said of it.
+
+    2 Σ_mask p / (Σ p + |mask|): the soft Dice of a mask with the probabilities that it was made of. It is as right as
+    the probabilities are, and networks are mostly too sure. None where the mask is empty.
+
+    Args:
+        probability: of each voxel, 0 to 1.
+        mask: of the same shape.
+
+    Raises:
+        GeometryError: the shapes differ.
+
+    Source: Borges, Pacheco and Silva 2024 (arXiv:2402.10665), soft Dice confidence.
+    """
+    require_one_shape(mask, probability)
+    size = int(np.count_nonzero(mask))
+    if not size:
+        return None
+    inside = float(probability[mask].sum(dtype=np.float64))
+    return 2 * inside / (float(probability.sum(dtype=np.float64)) + size)

@@ -205,7 +205,8 @@ class Task(LightningModule, ABC):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[DESCRIPTION] = self._description
+        shapes = getattr(self.trainer.datamodule, "shapes", None)  # type: ignore[attr-defined]
+        checkpoint[DESCRIPTION] = self._description | ({} if shapes is None else {"shapes": shapes.to_plain()})
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(p for p in self.parameters() if p.requires_grad)
