@@ -128,7 +128,7 @@ def unscored_notes(evaluation: Evaluation) -> list[str]:
 
 
 def confidence_notes(scores: Sequence[Score]) -> list[str]:
-    """Say how many structures the predictions themselves called suspect or failed, of the bad ones and of the others."""
+    """Say how many structures the predictions themselves called suspect or failed, bad ones and others."""
     known = [row for row in scores if row.confidence and row.dice is not None]
     if not known:
         return []

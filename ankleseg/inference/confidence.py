@@ -185,10 +185,10 @@ class ConfidenceRule:
         """Whether bones lie as in an ankle."""
         chain = [shapes.get(name) for name in CHAIN]
         tibia, talus, calcaneus = chain
-        if tibia is not None and talus is not None and calcaneus is not None:
-            if not lies_between(talus, tibia, calcaneus):
-                for name in CHAIN:
-                    faults.add(name, "failed", "talus does not lie between tibia and calcaneus")
+        whole = tibia is not None and talus is not None and calcaneus is not None
+        if whole and not lies_between(talus, tibia, calcaneus):
+            for name in CHAIN:
+                faults.add(name, "failed", "talus does not lie between tibia and calcaneus")
         if tibia is not None and calcaneus is not None and tibia.centroid_mm[2] < calcaneus.centroid_mm[2]:
             for name in ("tibia", "calcaneus"):
                 faults.add(name, "suspect", "tibia lies below calcaneus: confused, or the header is wrong")

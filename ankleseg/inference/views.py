@@ -22,6 +22,7 @@ from ankleseg.transforms.metadata import affine_of
 from ankleseg.volumes.geometry import Affine, anatomical_axis, spacing
 
 Volume = Float[Tensor, "c x y z"]
+Altered = Float[Tensor, "c u v w"]
 
 THICK = 1.5  # times the finest spacing: an axis across slices, of which no finer or coarser ones are made
 
@@ -40,7 +41,7 @@ class View:
     gamma: float
     mirrored: bool
 
-    def image(self, image: Volume, affine: Affine, labels: Labels, sides: int) -> Volume:
+    def image(self, image: Volume, affine: Affine, labels: Labels, sides: int) -> Altered:
         """What the network is shown.
 
         Args:
@@ -61,7 +62,7 @@ class View:
         altered = functional.interpolate(mask[None].float(), shape, mode="nearest-exact")[0] > 0.5
         return reversed_along(altered, self._axes(affine, labels))
 
-    def back(self, values: Volume, shape: Sequence[int], affine: Affine, labels: Labels) -> Volume:
+    def back(self, values: Altered, shape: Sequence[int], affine: Affine, labels: Labels) -> Volume:
         """Probabilities where the scan lies that they were asked for."""
         if axes := self._axes(affine, labels):
             values = reversed_along(values, axes)[labels.mirrored_order()]
@@ -100,7 +101,7 @@ class Agreement:
         self._dice: list[list[float | None]] = []
 
     def compare(
-        self, values: Volume, sample: dict[Any, Any], sides: int, predict: Callable[[dict[Any, Any]], Volume]
+        self, values: Volume, sample: dict[Any, Any], sides: int, predict: Callable[[dict[Any, Any]], Altered]
     ) -> None:
         """Compare what a network gives of a scan with what it gives of each view of it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,7 +15,7 @@ from ankleseg.volumes.geometry import Affine, bounding_box, spacing
 LEAST_WHOLE = 3  # whole structures of which a range is made
 MOST_POINTS = 5000  # of a surface, evenly thinned; of a talus in voxels of 0.5 mm one in five
 
-Range = tuple[float, float]
+Range = Sequence[float]  # smallest, largest
 
 
 @dataclass(frozen=True)

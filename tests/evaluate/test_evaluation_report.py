@@ -40,6 +40,22 @@ def test_all_files_tell_the_same_numbers(folder: Folder, references: Path, tmp_p
     assert content["summary"][0]["dice"]["n"] == 2
 
 
+def test_what_a_prediction_says_of_itself_is_in_table_and_page(folder: Folder, references: Path, tmp_path: Path):
+    evaluate(folder.done(), references, tmp_path / "without")
+    assert "confidence" not in (tmp_path / "without" / "report.html").read_text()
+    folder.put("sub-E01", "talus", np.roll(bone("talus"), 3, axis=0))
+    for row in folder.content["cases"]:
+        row["confidence"] = {name: {"status": "ok", "score": 0.9, "reason": ""} for name in ("talus", "tibia")}
+    doubt = {"status": "suspect", "score": 0.7, "reason": "in several pieces"}
+    folder.row("sub-E01")["confidence"]["talus"] = folder.row("sub-C01")["confidence"]["tibia"] = doubt
+    evaluate(folder.done(), references, tmp_path / "out")
+    row = rows_of(tmp_path / "out")["sub-E01", "talus"]
+    names = ("confidence", "estimated_dice", "confidence_reason")
+    assert [row[name] for name in names] == ["suspect", "0.7", "in several pieces"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "in several pieces" in page and "a Dice below 0.8 it called 1 suspect or failed, of the 7 others 1" in page
+
+
 def test_the_same_input_gives_the_same_bytes_and_is_not_touched(
     folder: Folder, references: Path, tmp_path: Path, drawn: None
 ):
