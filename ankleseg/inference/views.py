@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from monai.data import MetaTensor
 from monai.transforms import AdjustContrast
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,7 +52,7 @@ class View:
             sides: of its tiles; by two the last axis is that of the slices.
         """
         contrast = AdjustContrast(self.gamma, retain_stats=True)
-        altered = torch.cat([torch.as_tensor(contrast(channel[None])) for channel in image])
+        altered = torch.cat([convert_to_tensor(contrast(channel[None])) for channel in image])
         shape = self._shape(image.shape[1:], affine, sides)
         altered = functional.interpolate(altered[None].float(), shape, mode="trilinear", align_corners=False)[0]
         return reversed_along(altered, self._axes(affine, labels))
