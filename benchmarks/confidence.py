@@ -14,8 +14,9 @@ from __future__ import annotations
 import csv
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
             if fault != "none":
                 continue
             agreement = [one.agreement for one in found.confidence.values()]
-            for name, corrupt in MASK_FAULTS.items():
-                wrong = corrupt(found.masks.copy(), affine, np.random.default_rng(0))
+            for name, corrupt, number in _corruptions(len(masks)):
+                wrong = corrupt(found.masks.copy(), affine, np.random.default_rng(number))
                 likely = np.where(wrong, np.maximum(found.probabilities, 0.97), 0.0)
                 likely[~wrong & ~found.masks] = found.probabilities[~wrong & ~found.masks]
                 judged = rule.judge(
@@ -91,6 +92,15 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
                 dice = [overlap(one, two).dice for one, two in zip(wrong, true, strict=True)]
                 _append(table, _rows(case.name, name, "mask", dice, judged))
             print(f"{case.name}: {fault}", flush=True)
+
+
+def _corruptions(structures: int) -> Iterator[tuple[str, Callable[..., np.ndarray], int]]:
+    """Faults of masks by name; those of a single bone once for each, which is their last argument."""
+    for name, corrupt in SWAPS.items():
+        yield name, corrupt, 0
+    for name, corrupt in MASK_FAULTS.items():
+        for k in range(structures):
+            yield name, partial(corrupt, k), k
 
 
 def _rows(case: str, fault: str, kind: str, dice: list[float | None], judged: Any) -> list[dict[str, Any]]:
@@ -243,9 +253,8 @@ SCAN_FAULTS: dict[str, Callable[..., Scan]] = {
 }
 
 
-def lost_piece(masks, affine, rng):
+def lost_piece(k, masks, affine, rng):
     """A third of one bone, cut off by a plane, is background."""
-    k = rng.integers(len(masks))
     points = np.argwhere(masks[k])
     if not len(points):
         return masks
@@ -264,47 +273,46 @@ def swapped(first: int, second: int) -> Callable[..., np.ndarray]:
     return corrupt
 
 
-def dilated(masks, affine, rng):
+def dilated(k, masks, affine, rng):
     """One bone reaches 4 mm too far in each direction, but not into the others."""
-    k = rng.integers(len(masks))
     outside = ndimage.distance_transform_edt(~masks[k], sampling=np.linalg.norm(affine[:3, :3], axis=0))
     others = np.delete(masks, k, axis=0).any(0)
     masks[k] = (outside <= 4) & ~others
     return masks
 
 
-def leaking(masks, affine, rng):
-    """A ball of 14 mm, centred on the surface of one bone, belongs to it."""
-    k = rng.integers(len(masks))
+def leaking(k, masks, affine, rng):
+    """A ball of 20 mm, centred on the surface of one bone, belongs to it."""
     surface = np.argwhere(masks[k] & ~ndimage.binary_erosion(masks[k]))
     if not len(surface):
         return masks
     middle = surface[rng.integers(len(surface))]
     steps = (np.stack(np.indices(masks[k].shape), -1) - middle) * np.linalg.norm(affine[:3, :3], axis=0)
-    masks[k] |= ((steps**2).sum(-1) < 14**2) & ~np.delete(masks, k, axis=0).any(0)
+    masks[k] |= ((steps**2).sum(-1) < 20**2) & ~np.delete(masks, k, axis=0).any(0)
     return masks
 
 
-def missing(masks, affine, rng):
+def missing(k, masks, affine, rng):
     """One bone was not found."""
-    masks[rng.integers(len(masks))] = False
+    masks[k] = False
     return masks
 
 
-def joined(masks, affine, rng):
+def joined(k, masks, affine, rng):
     """A third of one bone belongs to another."""
-    first, second = rng.permutation(len(masks))[:2]
-    before = masks[first].copy()
-    masks[first] = lost_piece(masks[[first]], affine, rng)[0]
-    masks[second] |= before & ~masks[first]
+    before = masks[k].copy()
+    lost_piece(k, masks, affine, rng)
+    masks[(k + 1) % len(masks)] |= before & ~masks[k]
     return masks
 
 
-MASK_FAULTS: dict[str, Callable[..., np.ndarray]] = {
-    "a third lost": lost_piece,
+SWAPS = {
     "calcaneus and talus swapped": swapped(0, 1),
     "talus and tibia swapped": swapped(1, 2),
     "calcaneus and tibia swapped": swapped(0, 2),
+}
+MASK_FAULTS: dict[str, Callable[..., np.ndarray]] = {
+    "a third lost": lost_piece,
     "dilated 4 mm": dilated,
     "leaking": leaking,
     "missing": missing,

@@ -37,7 +37,7 @@ class StructureConfidence:
         volume_ml: of the mask.
         cut: whether it touches the border of the scan, and may go on beyond.
         expected_dice: by the probabilities alone.
-        agreement: Dice of the prediction with that of an altered scan, the least of several; None: not asked for.
+        agreement: Dice of the prediction with those of altered scans, their mean; None: not asked for.
         kept: share of the voxels found that the largest piece has; None where others are kept too.
         frame: of a sequence, the number of the worst frame, from 0; all else is of this frame.
         not_ok: of a sequence, in how many frames it is not ok.
@@ -55,7 +55,7 @@ class StructureConfidence:
     not_ok: int | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain types for ``predictions.json``, numbers to three decimals; what is not known of a scan is left out."""
+        """Plain types for ``predictions.json``, numbers to three decimals; a scan has no frames."""
         plain = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
         return {name: value for name, value in plain.items() if self.frame is not None or name not in FRAMES}
 
@@ -87,7 +87,7 @@ class ConfidenceRule:
     views: int = 1
     suspect: float = 0.85
     failed: float = 0.6
-    kept: float = 0.9
+    kept: float = 0.8
     tolerance: float = 0.2
     gap_mm: float = 6.0
 
