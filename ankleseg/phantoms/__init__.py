@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ankleseg.phantoms.cord_labels import CordLabels, CordTissue, Specimen
     from ankleseg.phantoms.dynamic_protocol import DynamicSettings
     from ankleseg.phantoms.dynamic_scan import DynamicScan, dynamic_phantom
+    from ankleseg.phantoms.foot_maps import FootMap, write_foot_maps
     from ankleseg.phantoms.grid import Grid
     from ankleseg.phantoms.protocol import Scan
     from ankleseg.phantoms.scanner import LabelArray, Scanner, scan
@@ -52,6 +53,7 @@ _HOMES = {
     "cord_labels": ("CordLabels", "CordTissue", "Specimen"),
     "dynamic_protocol": ("DynamicSettings",),
     "dynamic_scan": ("DynamicScan", "dynamic_phantom"),
+    "foot_maps": ("FootMap", "write_foot_maps"),
     "grid": ("Grid",),
     "protocol": ("Scan",),
     "scanner": ("LabelArray", "Scanner", "scan"),
@@ -75,6 +77,7 @@ __all__ = [
     "CordTissue",
     "DynamicScan",
     "DynamicSettings",
+    "FootMap",
     "Grid",
     "LabelArray",
     "MovingSubject",
@@ -106,6 +109,7 @@ __all__ = [
     "write_bone_mask_cohort",
     "write_brain_cohort",
     "write_cord_cohort",
+    "write_foot_maps",
     "write_tumour_cohort",
 ]
 

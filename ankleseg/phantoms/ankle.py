@@ -81,6 +81,8 @@ class Ankle:
         soft_tissue: everything around them.
         joint_space: mm at the average size.
         real: bones whose shape is given, not drawn: their neighbours make room for them.
+        real_gap: least distance in mm between bones of given shape, which are cut back where they lie nearer; None
+            leaves them as they are.
     """
 
     age: float
@@ -91,6 +93,7 @@ class Ankle:
     soft_tissue: SoftTissue
     joint_space: float
     real: frozenset[Bone] = frozenset()
+    real_gap: float | None = None
 
 
 def draw_ankle(rng: np.random.Generator, *, group: Group = "control", side: Side | None = None) -> Ankle:

@@ -85,13 +85,20 @@ def _bone_fields(ankle: Ankle, coarse: Grid) -> tuple[dict[Bone, Field], list[tu
         values = surface.values
         for other, neighbour in outer.items():
             shared = _shared_box(surface, neighbour)
-            if shared is not None and bone not in ankle.real:
+            space = _space(ankle, bone, other)
+            if shared is not None and space is not None:
                 mine, theirs = shared
-                space = 1.5 if other not in ankle.real else 0.8 * ankle.pose.scale * ankle.joint_space
                 values[mine] = smooth_maximum(values[mine], space - neighbour.values[theirs], 0.5)
         outer[bone] = surface
         layers += _inside(bone, surface, cortex.values, [height.values for height in plate], model.plate_thickness)
     return outer, layers
+
+
+def _space(ankle: Ankle, bone: Bone, before: Bone) -> float | None:
+    """Least distance in mm that a bone keeps from one that was placed before it; None: any."""
+    if bone in ankle.real:
+        return ankle.real_gap
+    return 1.5 if before not in ankle.real else 0.8 * ankle.pose.scale * ankle.joint_space
 
 
 def _inside(

@@ -19,7 +19,7 @@ from ankleseg.phantoms.grid import FAR, Grid, sample
 from ankleseg.phantoms.pose import scaling
 from ankleseg.phantoms.protocol import STRUCTURES
 from ankleseg.phantoms.shapes import Shape, moved
-from ankleseg.volumes import read_mask
+from ankleseg.volumes import read_mask, spacing
 from ankleseg.volumes.poses import rotation_about, translation
 
 LATERAL_COLUMN = (Bone.CUBOID, Bone.METATARSAL_4, Bone.METATARSAL_5)  # bones in front of the calcaneus
@@ -66,22 +66,27 @@ def read_bone_mask(path: str | Path) -> BoneMask:
     Raises:
         FileError: the file is not a binary mask, or it is empty.
     """
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-
     volume = read_mask(path)
     if not volume.data.any():
         raise FileError("holds no voxel of the bone", file=path, mend="choose a mask that is not empty")
-    margin = np.ceil(8.0 / volume.spacing).astype(int)
-    found = np.argwhere(volume.data)
+    return bone_of_mask(volume.data, volume.affine)
+
+
+def bone_of_mask(mask: np.ndarray, affine: np.ndarray) -> BoneMask:
+    """A binary mask (x, y, z) as a signed distance, smoothed as in `read_bone_mask`."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    mm = spacing(affine)
+    margin = np.ceil(8.0 / mm).astype(int)
+    found = np.argwhere(mask)
     low, high = found.min(0), found.max(0) + 1
     box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
-    mask = np.pad(volume.data[box], [(side, side) for side in margin])
-    affine = volume.affine @ translation(low - margin)
-    outside, inside = (distance_transform_edt(part, sampling=volume.spacing) for part in (~mask, mask))
+    part = np.pad(mask[box], [(side, side) for side in margin])
+    outside, inside = (distance_transform_edt(side, sampling=mm) for side in (~part, part))
     # The surface lies between voxels: half a voxel from the centres on either side.
-    half = 0.5 * float(volume.spacing.min())
-    signed = np.where(mask, half - inside, outside - half)
-    return BoneMask(gaussian_filter(signed, 0.4 / volume.spacing).astype(np.float32), affine)
+    half = 0.5 * float(mm.min())
+    signed = np.where(part, half - inside, outside - half)
+    return BoneMask(gaussian_filter(signed, 0.4 / mm).astype(np.float32), affine @ translation(low - margin))
 
 
 def lay_ankle(bones: Mapping[Bone, BoneMask], side: Side) -> Pose:

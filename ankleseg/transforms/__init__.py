@@ -19,10 +19,13 @@ from ankleseg.transforms.preparation import Preparation
 from ankleseg.transforms.rand_anatomical_flip import RandAnatomicalFlipd
 from ankleseg.transforms.rand_centreline_jitter import RandCentrelineJitterd
 from ankleseg.transforms.rand_coil_field import RandCoilFieldd
+from ankleseg.transforms.rand_field_of_view import RandFieldOfViewd
 from ankleseg.transforms.rand_foreground_crop import RandForegroundCropd
 from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
+from ankleseg.transforms.rand_ghost import RandGhostd
 from ankleseg.transforms.rand_image_from_labels import RandImageFromLabelsd
 from ankleseg.transforms.rand_shapes_in_label import RandShapesInLabeld
+from ankleseg.transforms.rand_slice_spacing import RandSliceSpacingd
 from ankleseg.transforms.rand_smooth_field import RandSmoothFieldd
 from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
 from ankleseg.transforms.rand_world_affine import RandWorldAffined
@@ -55,10 +58,13 @@ __all__ = [
     "RandAnatomicalFlipd",
     "RandCentrelineJitterd",
     "RandCoilFieldd",
+    "RandFieldOfViewd",
     "RandForegroundCropd",
     "RandGammaInRanged",
+    "RandGhostd",
     "RandImageFromLabelsd",
     "RandShapesInLabeld",
+    "RandSliceSpacingd",
     "RandSmoothFieldd",
     "RandThickSlicesd",
     "RandWorldAffined",

@@ -50,7 +50,8 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
         smoothness: range in mm of the standard deviation by which noise is smoothed, or of the distance of the knots,
             drawn evenly on a logarithmic scale.
         mode: ``bilinear`` or ``nearest``, one or one a key; None: nearest for labels and masks, by their name or type.
-        displacement_key: where the true field (D, *spatial) is put, float32, in voxels.
+        displacement_key: where the true field (D, *spatial) is put, float32, in voxels; None: nowhere, which saves to find
+            the inverse.
 
     Raises:
         ConfigError: an argument is invalid, or the affine of the input is not known.
@@ -64,7 +65,7 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
         largest: Sequence[float] = (0.0, 8.0),
         smoothness: Sequence[float] = (8.0, 16.0),
         mode: str | Sequence[str | None] | None = None,
-        displacement_key: str = names.DISPLACEMENT,
+        displacement_key: str | None = names.DISPLACEMENT,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -98,7 +99,8 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
             if there is None:
                 shape = tuple(array.shape[1:])
                 there, back = self._fields(shape, spacing(affine_of(source, sample))[: len(shape)])
-                sample[self.displacement_key] = back[0]
+                if self.displacement_key is not None:
+                    sample[self.displacement_key] = back[0]
             elif array.shape[1:] != there.shape[2:]:
                 raise ConfigError(
                     f"invalid shape of {key} {tuple(array.shape[1:])}: expected {tuple(there.shape[2:])}",
@@ -111,7 +113,7 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
         return sample
 
     def _fields(self, shape: tuple[int, ...], mm: Float[np.ndarray, " d"]) -> tuple[Field, Field]:
-        """The displacement that scans are moved by, and the one that moves them back, in voxels."""
+        """The displacement that scans are moved by, and the one that moves them back where it is told, in voxels."""
         sides = torch.from_numpy(np.asarray(mm, np.float32)).reshape(1, -1, *[1] * len(shape))
         low, high = self.smoothness
         smoothness = low * (high / low) ** self._numbers[0]
@@ -121,11 +123,12 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
             return still, still.clone()
         noise = torch.from_numpy(self._smooth(shape, smoothness / mm))[None]
         field = noise * (largest / noise.square().sum(1).max().sqrt()) / sides
+        told = self.displacement_key is not None
         if self.kind == "velocity":
-            return integrated(field), integrated(-field)
+            return integrated(field), integrated(-field) if told else field
         field = field * min(1.0, STEEPEST / max(_steepness(field), 1e-12))
         back = -field
-        for _ in range(ITERATIONS):
+        for _ in range(ITERATIONS if told else 0):
             back = -warped(field, back, padding_mode="border")
         return field, back
 
