@@ -51,3 +51,15 @@ def test_regions_inside_each_other_are_told_apart() -> None:
 def test_labels_that_are_not_there_are_told() -> None:
     with pytest.raises(ConfigError, match="missing key 'moving_label': expected the labels that moving is made of"):
         RandImageFromLabelsd("moving")({"moving": torch.zeros(1, 4, 4, 4)})
+
+
+def test_labels_that_look_alike_and_air_that_is_black() -> None:
+    label = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 4)
+    for seed in range(8):
+        transform = RandImageFromLabelsd("image", noise=0.0, black=1.0, alike=[[2, 8, 10], [4, 7]], likeness=1.0)
+        given = transform.set_random_state(seed)({"image": torch.zeros(1, 3, 4), "label": label})["image"].ravel()
+        assert given[0] == 0
+        assert given[[2, 8, 10]].max() - given[[2, 8, 10]].min() <= 0.16 + 1e-6
+        assert (given[4] - given[7]).abs() <= 0.16 + 1e-6
+    with pytest.raises(ConfigError, match="invalid black 2: expected a probability"):
+        RandImageFromLabelsd("image", black=2)
