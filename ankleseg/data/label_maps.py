@@ -9,7 +9,7 @@ from ankleseg import keys
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import PatchDataset, Sample
 from ankleseg.errors import CohortError
-from ankleseg.transforms import Preparation
+from ankleseg.transforms import Preparation, RandSliceFromBlockd
 
 MOST = 256  # different values of a label map
 
@@ -29,6 +29,11 @@ class LabelMapData(SegmentationData):
     def __init__(self, *, preparation: Preparation, **others: Any) -> None:
         super().__init__(preparation=preparation, **others)
         self._maps = LabelMaps(preparation=preparation.of_label_maps(), **others)
+
+    @property
+    def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
+        flat = any(isinstance(transform, RandSliceFromBlockd) for transform in self._augment)
+        return [(epoch, size[:2] if flat else size) for epoch, size in super().patch_sizes]
 
     def patches(self) -> PatchDataset:
         """Patches of the label maps of the training subjects.

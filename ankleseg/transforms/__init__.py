@@ -25,6 +25,7 @@ from ankleseg.transforms.rand_gamma_in_range import RandGammaInRanged
 from ankleseg.transforms.rand_ghost import RandGhostd
 from ankleseg.transforms.rand_image_from_labels import RandImageFromLabelsd
 from ankleseg.transforms.rand_shapes_in_label import RandShapesInLabeld
+from ankleseg.transforms.rand_slice_from_block import RandSliceFromBlockd
 from ankleseg.transforms.rand_slice_spacing import RandSliceSpacingd
 from ankleseg.transforms.rand_smooth_field import RandSmoothFieldd
 from ankleseg.transforms.rand_thick_slices import RandThickSlicesd
@@ -64,6 +65,7 @@ __all__ = [
     "RandGhostd",
     "RandImageFromLabelsd",
     "RandShapesInLabeld",
+    "RandSliceFromBlockd",
     "RandSliceSpacingd",
     "RandSmoothFieldd",
     "RandThickSlicesd",

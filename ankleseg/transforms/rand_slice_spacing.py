@@ -25,7 +25,7 @@ class RandSliceSpacingd(RandomizableTransform, MapTransform):
     those of the whole scan lie, this is augmentation: the axis is drawn, labels stay as they are.
 
     Args:
-        keys: images (C, X, Y, Z), each with the same slices.
+        keys: images (C, X, Y, Z), each with the same slices; or (C, X, Y), as if cut out of such images.
         prob: probability that an image is taken so.
         distance: range in mm between slices, drawn evenly on a logarithmic scale; below 1.1 voxels nothing is done.
         in_plane: range in mm of the voxels along the two other axes, drawn as ``distance``.
@@ -33,7 +33,7 @@ class RandSliceSpacingd(RandomizableTransform, MapTransform):
         order: of the spline by which slices are brought back, 0 to 5; as in the preparation.
 
     Raises:
-        ConfigError: a range is invalid, the image has not three axes, or its affine is not known.
+        ConfigError: a range is invalid, or the affine of the image is not known.
     """
 
     def __init__(
@@ -69,10 +69,6 @@ class RandSliceSpacingd(RandomizableTransform, MapTransform):
                 continue
             source = sample[key]
             array = without_meta(source)
-            if array.ndim != 4:
-                raise ConfigError(
-                    f"invalid {key} of {array.ndim - 1} axes: expected three", mend="cut blocks, not patches in slices"
-                )
             sample[key] = with_meta_of(source, self._taken(array, spacing(affine_of(source, sample))))
         return sample
 
@@ -81,7 +77,7 @@ class RandSliceSpacingd(RandomizableTransform, MapTransform):
         across = min(int(3 * where), 2)
         wanted = [_log_between(self.in_plane, first), _log_between(self.in_plane, second)]
         wanted.insert(across, _log_between(self.distance, distance))
-        for axis in range(3):
+        for axis in range(array.ndim - 1):
             side, voxel = array.shape[axis + 1], float(mm[axis])
             step = min(wanted[axis], side * voxel / (2 + phase))  # two slices at least
             if step < 1.1 * voxel:
