@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from ankleseg import keys
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import PatchDataset, Sample
@@ -53,9 +55,12 @@ class LabelMaps(SegmentationData):
     def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
         samples = super().samples(purpose, subjects)
         for sample in samples:
-            if len(sample[keys.IMAGE].unique()) > MOST:
+            values = sample[keys.IMAGE].unique()
+            if len(values) > MOST:
                 raise CohortError(
                     f"the image of {sample[keys.CASE]} is a scan: expected a label map, of which images are made",
                     mend="give the map of its tissues as its image",
                 )
+            small = values.min() >= 0 and values.max() < MOST
+            sample[keys.IMAGE] = sample[keys.IMAGE].to(torch.uint8 if small else torch.int32)  # less to cut patches of
         return samples

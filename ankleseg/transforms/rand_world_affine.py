@@ -249,11 +249,7 @@ def _grid(matrix: Matrix, shape: Sequence[int], size: Sequence[int]) -> Float[Te
 
 def _sampled(array: Tensor, grid: Tensor, matrix: Matrix, nearest: bool, fill: Sequence[float]) -> Tensor:
     """An array (C, …) at the places of a grid; ``fill`` outside its voxels."""
-    source = array if array.is_floating_point() else array.float()
-    mode = "nearest" if nearest else "bilinear"
-    moved = functional.grid_sample(
-        source[None], grid.to(source.dtype), mode, padding_mode="border", align_corners=False
-    )[0].to(array.dtype)
+    moved = _nearest(array, grid) if nearest else _between(array, grid)
     size = np.array(moved.shape[1:])
     low = np.minimum(matrix[:-1, :-1] * (size - 1), 0).sum(1) + matrix[:-1, -1]
     high = np.maximum(matrix[:-1, :-1] * (size - 1), 0).sum(1) + matrix[:-1, -1]
@@ -261,3 +257,20 @@ def _sampled(array: Tensor, grid: Tensor, matrix: Matrix, nearest: bool, fill: S
         outside = (grid[0].abs() > 1 + 1e-6).any(-1)
         moved = torch.where(outside, filled(array, [1] * len(size), fill), moved)
     return moved
+
+
+def _between(array: Tensor, grid: Tensor) -> Tensor:
+    source = array if array.is_floating_point() else array.float()
+    moved = functional.grid_sample(
+        source[None], grid.to(source.dtype), "bilinear", padding_mode="border", align_corners=False
+    )
+    return moved[0].to(array.dtype)
+
+
+def _nearest(array: Tensor, grid: Tensor) -> Tensor:
+    """As `torch.nn.functional.grid_sample`, without a copy of the whole array as floating numbers."""
+    place = torch.zeros((), dtype=torch.long)
+    for axis, side in enumerate(array.shape[1:]):
+        where = ((grid[0, ..., array.ndim - 2 - axis] + 1) * (side / 2) - 0.5).round_().clamp_(0, side - 1).long()
+        place = place * side + where
+    return array.flatten(1)[:, place.flatten()].reshape(len(array), *place.shape)
