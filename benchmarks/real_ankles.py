@@ -3,8 +3,8 @@
     python benchmarks/real_ankles.py MESHES CHILD OUT
 
 MESHES is the folder of meshes that ``cohort=feet`` takes, CHILD that of the masks ``child_ankle_<bone>.nii.gz``. Every
-foot is scanned in nine ways: slices of 0.9, 3 and 8 mm, as T1, as fast field echo and with a contrast made up, in a pose
-drawn at random. Writes a table to predict and to evaluate for each distance of slices, and one of the child:
+foot is scanned in nine ways: slices of 0.9, 3 and 8 mm, as T1, as fast field echo and with a contrast made up, in a
+pose drawn at random. Writes a table to predict and to evaluate for each distance of slices, and one of the child:
 ``OUT/{static,thick,frames,child}.csv``.
 """
 

@@ -37,7 +37,7 @@ def main() -> None:
         axis.imshow(image.T, cmap="gray", origin="lower")
         for value in range(1, int(label.max()) + 1):
             if (label == value).any():
-                axis.contour(label.T == value, [0.5], colors=COLOURS[(value - 1) % len(COLOURS)], linewidths=0.8)
+                axis.contour(value == label.T, [0.5], colors=COLOURS[(value - 1) % len(COLOURS)], linewidths=0.8)
         axis.axis("off")
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
     figure.savefig(sys.argv[1], dpi=100, pil_kwargs={"quality": 80})

@@ -11,7 +11,7 @@ from ankleseg import keys
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import PatchDataset, Sample
 from ankleseg.errors import CohortError
-from ankleseg.transforms import Preparation, RandSliceFromBlockd
+from ankleseg.transforms import Preparation, RandSliceFromBlockd, RandWorldAffined
 
 MOST = 256  # different values of a label map
 
@@ -46,6 +46,9 @@ class LabelMapData(SegmentationData):
         self._maps.cache = self.cache
         patches = self._maps.patches()
         self.shapes = self._maps.shapes
+        for transform in self._augment:  # what training sees is smaller and larger than the maps
+            if self.shapes is not None and isinstance(transform, RandWorldAffined):
+                self.shapes = self.shapes.zoomed(*transform.zoom)
         return patches
 
 

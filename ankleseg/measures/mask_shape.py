@@ -90,6 +90,11 @@ class ShapeRanges:
             given = {str(key): (float(low), float(high)) for key, (low, high) in getattr(self, name).items()}
             object.__setattr__(self, name, given)
 
+    def zoomed(self, smallest: float, largest: float) -> ShapeRanges:
+        """The ranges where all lengths are shrunk or grown by factors between two."""
+        volumes = {name: (low * smallest**3, high * largest**3) for name, (low, high) in self.volume_ml.items()}
+        return ShapeRanges(volumes, self.ratio)
+
     def to_plain(self) -> dict[str, dict[str, list[float]]]:
         """Plain types that travel with a network; ``ShapeRanges(**plain)`` rebuilds them."""
         return {name: {key: list(pair) for key, pair in of.items()} for name, of in vars(self).items()}

@@ -24,7 +24,7 @@ def main(config: Any) -> None:
     if not target.startswith("ankleseg.phantoms."):
         raise ConfigError(
             "this cohort has no phantom to be written alone",
-            mend="choose cohort=ankle, brain, tumour, cord, bones, feet or ankle_repeats; add dynamic=true to ankle to move",
+            mend="choose cohort=ankle, brain, tumour, cord, bones, feet or ankle_repeats; dynamic=true moves ankles",
         )
     if config.subjects is not None and not isinstance(config.subjects, int):
         raise ConfigError(f"subjects: expected a number, got {config.subjects!r}", mend="e.g. subjects=14")

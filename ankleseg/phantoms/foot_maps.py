@@ -71,9 +71,9 @@ def write_foot_maps(
 ) -> Path:
     """Write label maps of feet of real bones, each in several poses, with a table ``feet.csv`` to train on.
 
-    Tibia, fibula and talus of a person come from ``ankles``; the calcaneus is their own where there is one, else that of
-    a donor, carried along while the donor's talus is fitted on theirs (`carry_along`). All feet are right ones. What is
-    not bone, and the bones in front, are those of the phantom, moved to fit.
+    Tibia, fibula and talus of a person come from ``ankles``; the calcaneus is their own where there is one, else that
+    of a donor, carried along while the donor's talus is fitted on theirs (`carry_along`). All feet are right ones. What
+    is not bone, and the bones in front, are those of the phantom, moved to fit.
 
     Args:
         out: folder of the maps.
@@ -147,9 +147,7 @@ def carried_calcaneus(root: Path, donor: str, talus: BoneMesh) -> BoneMesh:
     """
     found = sorted((root / "pairs").glob(f"{donor}_Calcaneus_*.npz"))
     if not found:
-        raise FileError(
-            "has no calcaneus", file=root / "pairs" / donor, mend="name a donor that has one, e.g. Norm_01"
-        )
+        raise FileError("has no calcaneus", file=root / "pairs" / donor, mend="name a donor that has one, e.g. Norm_01")
     left = found[0].stem.endswith("Left")
     calcaneus = _righted(read_bone_mesh(found[0]), left)
     own = _righted(read_bone_mesh(root / "pairs" / f"{donor}_Talus.npz"), left)

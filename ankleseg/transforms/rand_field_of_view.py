@@ -17,8 +17,8 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
     """Cut the field of view to a random box, and let its outermost voxels go on to the size of before.
 
     MONAI has none: ``RandSpatialCropd`` gives another size, which cannot be put into a batch, and padding it with zeros
-    shows what no prediction shows, where a scan smaller than the window goes on as its outermost voxels (``replicate``).
-    Labels go on as images do.
+    shows what no prediction shows, where a scan smaller than the window goes on as its outermost voxels
+    (``replicate``). Labels go on as images do.
 
     Args:
         keys: what is cut, (C, *spatial) each, of one shape.

@@ -20,8 +20,8 @@ from ankleseg.volumes.geometry import spacing
 class RandSliceFromBlockd(Randomizable, MapTransform):
     """Average the middle of a block over a random thickness along its last axis: a slice as a scanner takes it.
 
-    MONAI has none. A network of slices that learns of label maps sees partial volume so: each tissue counts by the part of
-    the slice that it fills, and a voxel belongs to the structure, or the background, that fills most of it.
+    MONAI has none. A network of slices that learns of label maps sees partial volume so: each tissue counts by the part
+    of the slice that it fills, and a voxel belongs to the structure, or the background, that fills most of it.
 
     Args:
         keys: images and labels (C, X, Y, Z), of one shape; (C, X, Y) afterwards.

@@ -50,8 +50,8 @@ class RandSmoothFieldd(RandomizableTransform, MapTransform):
         smoothness: range in mm of the standard deviation by which noise is smoothed, or of the distance of the knots,
             drawn evenly on a logarithmic scale.
         mode: ``bilinear`` or ``nearest``, one or one a key; None: nearest for labels and masks, by their name or type.
-        displacement_key: where the true field (D, *spatial) is put, float32, in voxels; None: nowhere, which saves to find
-            the inverse.
+        displacement_key: where the true field (D, *spatial) is put, float32, in voxels; None: nowhere, which saves
+            the time to find it.
 
     Raises:
         ConfigError: an argument is invalid, or the affine of the input is not known.

@@ -1,4 +1,4 @@
-"""Laws of bones given as meshes: their volume is kept, a fit finds the map they were moved by, what is carried follows."""
+"""Laws of bones given as meshes: a mask keeps their volume, a fit finds how they moved, what is carried follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ankleseg.errors import FileError
 from ankleseg.phantoms.bone_fitting import carry_along, fit_similarity
 from ankleseg.phantoms.bone_meshes import BoneMesh, mask_of_mesh, read_bone_mesh
 from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
-from ankleseg.phantoms.foot_maps import carried_calcaneus, foot_map, right_bones, WITH
+from ankleseg.phantoms.foot_maps import WITH, carried_calcaneus, foot_map, right_bones
 from ankleseg.volumes.poses import rotation_about, translation
 
 STEP = 1.5
