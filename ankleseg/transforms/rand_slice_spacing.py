@@ -21,8 +21,8 @@ class RandSliceSpacingd(RandomizableTransform, MapTransform):
     """Take an image in slices across a random axis, of random distance and thickness, and bring it back to its grid.
 
     MONAI's ``RandSimulateLowResolutiond`` picks single voxels of a grid that is as coarse along all axes, without a
-    slice profile or a distance in mm. Unlike `RandThickSlicesd`, which makes pairs for super-resolution with the slices where
-    those of the whole scan lie, this is augmentation: the axis is drawn, labels stay as they are.
+    slice profile or a distance in mm. Unlike `RandThickSlicesd`, which makes pairs for super-resolution with the slices
+    where those of the whole scan lie, this is augmentation: the axis is drawn, labels stay as they are.
 
     Args:
         keys: images (C, X, Y, Z), each with the same slices; or (C, X, Y), as if cut out of such images.
