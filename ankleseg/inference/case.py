@@ -112,8 +112,8 @@ def predict_case(
         each = (replace(case, frame=frame) for frame in range(frames))
         same: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
         same["confidence"] = confidence
-        found = [predict_case(frame, models, inferer, postprocessing, progress=part, **same) for frame in each]
-        return _as_sequence(found)
+        frames_found = [predict_case(frame, models, inferer, postprocessing, progress=part, **same) for frame in each]
+        return _as_sequence(frames_found)
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
     more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": progress, "announce": announce}

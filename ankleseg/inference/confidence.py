@@ -142,7 +142,7 @@ class ConfidenceRule:
                 result[name] = StructureConfidence("failed", 0.0, "not found", 0.0, False, None, agreed, None)
                 continue
             expected = expected_dice(probabilities[k], masks[k])
-            kept = np.count_nonzero(found[k] & masks[k]) / max(np.count_nonzero(found[k]), 1) if one_piece else None
+            kept = float((found[k] & masks[k]).sum() / max(int(found[k].sum()), 1)) if one_piece else None
             known = [value for value in (expected, agreed) if value is not None]
             score = min(known)
             if kept is not None and kept < self.kept:
@@ -185,8 +185,7 @@ class ConfidenceRule:
         """Whether bones lie as in an ankle."""
         chain = [shapes.get(name) for name in CHAIN]
         tibia, talus, calcaneus = chain
-        whole = tibia is not None and talus is not None and calcaneus is not None
-        if whole and not lies_between(talus, tibia, calcaneus):
+        if tibia and talus and calcaneus and not lies_between(talus, tibia, calcaneus):
             for name in CHAIN:
                 faults.add(name, "failed", "talus does not lie between tibia and calcaneus")
         if tibia is not None and calcaneus is not None and tibia.centroid_mm[2] < calcaneus.centroid_mm[2]:

@@ -115,7 +115,7 @@ class Agreement:
         image, labels, affine = sample[keys.IMAGE], self._labels, affine_of(sample[keys.IMAGE])
         masks = self._mend(labels.decode(values.numpy()))
         for view in self.views:
-            shown = MetaTensor(view.image(image.as_tensor(), affine, labels, sides), affine=affine)
+            shown = MetaTensor(view.image(image.as_tensor(), affine, labels, sides), affine=torch.as_tensor(affine))
             seen = view.foreground(torch.as_tensor(sample[keys.FOREGROUND]), affine, labels, sides)
             again = predict(sample | {keys.IMAGE: shown, keys.FOREGROUND: seen})
             back = self._mend(labels.decode(view.back(again, image.shape[1:], affine, labels).numpy()))

@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 
 from ankleseg.errors import FileError
 from ankleseg.phantoms.bone_masks import BoneMask, bone_of_mask
+from ankleseg.volumes import fill_mesh
 
 STEP = 0.5  # mm, of the grid that a mesh is filled on
-MARGIN = 3  # voxels around it
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +59,5 @@ def read_bone_mesh(path: str | Path) -> BoneMesh:
 
 
 def mask_of_mesh(mesh: BoneMesh, spacing: float = STEP) -> BoneMask:
-    """Fill a closed mesh by ITK, on a grid along the world's axes, and see it as a smooth surface."""
-    import itk
-
-    surface = itk.Mesh[itk.F, 3].New()
-    surface.SetPoints(itk.vector_container_from_array(mesh.vertices.astype(np.float32).ravel()))
-    cells = mesh.triangles.astype(np.uint64).ravel()
-    surface.SetCellsArray(itk.vector_container_from_array(cells), itk.CommonEnums.CellGeometry_TRIANGLE_CELL)
-    low = mesh.vertices.min(0) - MARGIN * spacing
-    size = np.ceil(np.ptp(mesh.vertices, axis=0) / spacing).astype(int) + 2 * MARGIN
-    fill = itk.TriangleMeshToBinaryImageFilter[itk.Mesh[itk.F, 3], itk.Image[itk.F, 3]].New(Input=surface)
-    fill.SetOrigin(low.tolist())
-    fill.SetSpacing([spacing] * 3)
-    fill.SetSize(size.tolist())
-    fill.SetInsideValue(1)
-    fill.Update()
-    filled = itk.array_from_image(fill.GetOutput()).transpose(2, 1, 0) > 0
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = low
-    return bone_of_mask(filled, affine)
+    """Fill a closed mesh, on a grid along the world's axes, and see it as a smooth surface."""
+    return bone_of_mask(*fill_mesh(mesh.vertices, mesh.triangles, spacing))

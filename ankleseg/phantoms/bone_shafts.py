@@ -35,7 +35,8 @@ def _extended(shape: Shape, heights: tuple[float, ...], radii: tuple[float, ...]
     end = float(shape.high[2]) - BELOW_END
     first = float(np.interp(end, heights, radii))
     low = shape.low[:2] - MARGIN
-    lines = [np.arange(start, stop + MARGIN, STEP, np.float32) for start, stop in zip(low, shape.high[:2], strict=True)]
+    ends = zip(low.tolist(), (shape.high[:2] + MARGIN).tolist(), strict=True)
+    lines = [np.arange(start, stop, STEP).astype(np.float32) for start, stop in ends]
     plane = np.stack([part.ravel() for part in np.meshgrid(*lines, [np.float32(end)], indexing="ij")])
     inside = (shape(plane) < 0).reshape(len(lines[0]), len(lines[1]))
     section = STEP * (distance_transform_edt(~inside) - distance_transform_edt(inside)).astype(np.float32)

@@ -36,6 +36,7 @@ from ankleseg.volumes.geometry import (
 )
 from ankleseg.volumes.masks import read_label_map, read_mask
 from ankleseg.volumes.memory import available_memory
+from ankleseg.volumes.meshes import fill_mesh
 from ankleseg.volumes.segments import Segment, is_segmentation_name, read_segments
 from ankleseg.volumes.selection import selection_suffix, without_selection
 from ankleseg.volumes.volume import Header, Remark, Volume, covered_by, on_grid_of, with_header_of
@@ -64,6 +65,7 @@ __all__ = [
     "covered_by",
     "diagonal_mm",
     "extract_archive",
+    "fill_mesh",
     "header_remarks",
     "holds_grid",
     "is_left_handed",
