@@ -13,6 +13,7 @@ from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Reference
 from ankleseg.cohorts.files import digest_of
 from ankleseg.files import replace_file
+from ankleseg.inference.confidence import ConfidenceRule
 from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.run import MANIFEST, predict_cases
 from ankleseg.inference.volume import VolumeInferer
@@ -75,7 +76,14 @@ def _predicted(scans: Sequence[Case], model: Model, out: Path) -> dict[str, dict
     if not new:
         return rows
     (out / INPUTS).unlink(missing_ok=True)
-    found = predict_cases(new, [model], out, inferer=VolumeInferer(model.window), postprocessing=model.postprocessing)
+    found = predict_cases(
+        new,
+        [model],
+        out,
+        inferer=VolumeInferer(model.window),
+        postprocessing=model.postprocessing,
+        confidence=ConfidenceRule(),
+    )
     rows |= {row["case"]: row for row in found}
     _write(out / MANIFEST, {**_read(out / MANIFEST), "cases": list(rows.values())})
     _write(out / INPUTS, {case: key for case, key in {**kept, **keys}.items() if case in rows})
