@@ -93,3 +93,18 @@ def test_those_of_the_package_are_small_and_say_what_they_are(model: shipped.Shi
     assert loaded.labels.structures == model.structures and 0 < model.megabytes <= 6 and model.parameters > 0
     card = model.card.read_text(encoding="utf-8")
     assert "not to be used for diagnosis" in card and (model.folder / "LICENSE").is_file()
+
+
+@pytest.mark.skipif(shipped.default_model() is None, reason="no network comes with this version")
+def test_the_default_one_finds_the_bones_of_a_phantom_it_never_saw(tmp_path: Path):
+    from ankleseg.phantoms import ankle_scan
+
+    _, taken = ankle_scan("sub-C01", seed=3)
+    image = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(taken.image, taken.affine), image)
+    main(compose("predict", [f"input={image}", f"out={tmp_path / 'out'}", "predict.overlap=0.25"]))
+    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    for bone, mask in taken.masks.items():
+        found = np.asarray(nib.load(tmp_path / "out" / row["masks"][bone]).dataobj)
+        assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.8, bone
+        assert row["confidence"][bone]["status"] != "failed"
