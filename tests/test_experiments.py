@@ -66,6 +66,7 @@ def small(config: DictConfig) -> list[str]:
     sagittal, blocks = config.prepare.orientation == "PSR", len(config.patches.sampler.size) == 3
     if str(config.patches._target_).endswith(".LabelMapData"):
         words = ["cohort/split=explicit", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
+        words.append("structures=[talus]")
     registers = str(config.task._target_).endswith(".Registration")
     if registers and config.patches.pairs is not None:  # two of each
         words = ["cohort/split=explicit", "cohort.split.train=[sub-C01,sub-C02]"]

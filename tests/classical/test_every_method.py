@@ -18,7 +18,7 @@ from ankleseg.classical.split_and_merge import merged, split
 from ankleseg.config import build, compose, to_plain
 from ankleseg.config.usage import names_of
 from ankleseg.errors import ConfigError, FileError
-from ankleseg.inference import Postprocessing, cases_of, segment_cases
+from ankleseg.inference import Postprocessing, cases_of, segment_cases, shipped
 from ankleseg.measures import overlap
 from ankleseg.predict import main
 from ankleseg.volumes import read_mask, write_volume
@@ -151,7 +151,9 @@ def test_files_are_those_of_a_network_on_the_grid_of_the_scan(codes: tuple[int, 
     assert np.array_equal(mask.data, expected.transpose(codes)), "slices are found from the affine"
 
 
-def test_the_command_takes_one_scan_and_refuses_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_takes_one_scan_and_refuses_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     write_volume(tmp_path / "x_flair.nii.gz", FLAIR, np.diag([*MM, 1]))
     asked = ["method=kmeans", f"input={tmp_path / 'x_flair.nii.gz'}", f"out={tmp_path / 'out'}"]
     main(compose("predict", asked))
@@ -165,6 +167,7 @@ def test_the_command_takes_one_scan_and_refuses_a_checkpoint(tmp_path: Path, cap
         ConfigError, match="invalid method: a checkpoint is given too; leave out method=… or checkpoint"
     ):
         main(compose("predict", [*asked, "checkpoint=run"]))
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "none")
     with pytest.raises(ConfigError, match="checkpoint is missing; add checkpoint=…, or a method=… without a network"):
         main(compose("predict", asked[1:]))
 

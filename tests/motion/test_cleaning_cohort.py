@@ -49,7 +49,7 @@ def test_a_bids_derivative_is_written(cleaned_study: Path, whole_study: Path) ->
         assert one.shape == other.shape and same_grid(one.shape, one.affine, other.shape, other.affine, 1e-3)
     with (cleaned_study / "cleaning.tsv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert list(rows[0]) == ["subject", "file", "verdict", "problem", "mend", "status"]
+    assert list(rows[0]) == ["subject", "file", "verdict", "problem", "mend", "status", "masks"]
     assert [(row["subject"], row["verdict"], row["status"]) for row in rows] == [
         (RIGHT, "ok", "usable"),
         (LEFT, "ok", "usable"),
