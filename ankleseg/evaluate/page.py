@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ankleseg.cohorts import Case
+from ankleseg.cohorts.names import counted
 from ankleseg.evaluate.evaluation import Evaluation
 from ankleseg.evaluate.page_facts import checkpoint_facts, versions
 from ankleseg.evaluate.page_facts import without_folders as _without_folders
@@ -137,8 +138,8 @@ def confidence_notes(scores: Sequence[Score]) -> list[str]:
     for row in known:
         called[row in bad] += row.confidence != "ok"
     return [
-        f"Confidence, which knows no reference: of {len(bad)} structures with a Dice below {BAD:g} it called "
-        f"{called[True]} suspect or failed, of the {len(known) - len(bad)} others {called[False]}."
+        f"Confidence, which knows no reference: of {counted(len(bad), 'structure')} with a Dice below {BAD:g} it "
+        f"called {called[True]} suspect or failed, of the {len(known) - len(bad)} others {called[False]}."
     ]
 
 
