@@ -1,11 +1,13 @@
-"""Writing beside and renaming: a killed run leaves the old file or the new one, never half."""
+"""Records: written beside and renamed, so that a killed run leaves the old file or the new one, never half."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ankleseg.errors import FileError
 
@@ -38,3 +40,12 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; an empty one where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -107,13 +107,9 @@ def predict_case(
     flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
-        frames = header.shape[3]
-        part = None if progress is None else lambda done: progress(done / frames)
-        each = (replace(case, frame=frame) for frame in range(frames))
         same: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
-        same["confidence"] = confidence
-        frames_found = [predict_case(frame, models, inferer, postprocessing, progress=part, **same) for frame in each]
-        return _as_sequence(frames_found)
+        one = partial(predict_case, models=models, inferer=inferer, postprocessing=postprocessing, **same)
+        return _by_frames(case, header.shape[3], partial(one, confidence=confidence), progress)
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
     more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": progress, "announce": announce}
@@ -125,22 +121,21 @@ def predict_case(
     masks = found = labels.decode(probabilities)
     if postprocessing is not None:
         masks = postprocessing(masks, regions=labels.regions, affine=affine_of(joined))
-    judged: Mapping[str, StructureConfidence] = {}
-    if rule is not None:
-        judged = rule.judge(
-            probabilities,
-            found,
-            masks,
-            affine_of(joined),
-            labels,
-            agreement=None if agreement is None else agreement.dice,
-            ranges=models[0].shapes,
-            one_piece=postprocessing is not None and postprocessing.largest_component,
-        )
+    told: dict[str, Any] = {"agreement": None if agreement is None else agreement.dice, "ranges": models[0].shapes}
+    told["one_piece"] = postprocessing is not None and postprocessing.largest_component
+    judged = {} if rule is None else rule.judge(probabilities, found, masks, affine_of(joined), labels, **told)
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
     return CasePrediction(masks, probabilities, images, affine_of(joined), boxes, axis, judged)
+
+
+def _by_frames(
+    case: Case, frames: int, predict: Callable[..., CasePrediction], progress: Callable[[float], object] | None
+) -> CasePrediction:
+    """A sequence, predicted frame by frame."""
+    part = None if progress is None else lambda done: progress(done / frames)
+    return _as_sequence([predict(replace(case, frame=frame), progress=part) for frame in range(frames)])
 
 
 def _joined(

@@ -12,7 +12,7 @@ from typing import Any
 from ankleseg import __version__
 from ankleseg.cohorts import Case, Cohort, Reference
 from ankleseg.cohorts.files import digest_of
-from ankleseg.files import replace_file
+from ankleseg.files import read_json, replace_file
 from ankleseg.inference.confidence import ConfidenceRule
 from ankleseg.inference.model import Model, refuse_registration
 from ankleseg.inference.run import MANIFEST, predict_cases
@@ -70,7 +70,7 @@ def _predicted(scans: Sequence[Case], model: Model, out: Path) -> dict[str, dict
     """Rows of ``predictions.json`` by case; only what is not there is predicted."""
     weights = digest_of(model.path)
     keys = {case.name: _key(case, weights) for case in scans}
-    kept, rows = _read(out / INPUTS), {row["case"]: row for row in _read(out / MANIFEST).get("cases", ())}
+    kept, rows = read_json(out / INPUTS), {row["case"]: row for row in read_json(out / MANIFEST).get("cases", ())}
     rows = {case: row for case, row in rows.items() if kept.get(case) and _is_whole(row, out)}
     new = [case for case in scans if case.name not in rows or kept[case.name] != keys[case.name]]
     if not new:
@@ -85,7 +85,7 @@ def _predicted(scans: Sequence[Case], model: Model, out: Path) -> dict[str, dict
         confidence=ConfidenceRule(),
     )
     rows |= {row["case"]: row for row in found}
-    _write(out / MANIFEST, {**_read(out / MANIFEST), "cases": list(rows.values())})
+    _write(out / MANIFEST, {**read_json(out / MANIFEST), "cases": list(rows.values())})
     _write(out / INPUTS, {case: key for case, key in {**kept, **keys}.items() if case in rows})
     return rows
 
@@ -112,14 +112,6 @@ def _key(case: Case, weights: str | None) -> str:
 
 def _is_whole(row: Mapping[str, Any], out: Path) -> bool:
     return row["status"] == "ok" and all((out / file).is_file() for file in row["masks"].values())
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

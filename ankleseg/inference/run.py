@@ -89,18 +89,16 @@ def predict_cases(
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
     more |= {"centreline": centreline, "cuts": cuts, "confidence": confidence}
-
-    def predict(case: Case, **told: Any) -> CasePrediction:
-        return _with_less_memory(case, models, inferer, postprocessing, **more, **told)
-
     return write_predictions(
         cases,
         out,
-        predict,
+        partial(_with_less_memory, models=models, inferer=inferer, postprocessing=postprocessing, **more),
         models[0].labels,
-        settings=_settings(models, inferer, spacing)
-        | {"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)}
-        | {"confidence": None if confidence is None else asdict(confidence)},
+        settings={
+            **_settings(models, inferer, spacing),
+            **{"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)},
+            "confidence": confidence and asdict(confidence),
+        },
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )

@@ -105,6 +105,8 @@ def write_foot_maps(
         bones = dict(person_bones(person))
         donor = None
         if "calcaneus" not in bones:
+            if not donors:
+                raise ConfigError(f"{person} has no calcaneus, and there is no donor", mend="name one in donors")
             donor = donors[(list(ankles).index(person) + pose) % len(donors)]
             bones["calcaneus"] = carried_calcaneus(root, donor, bones["talus"])
         masks = {WITH[bone]: mask_of_mesh(mesh) for bone, mesh in bones.items()}
@@ -112,15 +114,17 @@ def write_foot_maps(
         turns = (0.0, 0.0) if pose == 0 else (rng.uniform(-flexion, flexion), rng.uniform(-inversion, inversion))
         return foot_map(masks, turns, rng, {"subject": person, "donor": donor or person})
 
-    def describe(folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-        with (folder / "feet.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["subject", "case", "image", "labels", *(f"value_{name}" for name in STRUCTURES)])
-            for name, row in zip(names, rows, strict=True):
-                values = [int(bone) for bone in STRUCTURES.values()]
-                table.writerow([row["subject"], name, f"{name}_tissues.nii.gz", f"{name}_bones.nii.gz", *values])
+    return write_cohort(out, settings, list(names), make, workers, _write_table)
 
-    return write_cohort(out, settings, list(names), make, workers, describe)
+
+def _write_table(folder: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The maps as a cohort: tissues as images, bones as labels."""
+    with (folder / "feet.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["subject", "case", "image", "labels", *(f"value_{name}" for name in STRUCTURES)])
+        for name, row in zip(names, rows, strict=True):
+            values = [int(bone) for bone in STRUCTURES.values()]
+            table.writerow([row["subject"], name, f"{name}_tissues.nii.gz", f"{name}_bones.nii.gz", *values])
 
 
 def right_bones(root: Path, person: str) -> dict[str, BoneMesh]:

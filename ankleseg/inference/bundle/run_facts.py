@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from ankleseg.files import read_json
 
 PARTS = ("train", "validation", "test")
 TABLES = {"structure": "metrics.json", "image": "quality.json"}  # of the evaluation that ends a run
@@ -48,7 +48,7 @@ def run_facts(checkpoint: Path) -> RunFacts:
     """Read the run that a checkpoint lies in; what is missing or damaged there is left out."""
     run = checkpoint.resolve().parent
     run = run.parent if run.name == "checkpoints" else run
-    manifest = _read(run / "manifest.json")
+    manifest = read_json(run / "manifest.json")
     split = manifest.get("split")
     split = split if isinstance(split, Mapping) else {}
     cohort = "the built-in phantom" if manifest.get("phantom") else Path(str(manifest.get("cohort", ""))).name
@@ -63,7 +63,7 @@ def run_facts(checkpoint: Path) -> RunFacts:
 def _figures(folder: Path) -> dict[str, dict[str, tuple[float, float | None, int]]]:
     found: dict[str, dict[str, tuple[float, float | None, int]]] = {}
     for column, file in TABLES.items():
-        rows = _read(folder / file).get("summary")
+        rows = read_json(folder / file).get("summary")
         for row in rows if isinstance(rows, list) else ():
             described = {
                 words: (row[name]["mean"], row[name].get("std"), int(row[name]["n"]))
@@ -75,11 +75,3 @@ def _figures(folder: Path) -> dict[str, dict[str, tuple[float, float | None, int
             if described and title not in found:
                 found[title] = described
     return found
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
