@@ -44,7 +44,7 @@ def main(config: DictConfig) -> None:
     del settings["confidence"]
     modes, finer = settings.pop("mode"), checked_spacing(settings.pop("spacing"))
     patch_foreground = settings.pop("patch_foreground")
-    flips = checked_flips(settings.pop("flips"), models[0].labels)
+    flips, planes = checked_flips(settings.pop("flips"), models[0].labels), settings.pop("planes")
     settings = tiles_asked_for(blending_asked_for(settings, models[0]), models[0].window)
     postprocessing = postprocessing_asked_for(to_plain(config.postprocessing), models[0].postprocessing)
     failed = 0
@@ -60,6 +60,7 @@ def main(config: DictConfig) -> None:
             spacing=finer,
             patch_foreground=patch_foreground,
             flips=flips,
+            planes=planes,
             centreline=centreline,
             finders=finders,
             cuts=to_plain(config.cuts) or (),

@@ -31,7 +31,8 @@ class PatchData(LightningDataModule, ABC):
     channels: tuple[str, ...] = ("image",)  # names of what the network is given
     labels: Labels
     cohort: Cohort
-    slice_axis = 2  # the prepared axis across the slices
+    slice_axis: int | None = 2  # the prepared axis across the slices; None: any
+    planes: tuple[str, ...] = ()  # of the slices of training; none: those of the scans
     slice_spacing: tuple[float, float] | None = None  # mm, from and to, where scans are made that thick
     shapes: ShapeRanges | None = None  # of the masks of training, known when these are prepared
     testable = True  # whether test subjects can be predicted and scored as they are

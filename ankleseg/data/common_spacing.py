@@ -27,7 +27,7 @@ def at_common_spacing(preparation: Preparation, cohort: Cohort, dimensions: int)
 
 
 def distances_of_slices(
-    preparation: Preparation, cohort: Cohort, dimensions: int, axis: int
+    preparation: Preparation, cohort: Cohort, dimensions: int, axis: int | None
 ) -> tuple[float, float] | None:
     """Return the smallest and largest distance of slices, in mm, that a network of blocks sees as they were scanned.
 
@@ -35,12 +35,12 @@ def distances_of_slices(
         preparation: of the training subjects.
         cohort: the training subjects; only headers are read.
         dimensions: of the patches; slice by slice, their distance counts for nothing.
-        axis: the prepared one across the slices.
+        axis: the prepared one across the slices, None where any may be.
 
     Returns:
         None where patches are slices, or all scans are brought to one distance.
     """
-    if dimensions == 2 or (preparation.spacing is not None and preparation.spacing[axis] is not None):
+    if dimensions == 2 or axis is None or (preparation.spacing is not None and preparation.spacing[axis] is not None):
         return None
     across = _sides(preparation, cohort)[:, axis]
     return float(across.min()), float(across.max())

@@ -89,10 +89,14 @@ class SegmentationData(PatchData):
     def patches(self) -> PatchDataset:
         """Patches of the training subjects, see `PatchDataset`."""
         self.refuse_reversal()
-        samples = self.samples("training", self.split.train)
+        samples = self.training_samples()
         if len(self.labels) and not self.labels.regions:
             self.shapes = shape_ranges(shapes_in(sample, self.labels) for sample in samples)
         return PatchDataset(samples, self.steps(samples), length=self.patches_per_epoch, seed=self._seed)
+
+    def training_samples(self) -> list[Sample]:
+        """What patches are cut of."""
+        return self.samples("training", self.split.train)
 
     def refuse_reversal(self) -> None:
         """Refuse an augmentation that reverses left and right where labels cannot follow, before any is prepared."""

@@ -25,12 +25,22 @@ class LabelMapData(SegmentationData):
 
     Args:
         preparation: of scans.
+        planes: that slices are taken in, of ``sagittal``, ``coronal`` and ``axial``, each as often; none: as the
+            preparation turns the maps.
         others: see `SegmentationData`.
+
+    Raises:
+        ConfigError: a plane is none, or the preparation turns nothing.
     """
 
-    def __init__(self, *, preparation: Preparation, **others: Any) -> None:
+    def __init__(self, *, preparation: Preparation, planes: Sequence[str] = (), **others: Any) -> None:
         super().__init__(preparation=preparation, **others)
-        self._maps = LabelMaps(preparation=preparation.of_label_maps(), **others)
+        self.planes = tuple(planes)
+        if planes:
+            self.slice_axis = None
+        of_maps = preparation.of_label_maps()
+        turned = [of_maps.in_plane(plane) for plane in planes] or [of_maps]
+        self._maps = [LabelMaps(preparation=one, **others) for one in turned]
 
     @property
     def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
@@ -38,18 +48,23 @@ class LabelMapData(SegmentationData):
         return [(epoch, size[:2] if flat else size) for epoch, size in super().patch_sizes]
 
     def patches(self) -> PatchDataset:
-        """Patches of the label maps of the training subjects.
-
-        Raises:
-            CohortError: an image has more than 256 values, so it is a scan.
-        """
-        self._maps.cache = self.cache
-        patches = self._maps.patches()
-        self.shapes = self._maps.shapes
+        patches = super().patches()
         for transform in self._augment:  # what training sees is smaller and larger than the maps
             if self.shapes is not None and isinstance(transform, RandWorldAffined):
                 self.shapes = self.shapes.zoomed(*transform.zoom)
         return patches
+
+    def training_samples(self) -> list[Sample]:
+        """The label maps of the training subjects, in each of the planes.
+
+        Raises:
+            CohortError: an image has more than 256 values, so it is a scan.
+        """
+        samples = []
+        for maps in self._maps:
+            maps.cache = self.cache
+            samples += maps.training_samples()
+        return samples
 
 
 class LabelMaps(SegmentationData):

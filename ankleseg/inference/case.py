@@ -23,6 +23,7 @@ from ankleseg.inference.centrelines import GetCentreline
 from ankleseg.inference.confidence import ConfidenceRule, StructureConfidence, of_sequence
 from ankleseg.inference.flips import averaged_over_flips, checked_flips, reversed_along
 from ankleseg.inference.model import Model
+from ankleseg.inference.planes import planes_of, seen_in_plane
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.views import VIEWS, Agreement
@@ -35,6 +36,7 @@ from ankleseg.volumes import read_header
 
 Spacing = Sequence[float | None]
 Sample = dict[Any, Any]
+Announce = Callable[[str], object] | None
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ def predict_case(
     spacing: Spacing | None = None,
     patch_foreground: float = 0.75,
     flips: Sequence[str] = (),
+    planes: str = "all",
     centreline: GetCentreline | None = None,
     cuts: Sequence[Cut] = (),
     confidence: ConfidenceRule | None = None,
     progress: Callable[[float], object] | None = None,
-    announce: Callable[[str], object] | None = None,
+    announce: Announce = None,
 ) -> CasePrediction:
     """Predict one case; what several models give is averaged, or joined along a cord.
 
@@ -90,6 +93,8 @@ def predict_case(
         spacing: mm along the prepared axes, instead of that of training.
         patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
+        planes: ``all``: a network that learnt slices of several planes sees those of each, and what it gives is
+            averaged; of scans with slices far apart, and with ``scanned``, only their own.
         centreline: gives that of the cord, for models that segment along it.
         cuts: where along the cord, from above, the next model takes over; empty averages them.
         confidence: how structures are judged that exclude each other; None: they are not. Masks are the same.
@@ -107,12 +112,14 @@ def predict_case(
     flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
     if case.frame is None and len(header.shape) == 4:
-        same: dict[str, Any] = {"spacing": spacing, "flips": flips, "centreline": centreline, "cuts": cuts}
+        same: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes}
+        same |= {"centreline": centreline, "cuts": cuts}
         one = partial(predict_case, models=models, inferer=inferer, postprocessing=postprocessing, **same)
         return _by_frames(case, header.shape[3], partial(one, confidence=confidence), progress)
     axis = None if centreline is None else centreline(case)
     finer = len(labels.images) > 0 or spacing is not None
-    more: dict[str, Any] = {"spacing": spacing, "flips": flips, "progress": progress, "announce": announce}
+    more: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes}
+    more |= {"progress": progress, "announce": announce}
     rule = confidence if axis is None and ConfidenceRule.applies_to(labels) else None
     agreement = None if rule is None or not rule.views else Agreement(VIEWS[: rule.views], labels, postprocessing)
     more["agreement"] = agreement
@@ -147,9 +154,10 @@ def _joined(
     cuts: Sequence[Cut],
     spacing: Spacing | None,
     flips: Sequence[str],
+    planes: str,
     finer: bool,
     progress: Callable[[float], object] | None,
-    announce: Callable[[str], object] | None,
+    announce: Announce,
     agreement: Agreement | None,
 ) -> tuple[MetaTensor, Sample, Preparation]:
     """The mean of what the models give, or each along its part of the cord, where the result lies; the scan as the last
@@ -167,11 +175,15 @@ def _joined(
             sample if part is None else sample | {keys.FOREGROUND: sample[keys.FOREGROUND] & (part > 0)},
             inferer,
             flips,
+            planes,
             progress=part_done,
             announce=announce if number == 0 else None,
+            agreement=agreement,
         )
-        if agreement is not None:
-            again = partial(_values, model, inferer=inferer, flips=(), progress=part_done, announce=None)
+        if agreement is not None and not _others(sample, model, planes):
+            again = partial(
+                _values, model, inferer=inferer, flips=(), planes="scanned", progress=part_done, announce=None
+            )
             agreement.compare(values, sample, len(model.window), again)
         if part is not None:
             values *= part
@@ -242,30 +254,49 @@ def _values(
     sample: Sample,
     inferer: VolumeInferer,
     flips: Sequence[str],
+    planes: str,
     *,
     progress: Callable[[float], object] | None,
-    announce: Callable[[str], object] | None,
+    announce: Announce,
+    agreement: Agreement | None = None,
 ) -> torch.Tensor:
     """Images in the intensities of the input, then probabilities, in the prepared space."""
     images, whole = len(model.labels.images), model.blending is not None
     image: MetaTensor = sample[keys.IMAGE]
-    part = None if progress is None else lambda done: progress(done / 2 ** len(flips))
+    affine = affine_of(image)
+    others = _others(sample, model, planes)
+    passes = (1 + len(others)) * 2 ** len(flips)
+    part = None if progress is None else lambda done: progress(done / passes)
 
-    def predicted(axes: tuple[int, ...]) -> torch.Tensor:
+    def seen(shown: torch.Tensor, foreground: torch.Tensor, announce: Announce = None) -> torch.Tensor:
         values = inferer(
-            reversed_along(image.as_tensor(), axes)[None],
+            shown[None],
             model.network,
-            foreground=None if whole else np.asarray(reversed_along(sample[keys.FOREGROUND], axes)[0]),
+            foreground=None if whole else np.asarray(foreground[0]),
             activate=None if whole else model.labels.activate,
             fill=images,
             slice_thickness=sample[keys.SLICE_THICKNESS] if getattr(model.network, "conditional", False) else None,
             progress=part,
-            announce=None if axes else announce,
+            announce=announce,
         )
         return (model.labels.activate(values) if whole else values)[0]
 
-    values = averaged_over_flips(predicted, flips, affine_of(image), model.labels)
+    def predicted(axes: tuple[int, ...]) -> torch.Tensor:
+        shown = reversed_along(image.as_tensor(), axes)
+        foreground = reversed_along(torch.as_tensor(sample[keys.FOREGROUND]), axes)
+        found = [seen(shown, foreground, None if axes else announce)]
+        found += [seen_in_plane(seen, shown, foreground, affine, plane) for plane in others]
+        if agreement is not None and others and not axes:
+            agreement.compare_planes(found)
+        return torch.stack(found).mean(0) if others else found[0]
+
+    values = averaged_over_flips(predicted, flips, affine, model.labels)
     return RestoreIntensitiesd(VALUES, images=images)(sample | {VALUES: values})[VALUES] if images else values
+
+
+def _others(sample: Sample, model: Model, planes: str) -> tuple[str, ...]:
+    """The planes, besides its own, that a prepared scan is seen in."""
+    return planes_of(affine_of(sample[keys.IMAGE]), model.planes, planes)[1:]
 
 
 def _restored(

@@ -60,6 +60,7 @@ class Model:
         path: the file.
         postprocessing: what is done to its masks, None for nothing.
         slice_axis: the prepared axis across the slices of the scans it was trained on, None where it is not known.
+        planes: of the slices that it learnt, whichever those of a scan are; none: it learnt those of its scans.
         slice_spacing: range of their distances in mm, where they were made thick, or where blocks hold them as scanned.
         blending: of a bundle of somebody else. None: probabilities are blended, as a command asks for it.
         shapes: sizes of the structures in the masks that it was trained on, None where they are not known.
@@ -75,6 +76,7 @@ class Model:
     postprocessing: Postprocessing | None = None
     slice_axis: int | None = 2
     slice_spacing: tuple[float, float] | None = None
+    planes: tuple[str, ...] = ()
     blending: Blending | None = None
     shapes: ShapeRanges | None = None
 
@@ -112,6 +114,7 @@ def description(
     postprocessing: Mapping[str, Any] | None = None,
     slice_axis: int | None = 2,
     slice_spacing: Sequence[float] | None = None,
+    planes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe in plain types what `load_model` rebuilds; it travels in the checkpoint. Arguments are as in `Model`."""
     return {
@@ -124,6 +127,7 @@ def description(
         "postprocessing": None if postprocessing is None else with_public_names(dict(postprocessing)),
         "slice_axis": slice_axis,
         "slice_spacing": None if slice_spacing is None else list(slice_spacing),
+        **({"planes": list(planes)} if planes else {}),
     }
 
 
@@ -253,6 +257,7 @@ def model_of(
         postprocessing=postprocessing,
         slice_axis=None if described["slice_axis"] is None else int(described["slice_axis"]),
         slice_spacing=None if mm is None else (float(mm[0]), float(mm[1])),
+        planes=tuple(described.get("planes", ())),
         shapes=shapes,
     )
 

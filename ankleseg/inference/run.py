@@ -52,6 +52,7 @@ def predict_cases(
     spacing: Sequence[float | None] | None = None,
     patch_foreground: float = 0.75,
     flips: Sequence[str] = (),
+    planes: str = "all",
     centreline: GetCentreline | None = None,
     finders: Sequence[Model] = (),
     cuts: Sequence[Cut] = (),
@@ -67,7 +68,7 @@ def predict_cases(
         postprocessing: what is done to the masks; None leaves them.
         save_probabilities: also write a probability map for each structure.
         spacing: mm along the prepared axes at which results are written, see `predict_case`.
-        patch_foreground, flips: see `predict_case`.
+        patch_foreground, flips, planes: see `predict_case`.
         centreline: gives that of the cord in a case, for models that segment along it.
         finders: models that find it instead, averaged.
         cuts: where along the cord the next model takes over: z of the world in mm, or a share of its length.
@@ -88,6 +89,7 @@ def predict_cases(
     if finders:
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
     more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
+    more["planes"] = planes
     more |= {"centreline": centreline, "cuts": cuts, "confidence": confidence}
     return write_predictions(
         cases,
@@ -96,7 +98,12 @@ def predict_cases(
         models[0].labels,
         settings={
             **_settings(models, inferer, spacing),
-            **{"flips": list(flips), "centreline": [str(model.path) for model in finders], "cuts": list(cuts)},
+            **{
+                "flips": list(flips),
+                "planes": planes,
+                "centreline": [str(model.path) for model in finders],
+                "cuts": list(cuts),
+            },
             "confidence": confidence and asdict(confidence),
         },
         remark=lambda header: _warned(header, models),
@@ -234,7 +241,7 @@ def _with_less_memory(
             raise
     # only here, since the error holds all that the first attempt had in memory
     try:
-        less = {name: more[name] for name in ("spacing", "flips", "centreline", "cuts", "confidence")}
+        less = {name: more[name] for name in ("spacing", "flips", "planes", "centreline", "cuts", "confidence")}
         return predict_case(case, models, inferer.smaller(models[0].window), postprocessing, **less)
     except (MemoryError, RuntimeError) as again:
         raise AnklesegError(

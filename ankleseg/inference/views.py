@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from monai.data import MetaTensor
@@ -101,6 +102,16 @@ class Agreement:
         self._mend = Postprocessing(largest_component=largest, fill_holes=False)
         self._dice: list[list[float | None]] = []
 
+    def compare_planes(self, found: Sequence[Volume]) -> None:
+        """Compare what a network gives of a scan in each of several planes with their mean; it needs no other views.
+
+        Args:
+            found: probabilities, on one grid.
+        """
+        mean = self._mend(self._labels.decode(torch.stack(list(found)).mean(0).numpy()))
+        for values in found:
+            self._add(mean, self._mend(self._labels.decode(values.numpy())))
+
     def compare(
         self, values: Volume, sample: dict[Any, Any], sides: int, predict: Callable[[dict[Any, Any]], Altered]
     ) -> None:
@@ -119,7 +130,10 @@ class Agreement:
             seen = view.foreground(torch.as_tensor(sample[keys.FOREGROUND]), affine, labels, sides)
             again = predict(sample | {keys.IMAGE: shown, keys.FOREGROUND: seen})
             back = self._mend(labels.decode(view.back(again, image.shape[1:], affine, labels).numpy()))
-            self._dice.append([overlap(one, two).dice for one, two in zip(masks, back, strict=True)])
+            self._add(masks, back)
+
+    def _add(self, masks: np.ndarray, others: np.ndarray) -> None:
+        self._dice.append([overlap(one, two).dice for one, two in zip(masks, others, strict=True)])
 
     @property
     def dice(self) -> list[float | None]:

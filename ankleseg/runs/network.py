@@ -112,6 +112,7 @@ def description_of(config: DictConfig, preparation: Preparation, data: PatchData
         postprocessing=to_plain(config.postprocessing),
         slice_axis=data.slice_axis,
         slice_spacing=data.slice_spacing or as_scanned,
+        planes=data.planes,
     )
 
 

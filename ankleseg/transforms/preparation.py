@@ -29,7 +29,7 @@ from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.metadata import affine_of, with_meta_of
 from ankleseg.transforms.mirror_to_side import MirrorToSided
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
-from ankleseg.transforms.slices_last import SlicesLastd
+from ankleseg.transforms.slices_last import AXCODES, PLANES, SlicesLastd
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine
 
 TURNS = (Orientationd, SlicesLastd)
@@ -108,6 +108,26 @@ class Preparation(Compose):
         kept = [keys.LABEL in getattr(transform, "keys", ()) for transform in self.transforms]
         nodes = [node for node, keep in zip(self.nodes, kept, strict=True) if keep]
         return Preparation([{**node, "mode": "nearest"} if "mode" in node else node for node in nodes])
+
+    def in_plane(self, plane: str) -> Preparation:
+        """The same preparation that turns every scan so that the last axis is across the slices of a plane.
+
+        Raises:
+            ConfigError: there is no such plane, or the preparation turns no scan.
+        """
+        if plane not in PLANES:
+            raise ConfigError(f"invalid plane {plane!r}: expected {', '.join(PLANES)}", mend="choose one")
+        turns = [isinstance(transform, TURNS) for transform in self.transforms]
+        if not any(turns):
+            raise ConfigError("the preparation turns no scan", mend="add Orientationd or SlicesLastd to it")
+        fixed = {"_target_": "monai.transforms.Orientationd", "axcodes": AXCODES[PLANES[plane]], "labels": None}
+        kept = ("keys", "allow_missing_keys")
+        return Preparation(
+            [
+                fixed | {name: node[name] for name in kept if name in node} if turned else node
+                for node, turned in zip(self.nodes, turns, strict=True)
+            ]
+        )
 
     def parts(self) -> tuple[Compose, Compose]:
         """The transforms before the foreground is looked for, which leave raw intensities, and those from there."""

@@ -11,6 +11,7 @@ from monai.transforms import InvertibleTransform, MapTransform, Orientation
 from ankleseg.transforms.metadata import affine_of, own_copy
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, anatomical_axis, axis_codes, slice_axis
 
+PLANES = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}  # and the anatomical axis across their slices
 AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # by the anatomical axis across the slices
 
 

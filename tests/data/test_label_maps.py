@@ -12,10 +12,11 @@ from preparations import preparation
 from ankleseg import keys
 from ankleseg.cohorts import Split, load_cohort
 from ankleseg.data import LabelMapData, PatchSampler
-from ankleseg.errors import CohortError
+from ankleseg.errors import CohortError, ConfigError
 from ankleseg.labels import Labels
 from ankleseg.transforms import RandImageFromLabelsd
 from ankleseg.volumes import write_volume
+from ankleseg.volumes.geometry import axis_codes, spacing
 
 TISSUES = {0, 3, 7, 9}
 
@@ -72,3 +73,15 @@ def test_the_augmentation_makes_images_of_them(table: Path) -> None:
 def test_a_scan_among_the_maps_is_refused_by_name(table: Path) -> None:
     with pytest.raises(CohortError, match="the image of scan is a scan: expected a label map"):
         data_of(table, split=Split(train=("tissues", "scan")))
+
+
+def test_slices_of_each_plane_are_as_many_and_have_the_spacing_within_slices(table: Path) -> None:
+    sampler = PatchSampler(size=(8, 8, 4), min_foreground=0.0)
+    data = data_of(table, planes=("sagittal", "coronal", "axial"), sampler=sampler)
+    samples = data.training_samples()
+    codes = [axis_codes(np.asarray(sample[keys.AFFINE])) for sample in samples]
+    assert codes == ["PSR"] * 2 + ["RSA"] * 2 + ["RAS"] * 2 and data.slice_axis is None
+    within = np.array([spacing(np.asarray(sample[keys.AFFINE]))[:2] for sample in samples])
+    assert np.allclose(within, 0.5) and samples[-1][keys.IMAGE].dtype == torch.uint8
+    with pytest.raises(ConfigError, match="invalid plane 'oblique': expected sagittal, coronal, axial"):
+        data_of(table, planes=("oblique",))
