@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ankleseg.inference.inputs import cases_of
     from ankleseg.inference.loading import find_checkpoint, load_model
     from ankleseg.inference.model import Model, build_network, description, model_of, read_checkpoint
+    from ankleseg.inference.planes import SeveralPlanesInferer
     from ankleseg.inference.postprocessing import Postprocessing
     from ankleseg.inference.run import finding_centrelines, predict_cases
     from ankleseg.inference.shipped import ShippedModel, default_model, shipped_models
@@ -33,6 +34,7 @@ _HOMES = {
     "inputs": ("cases_of",),
     "loading": ("find_checkpoint", "load_model"),
     "model": ("Model", "build_network", "description", "model_of", "read_checkpoint"),
+    "planes": ("SeveralPlanesInferer",),
     "postprocessing": ("Postprocessing",),
     "run": ("finding_centrelines", "predict_cases"),
     "shipped": ("ShippedModel", "default_model", "shipped_models"),
@@ -43,6 +45,7 @@ __all__ = [
     "ConfidenceRule",
     "Model",
     "Postprocessing",
+    "SeveralPlanesInferer",
     "ShippedModel",
     "StructureConfidence",
     "VolumeInferer",

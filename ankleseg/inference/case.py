@@ -23,7 +23,7 @@ from ankleseg.inference.centrelines import GetCentreline
 from ankleseg.inference.confidence import ConfidenceRule, StructureConfidence, of_sequence
 from ankleseg.inference.flips import averaged_over_flips, checked_flips, reversed_along
 from ankleseg.inference.model import Model
-from ankleseg.inference.planes import planes_of, seen_in_plane
+from ankleseg.inference.planes import SeveralPlanesInferer, planes_of
 from ankleseg.inference.postprocessing import Postprocessing
 from ankleseg.inference.tiles import tile_corners
 from ankleseg.inference.views import VIEWS, Agreement
@@ -268,27 +268,24 @@ def _values(
     passes = (1 + len(others)) * 2 ** len(flips)
     part = None if progress is None else lambda done: progress(done / passes)
 
-    def seen(shown: torch.Tensor, foreground: torch.Tensor, announce: Announce = None) -> torch.Tensor:
-        values = inferer(
-            shown[None],
+    some: Any = inferer if not others else SeveralPlanesInferer(inferer, model.planes, planes)
+
+    def predicted(axes: tuple[int, ...]) -> torch.Tensor:
+        more: dict[str, Any] = {"announce": None if axes else announce}
+        if others and agreement is not None and not axes:
+            more["each"] = agreement.compare_planes
+        shown = reversed_along(image.as_tensor(), axes)[None]
+        values = some(
+            MetaTensor(shown, affine=torch.as_tensor(affine)) if others else shown,
             model.network,
-            foreground=None if whole else np.asarray(foreground[0]),
+            foreground=None if whole else np.asarray(reversed_along(sample[keys.FOREGROUND], axes)[0]),
             activate=None if whole else model.labels.activate,
             fill=images,
             slice_thickness=sample[keys.SLICE_THICKNESS] if getattr(model.network, "conditional", False) else None,
             progress=part,
-            announce=announce,
+            **more,
         )
         return (model.labels.activate(values) if whole else values)[0]
-
-    def predicted(axes: tuple[int, ...]) -> torch.Tensor:
-        shown = reversed_along(image.as_tensor(), axes)
-        foreground = reversed_along(torch.as_tensor(sample[keys.FOREGROUND]), axes)
-        found = [seen(shown, foreground, None if axes else announce)]
-        found += [seen_in_plane(seen, shown, foreground, affine, plane) for plane in others]
-        if agreement is not None and others and not axes:
-            agreement.compare_planes(found)
-        return torch.stack(found).mean(0) if others else found[0]
 
     values = averaged_over_flips(predicted, flips, affine, model.labels)
     return RestoreIntensitiesd(VALUES, images=images)(sample | {VALUES: values})[VALUES] if images else values

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
 from small_models import model_of, tiles_of
 from torch import nn
 
 from ankleseg.cohorts import Case
 from ankleseg.errors import ConfigError
-from ankleseg.inference import ConfidenceRule, predict_case
+from ankleseg.inference import ConfidenceRule, SeveralPlanesInferer, VolumeInferer, predict_case
 from ankleseg.inference.planes import planes_of, seen_in_plane
+from ankleseg.inference.views import Agreement
+from ankleseg.labels import Labels
 from ankleseg.transforms.slices_last import AXCODES, PLANES
 from ankleseg.volumes import write_volume
 from ankleseg.volumes.geometry import reorient
@@ -75,18 +79,39 @@ class BrightSlices(nn.Module):
         return torch.where(bright & (images > 0.5), 8.0, -8.0)
 
 
-def test_what_the_planes_give_is_averaged_and_their_agreement_is_the_score(tmp_path: Path) -> None:
+def test_what_the_planes_give_is_averaged_and_their_agreement_is_told(tmp_path: Path) -> None:
     scan = np.zeros((24, 24, 24), np.float32)
-    scan[:, :, 6:18], scan[2:22, 2:22, 10] = 0.0, 1.0  # axial slice 10 is bright; other planes see a thin line of it
+    scan[2:22, 2:22, 9:12] = 1.0  # bright in axial slices; in those of other planes a thin bar
     path = write_volume(tmp_path / "scan.nii.gz", scan, np.diag([1.2, 1.2, 1.2, 1.0]))
     case = Case(name="scan", subject="scan", channels={"image": path})
     model = model_of(BrightSlices(), "prepare=ankle_slices", window=(24, 24), planes=ALL)
-    results = {
-        planes: predict_case(case, [model], tiles_of(24, 24), planes=planes, confidence=ConfidenceRule())
-        for planes in ("all", "scanned")
-    }
-    inside = np.s_[:, 4:20, 4:20, 10]
-    assert len(model.planes) == 3
-    own, mean = (results[planes].probabilities[inside] for planes in ("scanned", "all"))
-    shares = {round(float(value)) for value in np.unique(3 * own)}, {round(float(v)) for v in np.unique(3 * mean)}
-    assert shares in (({3}, {1}), ({0}, {1})), "one plane in three takes it for bone"
+    inside = np.s_[0, 2:22, 2:22, 9:12]
+    for planes, share, agreement in (("all", 1 / 3, 0.0), ("scanned", 1.0, None)):
+        rule = ConfidenceRule(views=0 if planes == "scanned" else 1)
+        found = predict_case(case, [model], tiles_of(24, 24, tiling="slices"), planes=planes, confidence=rule)
+        np.testing.assert_allclose(found.probabilities[inside], share, atol=1e-3)
+        assert found.confidence["bone"].agreement == agreement
+        assert found.masks[inside].any() == (planes == "scanned"), "two of three planes say there is nothing"
+
+
+def test_planes_agree_as_far_as_their_masks_overlap_that_of_the_mean() -> None:
+    labels = Labels(structures=["bone"])
+    one, two = torch.zeros(2, 4, 4, 4), torch.zeros(2, 4, 4, 4)
+    for values, bone in ((one, slice(0, 2)), (two, slice(0, 4))):
+        values[1, bone], values[0] = 0.9, 0.1
+    agreement = Agreement((), labels, None)
+    agreement.compare_planes([one[1:], one[1:], two[1:]])
+    assert agreement.dice == [pytest.approx((1 + 1 + 2 / 3) / 3)]
+
+
+def test_the_inferer_is_one_of_monai_and_wants_a_volume_that_knows_where_it_lies() -> None:
+    inferer = SeveralPlanesInferer(VolumeInferer((8, 8), tiling="slices"), ALL)
+    image = MetaTensor(torch.rand(1, 1, 10, 12, 9), affine=torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0])))
+    assert isinstance(inferer, Inferer)
+    torch.testing.assert_close(inferer(image, nn.Identity()), image.as_tensor())
+    seen = image.as_tensor() > 0.5
+    assert not inferer(image, nn.Identity(), foreground=torch.zeros_like(seen)).any()
+    with pytest.raises(ConfigError, match="expected a MetaTensor of one volume, with its affine"):
+        inferer(image.as_tensor(), nn.Identity())
+    with pytest.raises(ConfigError, match="invalid plane 'oblique': expected sagittal, coronal, axial"):
+        SeveralPlanesInferer(VolumeInferer((8, 8)), ["oblique"])

@@ -291,3 +291,17 @@ def test_a_spacing_that_cannot_be_changed_is_told_by_its_transform() -> None:
 def test_an_error_inside_is_one_of_ours(foot, affine) -> None:
     with pytest.raises(FileError, match="its foreground covers 0 % of the image"):
         preparation(foreground={"threshold": 30000})(in_memory(foot["image"], affine))
+
+
+def test_a_preparation_in_a_plane_turns_every_scan_so_and_keeps_all_else() -> None:
+    usual = preparation(axcodes="PSR", spacing=(1.0, 1.0, None))
+    for plane, codes in (("sagittal", "PSR"), ("coronal", "RSA"), ("axial", "RAS")):
+        turned = usual.in_plane(plane)
+        assert axis_codes(turned.oriented(np.diag([-1.0, 2.0, 3.0, 1.0]))) == codes
+        assert len(turned.nodes) == len(usual.nodes) and turned.spacing == usual.spacing
+        changed = [new != old for new, old in zip(turned.nodes, usual.nodes, strict=True)]
+        assert sum(changed) == (codes != "PSR")
+    with pytest.raises(ConfigError, match="invalid plane 'oblique': expected sagittal, coronal, axial; choose one"):
+        usual.in_plane("oblique")
+    with pytest.raises(ConfigError, match="the preparation turns no scan; add Orientationd or SlicesLastd to it"):
+        Preparation([]).in_plane("axial")

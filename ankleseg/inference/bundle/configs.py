@@ -12,6 +12,7 @@ from ankleseg.errors import CheckpointError
 from ankleseg.labels import Labels
 from ankleseg.transforms import ForegroundMaskd, Preparation, ResampleToSpacingd
 
+PLANES_INFERER = "ankleseg.inference.SeveralPlanesInferer"
 PRED = "pred"  # what a network gives, as MONAI calls it
 OF_HYDRA = {"_convert_", "_recursive_"}  # how Hydra builds a node; MONAI always builds it so
 BATCH, OVERLAP, MODE = 8, 0.5, "gaussian"  # as python -m ankleseg.predict has them
@@ -59,18 +60,24 @@ def inference_config(
         },
         "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        "inferer": {
-            "_target_": "ankleseg.inference.VolumeInferer",
-            "roi_size": list(described["window"]),
-            "sw_batch_size": BATCH,
-            "overlap": OVERLAP,
-            "mode": MODE,
-        },
+        "inferer": _inferer(described),
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(described, labels)},
         "handlers": _handlers(),
         "evaluator": _evaluator(images, told),
         "run": ["$@evaluator.run()"],
     }
+
+
+def _inferer(described: Mapping[str, Any]) -> dict[str, Any]:
+    inferer = {
+        "_target_": "ankleseg.inference.VolumeInferer",
+        "roi_size": list(described["window"]),
+        "sw_batch_size": BATCH,
+        "overlap": OVERLAP,
+        "mode": MODE,
+    }
+    planes = list(described.get("planes", ()))
+    return inferer if not planes else {"_target_": PLANES_INFERER, "inferer": inferer, "planes": planes}
 
 
 def _handlers() -> list[dict[str, Any]]:
