@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ankleseg.errors import CohortError
 from ankleseg.labels import Labels
 from ankleseg.measures import MaskShape, mask_shape, shape_ranges
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
+from ankleseg.transforms.planes import check_planes, is_thin, plane_of
 from ankleseg.volumes.files import read_grid
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class SegmentationData(PatchData):
         labels: what is segmented.
         channels: names of the channels in the order of the network; None: those of the cohort.
         sampler: size of the patches and where they may lie.
+        planes: that slices are taken in, of ``sagittal``, ``coronal`` and ``axial``, each as often; of scans whose
+            slices are more than 4 mm apart only their own. None: only those of the scans, as the preparation has them.
         augment: random MONAI dictionary transforms of the patches, on the keys ``image`` and ``label``.
         schedule: steps of the patch size (see `PatchSchedule`).
         seed: of all draws.
@@ -47,7 +51,7 @@ class SegmentationData(PatchData):
 
     Raises:
         CohortError: a case has other channels.
-        ConfigError: a transform reverses left and right, and the labels have no pairs for it.
+        ConfigError: a transform reverses left and right, and the labels have no pairs for it; or a plane is none.
     """
 
     padding = "darkest"  # of patches outside the volume
@@ -61,6 +65,7 @@ class SegmentationData(PatchData):
         labels: Labels,
         sampler: PatchSampler,
         channels: Sequence[str] | None = None,
+        planes: Sequence[str] | None = None,
         augment: Sequence[Transform] = (),
         schedule: Sequence[Mapping[str, Any]] = (),
         batch_size: int = 8,
@@ -77,6 +82,9 @@ class SegmentationData(PatchData):
         self.split = split
         self.preparation = preparation
         self.labels = labels
+        check_planes(planes or ())
+        if planes:
+            self.planes, self.slice_axis = tuple(planes), None
         self.schedule = PatchSchedule(sampler, schedule)
         self._augment = tuple(augment)
         self._seed = seed
@@ -95,8 +103,17 @@ class SegmentationData(PatchData):
         return PatchDataset(samples, self.steps(samples), length=self.patches_per_epoch, seed=self._seed)
 
     def training_samples(self) -> list[Sample]:
-        """What patches are cut of."""
-        return self.samples("training", self.split.train)
+        """What patches are cut of: the scans of the training subjects, once in each plane."""
+        if not self.planes:
+            return self.samples("training", self.split.train)
+        samples: list[Sample] = []
+        for plane in self.planes:
+            turned = copy.copy(self)
+            turned.preparation = self.preparation.in_plane(plane)
+            turned.cohort = replace(self.cohort, cases=tuple(c for c in self.cohort.cases if _can_be_seen(c, plane)))
+            subjects = {case.subject for case in turned.cohort.cases}
+            samples += turned.samples("training", [subject for subject in self.split.train if subject in subjects])
+        return samples
 
     def refuse_reversal(self) -> None:
         """Refuse an augmentation that reverses left and right where labels cannot follow, before any is prepared."""
@@ -151,6 +168,12 @@ class SegmentationData(PatchData):
             everything = torch.ones(len(self.labels), dtype=torch.bool)
             taught = [{keys.KNOWN: everything, **sample} for sample in taught]
         return taught
+
+
+def _can_be_seen(case: Case, plane: str) -> bool:
+    """Whether slices in a plane are made of a scan."""
+    affine = read_grid(case.images[0]).affine
+    return is_thin(affine) or plane_of(affine) == plane
 
 
 def shapes_in(sample: Sample, labels: Labels) -> dict[str, MaskShape | None]:

@@ -25,22 +25,12 @@ class LabelMapData(SegmentationData):
 
     Args:
         preparation: of scans.
-        planes: that slices are taken in, of ``sagittal``, ``coronal`` and ``axial``, each as often; none: as the
-            preparation turns the maps.
         others: see `SegmentationData`.
-
-    Raises:
-        ConfigError: a plane is none, or the preparation turns nothing.
     """
 
-    def __init__(self, *, preparation: Preparation, planes: Sequence[str] = (), **others: Any) -> None:
+    def __init__(self, *, preparation: Preparation, **others: Any) -> None:
         super().__init__(preparation=preparation, **others)
-        self.planes = tuple(planes)
-        if planes:
-            self.slice_axis = None
-        of_maps = preparation.of_label_maps()
-        turned = [of_maps.in_plane(plane) for plane in planes] or [of_maps]
-        self._maps = [LabelMaps(preparation=one, **others) for one in turned]
+        self._maps = LabelMaps(preparation=preparation.of_label_maps(), **others)
 
     @property
     def patch_sizes(self) -> list[tuple[int, tuple[int, ...]]]:
@@ -55,16 +45,13 @@ class LabelMapData(SegmentationData):
         return patches
 
     def training_samples(self) -> list[Sample]:
-        """The label maps of the training subjects, in each of the planes.
+        """The label maps of the training subjects, once in each plane.
 
         Raises:
             CohortError: an image has more than 256 values, so it is a scan.
         """
-        samples = []
-        for maps in self._maps:
-            maps.cache = self.cache
-            samples += maps.training_samples()
-        return samples
+        self._maps.cache = self.cache
+        return self._maps.training_samples()
 
 
 class LabelMaps(SegmentationData):

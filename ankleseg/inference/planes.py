@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.metadata import without_meta
-from ankleseg.transforms.slices_last import AXCODES, PLANES
+from ankleseg.transforms.planes import AXCODES, PLANES, check_planes, is_thin
 from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, spacing
 
 Volume = Float[Tensor, "c x y z"]
@@ -24,7 +24,6 @@ Foreground = Bool[Tensor, "1 x y z"]
 Predict = Callable[[Tensor, Tensor | None], Tensor]  # of image and foreground, slices along the last axis
 
 ASKED = ("all", "scanned")
-THICKEST = 4.0  # mm between slices of a scan of which slices in other planes are made
 
 
 class SeveralPlanesInferer(Inferer):
@@ -103,7 +102,7 @@ def planes_of(affine: Affine, known: Sequence[str], asked: str = "all") -> tuple
     """
     _check(known, asked)
     own = next(plane for plane, axis in PLANES.items() if anatomical_axis(affine, axis) == 2)
-    if asked == "scanned" or spacing(affine).max() > THICKEST:
+    if asked == "scanned" or not is_thin(affine):
         return (own,)
     return (own, *(plane for plane in known if plane != own))
 
@@ -154,5 +153,4 @@ def _affine_of(inputs: Any) -> Affine:
 def _check(planes: Sequence[str], asked: str) -> None:
     if asked not in ASKED:
         raise ConfigError(f"invalid predict.planes {asked!r}: expected {' or '.join(ASKED)}", mend="choose one")
-    if unknown := [plane for plane in planes if plane not in PLANES]:
-        raise ConfigError(f"invalid plane {unknown[0]!r}: expected {', '.join(PLANES)}", mend="choose one")
+    check_planes(planes)

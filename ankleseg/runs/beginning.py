@@ -42,6 +42,8 @@ def as_source(config: DictConfig) -> DictConfig:
             config.common_spacing = False
         if sizes:
             config.patches.sampler.size = list(described["window"])
+            if "planes" in config.patches:
+                config.patches.planes = described.get("planes")
     return config
 
 

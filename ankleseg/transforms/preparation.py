@@ -28,8 +28,9 @@ from ankleseg.errors import ConfigError, own_errors
 from ankleseg.transforms.foreground_mask import ForegroundMaskd
 from ankleseg.transforms.metadata import affine_of, with_meta_of
 from ankleseg.transforms.mirror_to_side import MirrorToSided
+from ankleseg.transforms.planes import AXCODES, PLANES, check_planes
 from ankleseg.transforms.resample_to_spacing import ResampleToSpacingd
-from ankleseg.transforms.slices_last import AXCODES, PLANES, SlicesLastd
+from ankleseg.transforms.slices_last import SlicesLastd
 from ankleseg.volumes.geometry import ANATOMICAL_AXES, Affine
 
 TURNS = (Orientationd, SlicesLastd)
@@ -115,8 +116,7 @@ class Preparation(Compose):
         Raises:
             ConfigError: there is no such plane, or the preparation turns no scan.
         """
-        if plane not in PLANES:
-            raise ConfigError(f"invalid plane {plane!r}: expected {', '.join(PLANES)}", mend="choose one")
+        check_planes([plane])
         turns = [isinstance(transform, TURNS) for transform in self.transforms]
         if not any(turns):
             raise ConfigError("the preparation turns no scan", mend="add Orientationd or SlicesLastd to it")

@@ -9,10 +9,8 @@ from monai.config import KeysCollection
 from monai.transforms import InvertibleTransform, MapTransform, Orientation
 
 from ankleseg.transforms.metadata import affine_of, own_copy
-from ankleseg.volumes.geometry import ANATOMICAL_AXES, anatomical_axis, axis_codes, slice_axis
-
-PLANES = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}  # and the anatomical axis across their slices
-AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # by the anatomical axis across the slices
+from ankleseg.transforms.planes import AXCODES, PLANES, plane_of
+from ankleseg.volumes.geometry import axis_codes
 
 
 class SlicesLastd(MapTransform, InvertibleTransform):
@@ -34,9 +32,7 @@ class SlicesLastd(MapTransform, InvertibleTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             d[key] = own_copy(d[key], d)
-            affine = affine_of(d[key])
-            across = next(axis for axis in ANATOMICAL_AXES if anatomical_axis(affine, axis) == slice_axis(affine))
-            d[key] = self.turns[AXCODES[across]](d[key])
+            d[key] = self.turns[AXCODES[PLANES[plane_of(affine_of(d[key]))]]](d[key])
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

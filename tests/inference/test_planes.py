@@ -18,7 +18,7 @@ from ankleseg.inference import ConfidenceRule, SeveralPlanesInferer, VolumeInfer
 from ankleseg.inference.planes import planes_of, seen_in_plane
 from ankleseg.inference.views import Agreement
 from ankleseg.labels import Labels
-from ankleseg.transforms.slices_last import AXCODES, PLANES
+from ankleseg.transforms.planes import AXCODES, PLANES
 from ankleseg.volumes import write_volume
 from ankleseg.volumes.geometry import reorient
 
