@@ -129,6 +129,7 @@ def predict_case(
     if postprocessing is not None:
         masks = postprocessing(masks, regions=labels.regions, affine=affine_of(joined))
     told: dict[str, Any] = {"agreement": None if agreement is None else agreement.dice, "ranges": models[0].shapes}
+    told["by_planes"] = agreement is not None and agreement.by_planes
     told["one_piece"] = postprocessing is not None and postprocessing.largest_component
     judged = {} if rule is None else rule.judge(probabilities, found, masks, affine_of(joined), labels, **told)
     boxes: list[list[int]] = []

@@ -37,7 +37,8 @@ class StructureConfidence:
         volume_ml: of the mask.
         cut: whether it touches the border of the scan, and may go on beyond.
         expected_dice: by the probabilities alone.
-        agreement: Dice of the prediction with those of altered scans, their mean; None: not asked for.
+        agreement: Dice of the prediction with those of altered scans, or of each of several planes, their mean; None:
+            not asked for.
         kept: share of the voxels found that the largest piece has; None where others are kept too.
         frame: of a sequence, the number of the worst frame, from 0; all else is of this frame.
         not_ok: of a sequence, in how many frames it is not ok.
@@ -68,10 +69,12 @@ class ConfidenceRule:
     """When a structure is ``suspect`` or ``failed``; the numbers were set on faults made in phantoms.
 
     The score, an estimated Dice, is the less of two: the Dice expected from the probabilities (Borges 2024), and that
-    of the mask with what is predicted of the scan at another resolution and contrast (Wang 2019). The rest is shape.
+    of the mask with what is predicted of the scan at another resolution and contrast (Wang 2019), or in each of
+    several planes. The rest is shape.
 
     Args:
-        views: how many altered scans are predicted too, 0 to 4; each takes about as long as the prediction.
+        views: how many altered scans are predicted too, 0 to 4; each takes about as long as the prediction. None are
+            where a scan is seen in several planes; 0 leaves their agreement out too.
         suspect, failed: scores below which a structure is that.
         kept: least share of the voxels found that are in the largest piece, where that alone is kept.
         tolerance: by what share volumes, and ratios of two, may lie outside of what they were in the masks of training;
@@ -116,6 +119,7 @@ class ConfidenceRule:
         labels: Labels,
         *,
         agreement: Sequence[float | None] | None = None,
+        by_planes: bool = False,
         ranges: ShapeRanges | None = None,
         one_piece: bool = True,
     ) -> dict[str, StructureConfidence]:
@@ -128,6 +132,7 @@ class ConfidenceRule:
             affine: of all.
             labels: names of the structures.
             agreement: of each structure, see `StructureConfidence`.
+            by_planes: whether that is the agreement of several planes.
             ranges: of the masks of training.
             one_piece: whether each structure is one piece.
         """
@@ -148,7 +153,8 @@ class ConfidenceRule:
             if kept is not None and kept < self.kept:
                 faults.add(name, "suspect", f"in several pieces, of which the largest has {kept:.0%}")
             if score < self.suspect:
-                doubt = "the network is not sure" if score == expected else "changes with resolution and contrast"
+                changes = "the planes disagree" if by_planes else "changes with resolution and contrast"
+                doubt = "the network is not sure" if score == expected else changes
                 faults.add(name, "failed" if score < self.failed else "suspect", f"{doubt}: estimated Dice {score:.2f}")
             status, reason = faults.of(name)
             result[name] = StructureConfidence(

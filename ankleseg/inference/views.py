@@ -100,6 +100,7 @@ class Agreement:
         self._labels = labels
         largest = postprocessing is not None and postprocessing.largest_component
         self._mend = Postprocessing(largest_component=largest, fill_holes=False)
+        self.by_planes = False  # whether it is that of several planes
         self._dice: list[list[float | None]] = []
 
     def compare_planes(self, found: Sequence[Volume]) -> None:
@@ -108,6 +109,7 @@ class Agreement:
         Args:
             found: probabilities, on one grid.
         """
+        self.by_planes = True
         mean = self._mend(self._labels.decode(torch.stack(list(found)).mean(0).numpy()))
         for values in found:
             self._add(mean, self._mend(self._labels.decode(values.numpy())))

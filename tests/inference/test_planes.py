@@ -90,7 +90,8 @@ def test_what_the_planes_give_is_averaged_and_their_agreement_is_told(tmp_path: 
         rule = ConfidenceRule(views=0 if planes == "scanned" else 1)
         found = predict_case(case, [model], tiles_of(24, 24, tiling="slices"), planes=planes, confidence=rule)
         np.testing.assert_allclose(found.probabilities[inside], share, atol=1e-3)
-        assert found.confidence["bone"].agreement == agreement
+        bone = found.confidence["bone"]
+        assert bone.agreement == agreement
         assert found.masks[inside].any() == (planes == "scanned"), "two of three planes say there is nothing"
 
 
