@@ -63,7 +63,7 @@ def small(config: DictConfig) -> list[str]:
     words = ["cohort/split=hold_out_group"]  # two controls: one to train, one to validate
     if "prepare" not in config:  # all is that of the source
         return words
-    sagittal, blocks = config.prepare.orientation == "PSR", len(config.patches.sampler.size) == 3
+    sagittal, blocks = config.prepare.get("orientation") == "PSR", len(config.patches.sampler.size) == 3
     if str(config.patches._target_).endswith(".LabelMapData"):
         words = ["cohort/split=explicit", "cohort.split.train=[sub-C01]", "cohort.split.validation=[sub-C02]"]
         words.append("structures=[talus]")

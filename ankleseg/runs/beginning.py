@@ -17,8 +17,8 @@ from ankleseg.transforms import Preparation
 def as_source(config: DictConfig) -> DictConfig:
     """The configuration of a run with what it leaves open as the source of its weights has it.
 
-    Where there is no ``network``, no ``prepare`` or no ``patches.sampler.size``, that of ``init.checkpoint`` is taken;
-    its preparation keeps the spacing that it has.
+    Where there is no ``network``, no ``prepare`` or no ``patches.sampler.size``, that of ``init.checkpoint`` is taken,
+    with the size the planes of its slices; its preparation keeps the spacing that it has.
 
     Raises:
         ConfigError: there is no source, or it does not say what it was trained with.
@@ -42,7 +42,7 @@ def as_source(config: DictConfig) -> DictConfig:
             config.common_spacing = False
         if sizes:
             config.patches.sampler.size = list(described["window"])
-            if "planes" in config.patches:
+            if config.patches.get("planes", ()) is None:
                 config.patches.planes = described.get("planes")
     return config
 

@@ -23,6 +23,7 @@ from ankleseg.errors import CohortError, ConfigError, FileError
 from ankleseg.labels import Labels
 from ankleseg.transforms import RandAnatomicalFlipd, RandWorldAffined
 from ankleseg.volumes import read_volume, write_volume
+from ankleseg.volumes.geometry import axis_codes
 
 BOTH = [keys.IMAGE, keys.LABEL]
 RAS = preparation(axcodes="RAS")
@@ -273,3 +274,24 @@ def test_the_sample_is_the_scan_of_the_case(cohort: Cohort) -> None:
     raw = read_volume(cohort.cases[0].images[0]).data
     assert np.corrcoef(sample[keys.IMAGE].numpy().ravel(), raw.ravel())[0, 1] > 0.9999
     assert all(type(value) is torch.Tensor for value in sample.values() if isinstance(value, torch.Tensor))
+
+
+def test_scans_are_seen_in_every_plane_and_thick_ones_in_their_own_alone(tmp_path: Path) -> None:
+    rows = ["subject,image,mask_ball"]
+    for name, mm in (("thin", 1.5), ("thick", 6.0)):
+        ball = np.zeros((30, 28, 24), np.uint8)
+        ball[10:20, 10:20, 8:16] = 1
+        scan = np.random.default_rng(0).normal(100.0 + 50 * ball, 5).astype(np.float32)
+        write_volume(tmp_path / f"{name}.nii.gz", scan, np.diag([1.0, 1.0, mm, 1.0]))
+        write_volume(tmp_path / f"{name}_ball.nii.gz", ball, np.diag([1.0, 1.0, mm, 1.0]))
+        rows.append(f"{name},{name}.nii.gz,{name}_ball.nii.gz")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    split = Split(train=("thin", "thick"))
+    given = {"split": split, "sampler": PatchSampler(size=(16, 16), min_foreground=0.0)}
+    data = data_of(load_cohort(tmp_path / "table.csv"), planes=["coronal", "axial"], **given)
+    found = [(sample[keys.CASE], axis_codes(sample[keys.AFFINE].numpy())) for sample in data.training_samples()]
+    assert found == [("thin", "RSA"), ("thin", "RAS"), ("thick", "RAS")]
+    assert data.planes == ("coronal", "axial") and data.slice_axis is None and data.cohort.cases[0].subject == "thin"
+    assert first_batch(data)[keys.IMAGE].shape == (3, 1, 16, 16)
+    with pytest.raises(ConfigError, match="invalid plane 'oblique': expected sagittal, coronal, axial; choose one"):
+        data_of(load_cohort(tmp_path / "table.csv"), planes=["oblique"])
