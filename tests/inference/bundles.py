@@ -29,6 +29,7 @@ def checkpoint(
     channels: tuple[str, ...] = ("image",),
     window: tuple[int, ...] = (16, 16),
     postprocessing: dict[str, Any] | None = None,
+    planes: tuple[str, ...] = (),
 ) -> Path:
     """A checkpoint as training writes it, of random weights that give every structure some voxels."""
     torch.manual_seed(1)
@@ -49,6 +50,7 @@ def checkpoint(
         channels=channels,
         window=window,
         postprocessing=postprocessing,
+        planes=planes,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": state, DESCRIPTION: described}, path)

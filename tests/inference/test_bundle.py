@@ -28,6 +28,13 @@ CASES = {
         "overrides": ("prepare=ankle", "prepare.spacing=[1.1,1.0,null]"),
         "postprocessing": MENDED,
     },
+    "several planes": {
+        "node": UNET | {"out_channels": 3},
+        "labels": Labels(structures=("tibia", "talus")),
+        "overrides": ("prepare=ankle_slices",),
+        "planes": ("sagittal", "coronal", "axial"),
+        "postprocessing": MENDED,
+    },
     "regions of two channels": {
         "node": UNET | {"in_channels": 2, "out_channels": 2, "spatial_dims": 3},
         "labels": Labels(structures=("whole", "core"), regions=True, label_values=(4, 1)),

@@ -68,7 +68,10 @@ def _lines(
     yield from (f"| {number} | {channel} |" for number, channel in enumerate(described["channels"]))
     yield ""
     yield f"- Spacing: {_spacing(preparation)}."
-    yield f"- Distance of slices in training: {_slices(described)}."
+    if described.get("planes"):
+        yield f"- Slices: {', '.join(described['planes'])}; a scan is seen in each of these planes."
+    else:
+        yield f"- Distance of slices in training: {_slices(described)}."
     yield f"- Tile: {'×'.join(map(str, described['window']))} voxels."
     steps = ", ".join(f"`{str(node['_target_']).rsplit('.', 1)[-1]}`" for node in preparation.nodes)
     yield f"- Preparation: {steps or 'none'}."
