@@ -1,6 +1,6 @@
 """Whether the confidence of a prediction tells good masks from bad ones, on faults made in phantoms.
 
-    python benchmarks/confidence.py CHECKPOINT COHORT OUT [subjects=sub-C01,sub-E01] [views=1]
+    python benchmarks/confidence.py CHECKPOINT COHORT OUT [subjects=sub-C01,sub-E01] [views=1] [mode=tiles]
 
 Each scan is predicted as it is and with faults: noise, blur, thick slices, cut fields of view, other contrasts, an
 inverted one, a coil, a void, headers and sides that are wrong. Masks of the scan as it is are then corrupted, and their
@@ -58,7 +58,7 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
     torch.set_grad_enabled(False)
     model = load_model(checkpoint)
     rule = ConfidenceRule(views=int(options.get("views", 1)))
-    inferer = VolumeInferer(model.window, tiling="auto")
+    inferer = VolumeInferer(model.window, tiling=options.get("mode", "auto"))
     subjects = options["subjects"].split(",") if "subjects" in options else None
     with open(table, encoding="utf-8", newline="") as file:
         done = {(row["case"], row["fault"]) for row in csv.DictReader(file)}
@@ -87,7 +87,14 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
                 likely = np.where(wrong, np.maximum(found.probabilities, 0.97), 0.0)
                 likely[~wrong & ~found.masks] = found.probabilities[~wrong & ~found.masks]
                 judged = rule.judge(
-                    likely, wrong, wrong, affine, model.labels, agreement=agreement, ranges=model.shapes
+                    likely,
+                    wrong,
+                    wrong,
+                    affine,
+                    model.labels,
+                    agreement=agreement,
+                    by_planes=bool(model.planes),
+                    ranges=model.shapes,
                 )
                 dice = [overlap(one, two).dice for one, two in zip(wrong, true, strict=True)]
                 _append(table, _rows(case.name, name, "mask", dice, judged))

@@ -192,7 +192,7 @@ class VolumeInferer(SlidingWindowInferer):
             if not seen.any():
                 continue
             if self.tiling == "slices":
-                yield item, *box_of(seen, SLICE_MARGIN, divisor)
+                yield item, *_at_least(window, *box_of(seen, SLICE_MARGIN, divisor), divisor)
                 continue
             for corner in corners:
                 if seen[_inside(corner, window, shape)].any():
@@ -368,6 +368,15 @@ def _zeros(shape: Sequence[int], on_disk: bool) -> Tensor:
         return torch.zeros(*shape)
     with tempfile.TemporaryFile() as file:  # vanishes with the array
         return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=tuple(shape)))
+
+
+def _at_least(
+    window: Sequence[int], corner: Sequence[int], sides: Sequence[int], divisor: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A box that is nowhere narrower than a patch of training, about the same middle; it may reach beyond the grid."""
+    wider = tuple(map(max, sides, window))
+    moved = (c - (w - n) // 2 // divisor * divisor for c, n, w in zip(corner, sides, wider, strict=True))
+    return tuple(moved), wider
 
 
 def _inside(corner: Sequence[int], window: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
