@@ -25,7 +25,7 @@ from ankleseg.errors import CohortError
 from ankleseg.labels import Labels
 from ankleseg.measures import MaskShape, mask_shape, shape_ranges
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
-from ankleseg.transforms.planes import check_planes, is_thin, plane_of
+from ankleseg.transforms.planes import check_planes, plane_of, shows_other_planes
 from ankleseg.volumes.files import read_grid
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class SegmentationData(PatchData):
         channels: names of the channels in the order of the network; None: those of the cohort.
         sampler: size of the patches and where they may lie.
         planes: that slices are taken in, of ``sagittal``, ``coronal`` and ``axial``, each as often; of scans whose
-            slices are more than 4 mm apart only their own. None: only those of the scans, as the preparation has them.
+            slices are more than 10 mm apart, or less than 60 mm together, only their own. None: only those of the
+            scans, as the preparation has them.
         augment: random MONAI dictionary transforms of the patches, on the keys ``image`` and ``label``.
         schedule: steps of the patch size (see `PatchSchedule`).
         seed: of all draws.
@@ -172,8 +173,8 @@ class SegmentationData(PatchData):
 
 def _can_be_seen(case: Case, plane: str) -> bool:
     """Whether slices in a plane are made of a scan."""
-    affine = read_grid(case.images[0]).affine
-    return is_thin(affine) or plane_of(affine) == plane
+    grid = read_grid(case.images[0])
+    return plane_of(grid.affine) == plane or shows_other_planes(grid.shape, grid.affine)
 
 
 def shapes_in(sample: Sample, labels: Labels) -> dict[str, MaskShape | None]:

@@ -94,7 +94,7 @@ def predict_case(
         patch_foreground: of tiles that are patches, the least fraction of foreground in one that is scored on its own.
         flips: axes of the patient, ``LR``, ``PA``, ``IS``; what is predicted of mirror images is averaged in.
         planes: ``all``: a network that learnt slices of several planes sees those of each, and what it gives is
-            averaged; of scans with slices far apart, and with ``scanned``, only their own.
+            averaged; of scans of few or thick slices, and with ``scanned``, only their own.
         centreline: gives that of the cord, for models that segment along it.
         cuts: where along the cord, from above, the next model takes over; empty averages them.
         confidence: how structures are judged that exclude each other; None: they are not. Masks are the same.
@@ -294,7 +294,8 @@ def _values(
 
 def _others(sample: Sample, model: Model, planes: str) -> tuple[str, ...]:
     """The planes, besides its own, that a prepared scan is seen in."""
-    return planes_of(affine_of(sample[keys.IMAGE]), model.planes, planes)[1:]
+    image: MetaTensor = sample[keys.IMAGE]
+    return planes_of(image.shape[1:], affine_of(image), model.planes, planes)[1:]
 
 
 def _restored(

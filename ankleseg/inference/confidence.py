@@ -22,7 +22,7 @@ Probabilities = Float[np.ndarray, "structures x y z"]
 Masks = Bool[np.ndarray, "structures x y z"]
 
 CHAIN = ("tibia", "talus", "calcaneus")  # from above; neighbours have a joint
-PLANE_ERROR = 0.6  # of the mean of planes, of what each plane differs from it, in Dice: measured on phantoms
+PLANE_ERROR = 0.7  # of the mean of planes, of what each plane differs from it, in Dice: measured on phantoms
 SLICES_APART = 1.5  # of slices: bones of a joint may lie in neighbouring ones
 WORST_FIRST: tuple[Status, ...] = ("failed", "suspect", "ok")
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.metadata import without_meta
-from ankleseg.transforms.planes import AXCODES, PLANES, check_planes, is_thin
+from ankleseg.transforms.planes import AXCODES, PLANES, check_planes, shows_other_planes
 from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, spacing
 
 Volume = Float[Tensor, "c x y z"]
@@ -35,7 +35,7 @@ class SeveralPlanesInferer(Inferer):
     A network that learnt slices of several planes cannot be told where a bone ends between two slices of one of them;
     slices of the others show it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of
     other planes have the spacing that the volume has within its own, which is resampled for them, and are twice as far
-    apart; of a volume whose slices are more than 4 mm apart none are made.
+    apart. None are made of a volume whose slices are more than 10 mm apart or less than 60 mm together.
 
     Args:
         inferer: of slices along the last axis, such as `VolumeInferer` with a ``roi_size`` of two sides.
@@ -86,18 +86,19 @@ class SeveralPlanesInferer(Inferer):
             return torch.as_tensor(inferer(shown[None], network, *args, foreground=seen, **kwargs, **more))[0]
 
         found = [predict(image, seen, **first)]
-        others = planes_of(affine, self.planes, self.asked)[1:]
+        others = planes_of(image.shape[1:], affine, self.planes, self.asked)[1:]
         found += [seen_in_plane(predict, image, seen, affine, plane) for plane in others]
         if each is not None and others:
             each(found)
         return torch.stack(found).mean(0)[None] if others else found[0][None]
 
 
-def planes_of(affine: Affine, known: Sequence[str], asked: str = "all") -> tuple[str, ...]:
+def planes_of(shape: Sequence[int], affine: Affine, known: Sequence[str], asked: str = "all") -> tuple[str, ...]:
     """The planes that a prepared scan is segmented in, its own first.
 
     Args:
-        affine: of the prepared scan, slices along the last axis.
+        shape: of the prepared scan, slices along the last axis.
+        affine: of it.
         known: planes of the slices that the network learnt; none: it learnt those of scans.
         asked: ``all``, or ``scanned`` for its own alone.
 
@@ -106,7 +107,7 @@ def planes_of(affine: Affine, known: Sequence[str], asked: str = "all") -> tuple
     """
     _check(known, asked)
     own = next(plane for plane, axis in PLANES.items() if anatomical_axis(affine, axis) == 2)
-    if asked == "scanned" or not is_thin(affine):
+    if asked == "scanned" or not shows_other_planes(shape, affine):
         return (own,)
     return (own, *(plane for plane in known if plane != own))
 

@@ -9,7 +9,8 @@ from ankleseg.volumes.geometry import Affine, anatomical_axis, slice_axis, spaci
 
 PLANES = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}  # and the anatomical axis across their slices
 AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # of the slices of each, by that axis; the last is across them
-THICKEST = 4.0  # mm between slices of a scan of which slices in other planes are made
+THICKEST = 10.0  # mm between slices of a scan of which slices in other planes are made
+NARROWEST = 60.0  # mm from its first slice to its last; those of other planes would show a strip of less
 
 
 def plane_of(affine: Affine) -> str:
@@ -18,9 +19,10 @@ def plane_of(affine: Affine) -> str:
     return next(plane for plane, axis in PLANES.items() if anatomical_axis(affine, axis) == across)
 
 
-def is_thin(affine: Affine) -> bool:
-    """Whether the slices of a scan are at most 4 mm apart, so that others are made of it in other planes."""
-    return bool(spacing(affine).max() <= THICKEST)
+def shows_other_planes(shape: Sequence[int], affine: Affine) -> bool:
+    """Whether others are made of the slices of a scan: they are at most 10 mm apart, and 60 mm or more together."""
+    across, mm = slice_axis(affine), spacing(affine)
+    return bool(mm[across] <= THICKEST and mm[across] * shape[across] >= NARROWEST)
 
 
 def check_planes(planes: Sequence[str]) -> None:

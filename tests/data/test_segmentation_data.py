@@ -278,7 +278,7 @@ def test_the_sample_is_the_scan_of_the_case(cohort: Cohort) -> None:
 
 def test_scans_are_seen_in_every_plane_and_thick_ones_in_their_own_alone(tmp_path: Path) -> None:
     rows = ["subject,image,mask_ball"]
-    for name, mm in (("thin", 1.5), ("thick", 6.0)):
+    for name, mm in (("thin", 3.0), ("thick", 12.0)):
         ball = np.zeros((30, 28, 24), np.uint8)
         ball[10:20, 10:20, 8:16] = 1
         scan = np.random.default_rng(0).normal(100.0 + 50 * ball, 5).astype(np.float32)

@@ -62,7 +62,8 @@ def exported(tmp_path: Path, name: str = "exclusive", **formats: bool) -> tuple[
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_monai_predicts_what_we_predict(tmp_path: Path, name: str):
+def test_monai_predicts_what_we_predict(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ankleseg.transforms.planes.NARROWEST", 0.0)  # the scans here are small
     path, bundle = exported(tmp_path, name)
     model = load_model(path)
     files = [scan(tmp_path / f"scans/{name}.nii.gz", seed) for seed, name in enumerate(model.channels)]

@@ -1,4 +1,4 @@
-"""A scan seen in several planes: slices lie as in training, answers come back; thick scans have one plane."""
+"""A scan seen in several planes: slices lie as in training, answers come back; few or thick slices have one plane."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from ankleseg.volumes import write_volume
 from ankleseg.volumes.geometry import reorient
 
 ALL = ("sagittal", "coronal", "axial")
+
+
+@pytest.fixture
+def small_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scans be small here, for speed."""
+    monkeypatch.setattr("ankleseg.transforms.planes.NARROWEST", 0.0)
 
 
 def ramps(codes: str, shape: tuple[int, int, int] = (12, 10, 8)) -> tuple[torch.Tensor, np.ndarray]:
@@ -64,12 +70,15 @@ def test_other_planes_are_made_at_the_spacing_within_the_slices() -> None:
     torch.testing.assert_close(found.sum(0), torch.ones(20, 16, 5))
 
 
-def test_a_scan_is_seen_in_its_own_plane_first_and_a_thick_one_in_no_other() -> None:
-    thin, thick = np.diag([1.2, 1.2, 0.9, 1.0]), np.diag([1.2, 1.2, 8.0, 1.0])
-    assert planes_of(thin, ALL) == ("axial", "sagittal", "coronal")
-    assert planes_of(thin, ()) == planes_of(thin, ALL, "scanned") == planes_of(thick, ALL) == ("axial",)
+def test_a_scan_is_seen_in_its_own_plane_first_and_one_of_few_or_thick_slices_in_no_other() -> None:
+    thin, thick = np.diag([1.2, 1.2, 0.9, 1.0]), np.diag([1.2, 1.2, 12.0, 1.0])
+    many, few = (128, 128, 80), (128, 128, 8)
+    for shape, affine in ((many, thin), (few, np.diag([1.2, 1.2, 8.0, 1.0]))):
+        assert planes_of(shape, affine, ALL) == ("axial", "sagittal", "coronal")
+    assert planes_of(many, thin, ()) == planes_of(many, thin, ALL, "scanned") == ("axial",)
+    assert planes_of(few, thin, ALL) == planes_of(many, thick, ALL) == ("axial",)
     with pytest.raises(ConfigError, match="invalid predict.planes 'each': expected all or scanned; choose one"):
-        planes_of(thin, ALL, "each")
+        planes_of(many, thin, ALL, "each")
 
 
 class BrightSlices(nn.Module):
@@ -82,7 +91,7 @@ class BrightSlices(nn.Module):
         return torch.where(bright & (images > 0.5), 8.0, -8.0)
 
 
-def test_what_the_planes_give_is_averaged_and_their_agreement_is_told(tmp_path: Path) -> None:
+def test_what_the_planes_give_is_averaged_and_their_agreement_is_told(tmp_path: Path, small_scans) -> None:
     scan = np.zeros((24, 24, 24), np.float32)
     scan[2:22, 2:22, 9:12] = 1.0  # bright in axial slices; in those of other planes a thin bar
     path = write_volume(tmp_path / "scan.nii.gz", scan, np.diag([1.2, 1.2, 1.2, 1.0]))
@@ -108,7 +117,7 @@ def test_planes_agree_as_far_as_their_masks_overlap_that_of_the_mean() -> None:
     assert agreement.dice == [pytest.approx((1 + 1 + 2 / 3) / 3)]
 
 
-def test_the_inferer_is_one_of_monai_and_wants_a_volume_that_knows_where_it_lies() -> None:
+def test_the_inferer_is_one_of_monai_and_wants_a_volume_that_knows_where_it_lies(small_scans) -> None:
     inferer = SeveralPlanesInferer(VolumeInferer((8, 8), tiling="slices"), ALL)
     image = MetaTensor(torch.full((1, 1, 10, 12, 8), 0.7), affine=torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0])))
     assert isinstance(inferer, Inferer)

@@ -106,5 +106,5 @@ def test_the_default_one_finds_the_bones_of_a_phantom_it_never_saw(tmp_path: Pat
     (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
     for bone, mask in taken.masks.items():
         found = np.asarray(nib.load(tmp_path / "out" / row["masks"][bone]).dataobj)
-        assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.8, bone
+        assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.85, bone
         assert row["confidence"][bone]["status"] != "failed"
