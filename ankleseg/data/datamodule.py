@@ -42,7 +42,7 @@ class SegmentationData(PatchData):
         channels: names of the channels in the order of the network; None: those of the cohort.
         sampler: size of the patches and where they may lie.
         planes: that slices are taken in, of ``sagittal``, ``coronal`` and ``axial``, each as often; of scans whose
-            slices are more than 10 mm apart, or less than 60 mm together, only their own. None: only those of the
+            slices are more than 6 mm apart, or less than 60 mm together, only their own. None: only those of the
             scans, as the preparation has them.
         augment: random MONAI dictionary transforms of the patches, on the keys ``image`` and ``label``.
         schedule: steps of the patch size (see `PatchSchedule`).

@@ -35,7 +35,7 @@ class SeveralPlanesInferer(Inferer):
     A network that learnt slices of several planes cannot be told where a bone ends between two slices of one of them;
     slices of the others show it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of
     other planes have the spacing that the volume has within its own, which is resampled for them, and are twice as far
-    apart. None are made of a volume whose slices are more than 10 mm apart or less than 60 mm together.
+    apart. None are made of a volume whose slices are more than 6 mm apart or less than 60 mm together.
 
     Args:
         inferer: of slices along the last axis, such as `VolumeInferer` with a ``roi_size`` of two sides.

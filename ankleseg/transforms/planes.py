@@ -9,7 +9,7 @@ from ankleseg.volumes.geometry import Affine, anatomical_axis, slice_axis, spaci
 
 PLANES = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}  # and the anatomical axis across their slices
 AXCODES = {"LR": "PSR", "PA": "RSA", "IS": "RAS"}  # of the slices of each, by that axis; the last is across them
-THICKEST = 10.0  # mm between slices of a scan of which slices in other planes are made
+THICKEST = 6.0  # mm between slices of a scan of which slices in other planes are made
 NARROWEST = 60.0  # mm from its first slice to its last; those of other planes would show a strip of less
 
 
@@ -20,7 +20,7 @@ def plane_of(affine: Affine) -> str:
 
 
 def shows_other_planes(shape: Sequence[int], affine: Affine) -> bool:
-    """Whether others are made of the slices of a scan: they are at most 10 mm apart, and 60 mm or more together."""
+    """Whether others are made of the slices of a scan: they are at most 6 mm apart, and 60 mm or more together."""
     across, mm = slice_axis(affine), spacing(affine)
     return bool(mm[across] <= THICKEST and mm[across] * shape[across] >= NARROWEST)
 

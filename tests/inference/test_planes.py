@@ -71,9 +71,9 @@ def test_other_planes_are_made_at_the_spacing_within_the_slices() -> None:
 
 
 def test_a_scan_is_seen_in_its_own_plane_first_and_one_of_few_or_thick_slices_in_no_other() -> None:
-    thin, thick = np.diag([1.2, 1.2, 0.9, 1.0]), np.diag([1.2, 1.2, 12.0, 1.0])
-    many, few = (128, 128, 80), (128, 128, 8)
-    for shape, affine in ((many, thin), (few, np.diag([1.2, 1.2, 8.0, 1.0]))):
+    thin, thick = np.diag([1.2, 1.2, 0.9, 1.0]), np.diag([1.2, 1.2, 8.0, 1.0])
+    many, few = (128, 128, 80), (128, 128, 16)
+    for shape, affine in ((many, thin), (few, np.diag([1.2, 1.2, 5.0, 1.0]))):
         assert planes_of(shape, affine, ALL) == ("axial", "sagittal", "coronal")
     assert planes_of(many, thin, ()) == planes_of(many, thin, ALL, "scanned") == ("axial",)
     assert planes_of(few, thin, ALL) == planes_of(many, thick, ALL) == ("axial",)
