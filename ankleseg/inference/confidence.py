@@ -206,11 +206,11 @@ class ConfidenceRule:
                     faults.add(name, "suspect", f"{upper} and {lower} lie {gap:.0f} mm apart")
 
 
-def _estimated_dice(expected: float, agreed: float | None, by_planes: bool) -> float:
+def _estimated_dice(expected: float | None, agreed: float | None, by_planes: bool) -> float:
     """What is thought of the Dice: the mean of several planes is less sure than right, and errs less than each."""
-    if agreed is None:
-        return expected
-    return 1 - PLANE_ERROR * (1 - agreed) if by_planes else min(expected, agreed)
+    if by_planes and agreed is not None:
+        return 1 - PLANE_ERROR * (1 - agreed)
+    return min(value for value in (expected, agreed) if value is not None)
 
 
 class _Faults:

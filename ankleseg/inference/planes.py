@@ -53,7 +53,7 @@ class SeveralPlanesInferer(Inferer):
         _check(planes, asked)
         self.inferer, self.planes, self.asked = inferer, tuple(planes), asked
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         inputs: Tensor,
         network: Callable[..., Tensor],
