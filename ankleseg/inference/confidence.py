@@ -22,7 +22,7 @@ Probabilities = Float[np.ndarray, "structures x y z"]
 Masks = Bool[np.ndarray, "structures x y z"]
 
 CHAIN = ("tibia", "talus", "calcaneus")  # from above; neighbours have a joint
-PLANE_ERROR = 0.7  # of the mean of planes, of what each plane differs from it, in Dice: measured on phantoms
+PLANE_ERROR = 0.5  # of the mean of planes, of what each plane differs from it, in Dice: measured on phantoms
 SLICES_APART = 1.5  # of slices: bones of a joint may lie in neighbouring ones
 WORST_FIRST: tuple[Status, ...] = ("failed", "suspect", "ok")
 
@@ -77,6 +77,7 @@ class ConfidenceRule:
         views: how many altered scans are predicted too, 0 to 4; each takes about as long as the prediction. None are
             where a scan is seen in several planes; 0 leaves their agreement out too.
         suspect, failed: scores below which a structure is that.
+        suspect_by_planes: the first where several planes tell the score.
         kept: least share of the voxels found that are in the largest piece, where that alone is kept.
         tolerance: by what share volumes, and ratios of two, may lie outside of what they were in the masks of training;
             only of structures that lie whole in the scan, and of a model that knows them.
@@ -90,6 +91,7 @@ class ConfidenceRule:
 
     views: int = 1
     suspect: float = 0.85
+    suspect_by_planes: float = 0.8
     failed: float = 0.6
     kept: float = 0.8
     tolerance: float = 0.2
@@ -98,11 +100,12 @@ class ConfidenceRule:
     def __post_init__(self) -> None:
         if not isinstance(self.views, int) or not 0 <= self.views <= len(VIEWS):
             raise ConfigError(f"invalid predict.confidence.views {self.views}: expected 0 to {len(VIEWS)}")
-        if not 0 <= self.failed <= self.suspect <= 1:
-            raise ConfigError(
-                f"invalid predict.confidence: failed {self.failed} and suspect {self.suspect}: expected "
-                "0 ≤ failed ≤ suspect ≤ 1"
-            )
+        for suspect in (self.suspect, self.suspect_by_planes):
+            if not 0 <= self.failed <= suspect <= 1:
+                raise ConfigError(
+                    f"invalid predict.confidence: failed {self.failed} and suspect {suspect}: expected "
+                    "0 ≤ failed ≤ suspect ≤ 1"
+                )
         if not 0 <= self.kept <= 1 or self.tolerance < 0 or self.gap_mm < 0:
             raise ConfigError("invalid predict.confidence: expected 0 ≤ kept ≤ 1, tolerance ≥ 0 and gap_mm ≥ 0")
 
@@ -152,7 +155,7 @@ class ConfidenceRule:
             score = _estimated_dice(expected, agreed, by_planes)
             if kept is not None and kept < self.kept:
                 faults.add(name, "suspect", f"in several pieces, of which the largest has {kept:.0%}")
-            if score < self.suspect:
+            if score < (self.suspect_by_planes if by_planes else self.suspect):
                 changes = "the planes disagree" if by_planes else "changes with resolution and contrast"
                 doubt = "the network is not sure" if score == expected else changes
                 faults.add(name, "failed" if score < self.failed else "suspect", f"{doubt}: estimated Dice {score:.2f}")

@@ -119,8 +119,9 @@ def test_the_score_is_the_less_of_both_estimates(drawn):
     assert found["talus"].reason == "changes with resolution and contrast: estimated Dice 0.50"
     assert found["tibia"].reason == "the network is not sure: estimated Dice 0.75"
     found = judged(masks, affine, agreement=[0.95, 0.5, 0.7], by_planes=True)
-    assert found["talus"].reason == "the planes disagree: estimated Dice 0.65"
-    assert [round(found[name].score, 2) for name in LABELS.structures] == [0.96, 0.65, 0.79]
+    assert found["talus"].reason == "the planes disagree: estimated Dice 0.75"
+    assert [found[name].score for name in LABELS.structures] == pytest.approx([0.975, 0.75, 0.85])
+    assert statuses(found) == ["ok", "suspect", "ok"]
 
 
 def test_of_a_sequence_the_worst_frame_is_told():
