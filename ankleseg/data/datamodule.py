@@ -27,6 +27,7 @@ from ankleseg.measures import MaskShape, mask_shape, shape_ranges
 from ankleseg.transforms import IntensityRanged, Preparation, refuse_left_right
 from ankleseg.transforms.planes import check_planes, plane_of, shows_other_planes
 from ankleseg.volumes.files import read_grid
+from ankleseg.volumes.geometry import slice_axis
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ class SegmentationData(PatchData):
 def _can_be_seen(case: Case, plane: str) -> bool:
     """Whether slices in a plane are made of a scan."""
     grid = read_grid(case.images[0])
-    return plane_of(grid.affine) == plane or shows_other_planes(grid.shape, grid.affine)
+    return plane_of(grid.affine) == plane or shows_other_planes(grid.shape, grid.affine, slice_axis(grid.affine))
 
 
 def shapes_in(sample: Sample, labels: Labels) -> dict[str, MaskShape | None]:

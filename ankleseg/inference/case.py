@@ -31,7 +31,7 @@ from ankleseg.inference.volume import VolumeInferer
 from ankleseg.inference.whole_cord import Cut, parts_of_slices, require_cuts
 from ankleseg.measures import Centreline
 from ankleseg.transforms import Preparation, RememberScand, RestoreIntensitiesd
-from ankleseg.transforms.metadata import affine_of, with_meta_of
+from ankleseg.transforms.metadata import affine_of, with_meta_of, without_meta
 from ankleseg.volumes import read_header
 
 Spacing = Sequence[float | None]
@@ -286,7 +286,7 @@ def _values(
             progress=part,
             **more,
         )
-        return (model.labels.activate(values) if whole else values)[0]
+        return without_meta(model.labels.activate(values) if whole else values)[0]
 
     values = averaged_over_flips(predicted, flips, affine, model.labels)
     return RestoreIntensitiesd(VALUES, images=images)(sample | {VALUES: values})[VALUES] if images else values

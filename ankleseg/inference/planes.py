@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Shaped
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.transforms import Orientation
+from monai.utils import convert_to_dst_type
 from torch import Tensor
 from torch.nn import functional
 
@@ -83,14 +84,15 @@ class SeveralPlanesInferer(Inferer):
 
         def predict(shown: Tensor, seen: Tensor | None, **more: Any) -> Tensor:
             inferer = _with_tiles_for(self.inferer, shown.shape[1:3])
-            return torch.as_tensor(inferer(shown[None], network, *args, foreground=seen, **kwargs, **more))[0]
+            return without_meta(inferer(shown[None], network, *args, foreground=seen, **kwargs, **more))[0]
 
         found = [predict(image, seen, **first)]
         others = planes_of(image.shape[1:], affine, self.planes, self.asked)[1:]
         found += [seen_in_plane(predict, image, seen, affine, plane) for plane in others]
         if each is not None and others:
             each(found)
-        return torch.stack(found).mean(0)[None] if others else found[0][None]
+        mean = torch.stack(found).mean(0)[None] if others else found[0][None]
+        return convert_to_dst_type(mean, MetaTensor([]).copy_meta_from(inputs, copy_attr=False), dtype=mean.dtype)[0]
 
 
 def planes_of(shape: Sequence[int], affine: Affine, known: Sequence[str], asked: str = "all") -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def planes_of(shape: Sequence[int], affine: Affine, known: Sequence[str], asked:
     """
     _check(known, asked)
     own = next(plane for plane, axis in PLANES.items() if anatomical_axis(affine, axis) == 2)
-    if asked == "scanned" or not shows_other_planes(shape, affine):
+    if asked == "scanned" or not shows_other_planes(shape, affine, across=2):
         return (own,)
     return (own, *(plane for plane in known if plane != own))
 

@@ -19,10 +19,10 @@ def plane_of(affine: Affine) -> str:
     return next(plane for plane, axis in PLANES.items() if anatomical_axis(affine, axis) == across)
 
 
-def shows_other_planes(shape: Sequence[int], affine: Affine) -> bool:
+def shows_other_planes(shape: Sequence[int], affine: Affine, across: int) -> bool:
     """Whether others are made of the slices of a scan: they are at most 6 mm apart, and 60 mm or more together."""
-    across, mm = slice_axis(affine), spacing(affine)
-    return bool(mm[across] <= THICKEST and mm[across] * shape[across] >= NARROWEST)
+    mm = float(spacing(affine)[across])
+    return mm <= THICKEST and mm * shape[across] >= NARROWEST
 
 
 def check_planes(planes: Sequence[str]) -> None:
