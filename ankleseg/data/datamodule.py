@@ -105,17 +105,33 @@ class SegmentationData(PatchData):
         return PatchDataset(samples, self.steps(samples), length=self.patches_per_epoch, seed=self._seed)
 
     def training_samples(self) -> list[Sample]:
-        """What patches are cut of: the scans of the training subjects, once in each plane."""
+        """What patches are cut of: the scans of the training subjects, once in each plane.
+
+        Raises:
+            CohortError: no scan is seen in any of the planes.
+        """
         if not self.planes:
             return self.samples("training", self.split.train)
         samples: list[Sample] = []
         for plane in self.planes:
             turned = copy.copy(self)
             turned.preparation = self.preparation.in_plane(plane)
-            turned.cohort = replace(self.cohort, cases=tuple(c for c in self.cohort.cases if _can_be_seen(c, plane)))
+            turned.cohort = replace(self.cohort, cases=tuple(c for c in self.cohort.cases if self.is_seen(c, plane)))
             subjects = {case.subject for case in turned.cohort.cases}
-            samples += turned.samples("training", [subject for subject in self.split.train if subject in subjects])
+            if seen := [subject for subject in self.split.train if subject in subjects]:
+                samples += turned.samples("training", seen)
+        if not samples:
+            raise CohortError(
+                f"no scan of training shows {' or '.join(self.planes)} slices: all have few or thick ones in another plane",
+                mend="leave out patches.planes",
+            )
         return samples
+
+    def is_seen(self, case: Case, plane: str) -> bool:
+        """Whether slices in a plane are made of a scan."""
+        grid = read_grid(case.images[0])
+        across = slice_axis(grid.affine)
+        return plane_of(grid.affine) == plane or shows_other_planes(grid.shape, grid.affine, across)
 
     def refuse_reversal(self) -> None:
         """Refuse an augmentation that reverses left and right where labels cannot follow, before any is prepared."""
@@ -170,12 +186,6 @@ class SegmentationData(PatchData):
             everything = torch.ones(len(self.labels), dtype=torch.bool)
             taught = [{keys.KNOWN: everything, **sample} for sample in taught]
         return taught
-
-
-def _can_be_seen(case: Case, plane: str) -> bool:
-    """Whether slices in a plane are made of a scan."""
-    grid = read_grid(case.images[0])
-    return plane_of(grid.affine) == plane or shows_other_planes(grid.shape, grid.affine, slice_axis(grid.affine))
 
 
 def shapes_in(sample: Sample, labels: Labels) -> dict[str, MaskShape | None]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ankleseg import keys
+from ankleseg.cohorts import Case
 from ankleseg.data.datamodule import SegmentationData
 from ankleseg.data.dataset import PatchDataset, Sample
 from ankleseg.errors import CohortError
@@ -55,7 +56,10 @@ class LabelMapData(SegmentationData):
 
 
 class LabelMaps(SegmentationData):
-    """Patches whose images are label maps."""
+    """Patches whose images are label maps, which are cut in any plane."""
+
+    def is_seen(self, case: Case, plane: str) -> bool:
+        return True
 
     def samples(self, purpose: str, subjects: Sequence[str]) -> list[Sample]:
         samples = super().samples(purpose, subjects)

@@ -295,3 +295,6 @@ def test_scans_are_seen_in_every_plane_and_thick_ones_in_their_own_alone(tmp_pat
     assert first_batch(data)[keys.IMAGE].shape == (3, 1, 16, 16)
     with pytest.raises(ConfigError, match="invalid plane 'oblique': expected sagittal, coronal, axial; choose one"):
         data_of(load_cohort(tmp_path / "table.csv"), planes=["oblique"])
+    alone = data_of(load_cohort(tmp_path / "table.csv"), planes=["coronal"], split=Split(train=("thick",)))
+    with pytest.raises(CohortError, match="no scan of training shows coronal slices: all have few or thick ones"):
+        alone.training_samples()

@@ -126,7 +126,7 @@ def as_its_own(model: Path) -> VolumeInferer:
 
     loaded = load_model(model)
     settings = to_plain(compose("predict", ["checkpoint=x", "input=x", "out=x"]).predict)
-    for name in ("spacing", "patch_foreground", "flips", "confidence"):
+    for name in ("spacing", "patch_foreground", "flips", "planes", "confidence"):
         del settings[name]
     mode = settings.pop("mode")
     return inferer_asked_for(mode, **tiles_asked_for(blending_asked_for(settings, loaded), loaded.window))
