@@ -122,7 +122,7 @@ class SegmentationData(PatchData):
                 samples += turned.samples("training", seen)
         if not samples:
             raise CohortError(
-                f"no scan of training shows {' or '.join(self.planes)} slices: all have few or thick ones in another plane",
+                f"no scan of training shows {' or '.join(self.planes)} slices: all have few or thick ones of another",
                 mend="leave out patches.planes",
             )
         return samples
