@@ -26,15 +26,15 @@ Foreground = Bool[Tensor, "1 x y z"]
 Predict = Callable[[Tensor, Tensor | None], Tensor]  # of image and foreground, slices along the last axis
 
 ASKED = ("all", "scanned")
-APART = 2.0  # times the spacing within them: how far apart slices of other planes are, which halves their time
+APART = 2.0  # distance of the slices of other planes, in voxels of theirs: half the time of 1
 LONGER = 1.25  # times the side of a tile: an axis that one tile takes whole, instead of two that overlap
 
 
 class SeveralPlanesInferer(Inferer):
     """Slices of a volume in its own plane and in others, each by a MONAI inferer, and the mean of what they give.
 
-    A network that learnt slices of several planes cannot be told where a bone ends between two slices of one of them;
-    slices of the others show it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of
+    A network that sees one slice at a time cannot tell where a bone ends across the slices; those of other planes show
+    it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of
     other planes have the spacing that the volume has within its own, which is resampled for them, and are twice as far
     apart. None are made of a volume whose slices are more than 6 mm apart or less than 60 mm together.
 
