@@ -14,20 +14,24 @@ from __future__ import annotations
 import csv
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+from confidence_faults import SCAN_FAULTS, corruptions
+
+if TYPE_CHECKING:
+    from ankleseg.cohorts import Case
+    from ankleseg.inference import CasePrediction, ConfidenceRule, Model, VolumeInferer
+    from ankleseg.inference.confidence import StructureConfidence
 
 BAD = 0.8  # Dice
 COLUMNS = (
     "case fault kind structure dice status score expected_dice agreement kept volume_ml cut by_shape reason".split()
 )
-Scan = tuple[np.ndarray, np.ndarray, np.ndarray]  # image, masks (K, X, Y, Z), affine
+OTHER = {"left": "right", "right": "left"}
 
 
 def main() -> None:
@@ -51,9 +55,8 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
     import torch
 
     from ankleseg.cohorts import load_cohort, read_reference
-    from ankleseg.inference import ConfidenceRule, VolumeInferer, load_model, predict_case
-    from ankleseg.measures import overlap
-    from ankleseg.volumes import read_volume, write_volume
+    from ankleseg.inference import ConfidenceRule, VolumeInferer, load_model
+    from ankleseg.volumes import read_volume
 
     torch.set_grad_enabled(False)
     model = load_model(checkpoint)
@@ -73,46 +76,44 @@ def predict_all(checkpoint: Path, root: Path, table: Path, options: dict[str, st
                 continue
             image, true, affine = alter(*scan, np.random.default_rng(0))
             side = OTHER[case.side] if fault == "wrong side" and case.side else case.side
-            with tempfile.TemporaryDirectory() as folder:
-                path = write_volume(Path(folder) / "scan.nii.gz", image.astype(np.float32), affine)
-                altered = replace(case, channels={"image": path}, side=side, foreground=None)
-                found = predict_case(altered, [model], inferer, model.postprocessing, confidence=rule)
-            dice = [overlap(one, two).dice for one, two in zip(found.masks, true, strict=True)]
-            _append(table, _rows(case.name, fault, "scan", dice, found.confidence))
-            if fault != "none":
-                continue
-            agreement = [one.agreement for one in found.confidence.values()]
-            for name, corrupt, number in _corruptions(len(masks)):
-                wrong = corrupt(found.masks.copy(), affine, np.random.default_rng(number))
-                likely = np.where(wrong, np.maximum(found.probabilities, 0.97), 0.0)
-                likely[~wrong & ~found.masks] = found.probabilities[~wrong & ~found.masks]
-                judged = rule.judge(
-                    likely,
-                    wrong,
-                    wrong,
-                    affine,
-                    model.labels,
-                    agreement=agreement,
-                    by_planes=bool(model.planes),
-                    ranges=model.shapes,
-                )
-                dice = [overlap(one, two).dice for one, two in zip(wrong, true, strict=True)]
-                _append(table, _rows(case.name, name, "mask", dice, judged))
+            found = _predicted(replace(case, side=side, foreground=None), image, affine, model, inferer, rule)
+            _append(table, _rows(case.name, fault, "scan", found.masks, true, found.confidence))
+            if fault == "none":
+                for name, wrong, judged in _corrupted(found, model, rule):
+                    _append(table, _rows(case.name, name, "mask", wrong, true, judged))
             print(f"{case.name}: {fault}", flush=True)
 
 
-def _corruptions(structures: int) -> Iterator[tuple[str, Callable[..., np.ndarray], int]]:
-    """Faults of masks by name; those of a single bone once for each, which is their last argument."""
-    for name, corrupt in SWAPS.items():
-        yield name, corrupt, 0
-    for name, corrupt in MASK_FAULTS.items():
-        for k in range(structures):
-            yield name, partial(corrupt, k), k
+def _predicted(case: Case, image: np.ndarray, affine: np.ndarray, model: Model, inferer: VolumeInferer, rule):
+    """The prediction of a case that is shown another image."""
+    from ankleseg.inference import predict_case
+    from ankleseg.volumes import write_volume
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_volume(Path(folder) / "scan.nii.gz", image.astype(np.float32), affine)
+        altered = replace(case, channels={"image": path})
+        return predict_case(altered, [model], inferer, model.postprocessing, confidence=rule)
 
 
-def _rows(case: str, fault: str, kind: str, dice: list[float | None], judged: Any) -> list[dict[str, Any]]:
+def _corrupted(found: CasePrediction, model: Model, rule: ConfidenceRule) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """Masks of a prediction with each fault, whose probabilities are as sure, and what is thought of them."""
+    told: dict[str, Any] = {"agreement": [one.agreement for one in found.confidence.values()], "ranges": model.shapes}
+    told["by_planes"] = bool(model.planes)
+    for name, corrupt, number in corruptions(len(found.masks)):
+        wrong = corrupt(found.masks.copy(), found.affine, np.random.default_rng(number))
+        likely = np.where(wrong, np.maximum(found.probabilities, 0.97), 0.0)
+        likely[~wrong & ~found.masks] = found.probabilities[~wrong & ~found.masks]
+        yield name, wrong, rule.judge(likely, wrong, wrong, found.affine, model.labels, **told)
+
+
+def _rows(
+    case: str, fault: str, kind: str, masks: np.ndarray, true: np.ndarray, judged: Mapping[str, StructureConfidence]
+) -> list[dict[str, Any]]:
+    from ankleseg.measures import overlap
+
     rows = []
-    for (name, one), value in zip(judged.items(), dice, strict=True):
+    for (name, one), mask, reference in zip(judged.items(), masks, true, strict=True):
+        value = overlap(mask, reference).dice
         reasons = [part for part in one.reason.split("; ") if part and "estimated Dice" not in part]
         known: dict[str, Any] = {"case": case, "fault": fault, "kind": kind, "structure": name, "dice": value}
         said = {column: getattr(one, column) for column in COLUMNS if hasattr(one, column)}
@@ -125,234 +126,31 @@ def _append(table: Path, rows: list[dict[str, Any]]) -> None:
         csv.DictWriter(file, COLUMNS).writerows(rows)
 
 
-OTHER = {"left": "right", "right": "left"}
-
-
-def _bright(image: np.ndarray) -> float:
-    return float(np.percentile(image, 99))
-
-
-def noisy(share: float) -> Callable[..., Scan]:
-    """Rician noise of a standard deviation that is a share of the bright end."""
-
-    def alter(image, masks, affine, rng):
-        noise = rng.normal(0, share * _bright(image), (2, *image.shape))
-        return np.hypot(image + noise[0], noise[1]), masks, affine
-
-    return alter
-
-
-def blurred(mm: float) -> Callable[..., Scan]:
-    """A Gaussian blur of a standard deviation in mm."""
-
-    def alter(image, masks, affine, rng):
-        return ndimage.gaussian_filter(image, mm / np.linalg.norm(affine[:3, :3], axis=0)), masks, affine
-
-    return alter
-
-
-def thick(number: int) -> Callable[..., Scan]:
-    """Slices that are as thick as several."""
-
-    def alter(image, masks, affine, rng):
-        from ankleseg.volumes import slice_axis
-
-        axis = slice_axis(affine)
-        count = image.shape[axis] // number
-        taken = np.moveaxis(image, axis, -1)[..., : count * number].reshape(
-            *np.delete(image.shape, axis), count, number
-        )
-        parts = np.moveaxis(masks, axis + 1, -1)[..., : count * number]
-        parts = parts.reshape(*parts.shape[:-1], count, number).mean(-1) > 0.5
-        place = affine.copy()
-        place[:3, 3] += affine[:3, axis] * (number - 1) / 2
-        place[:3, axis] *= number
-        return np.moveaxis(taken.mean(-1), -1, axis), np.moveaxis(parts, -1, axis + 1), place
-
-    return alter
-
-
-def cut(axis: str, first: float, last: float) -> Callable[..., Scan]:
-    """A field of view that holds only a part along an axis of the patient."""
-
-    def alter(image, masks, affine, rng):
-        from ankleseg.volumes import anatomical_axis
-
-        k = anatomical_axis(affine, axis)
-        begin, end = (round(part * image.shape[k]) for part in (first, last))
-        room = tuple(slice(begin, end) if a == k else slice(None) for a in range(3))
-        place = affine.copy()
-        place[:3, 3] += affine[:3, k] * begin
-        return image[room], masks[(slice(None), *room)], place
-
-    return alter
-
-
-def gamma(exponent: float) -> Callable[..., Scan]:
-    """Another contrast."""
-
-    def alter(image, masks, affine, rng):
-        return _bright(image) * (image.clip(0) / _bright(image)) ** exponent, masks, affine
-
-    return alter
-
-
-def inverted(image, masks, affine, rng) -> Scan:
-    """Bright becomes dark inside the foot."""
-    foot = ndimage.binary_fill_holes(ndimage.gaussian_filter(image, 2) > 0.1 * _bright(image))
-    return np.where(foot, (1.1 * _bright(image) - image).clip(0), image), masks, affine
-
-
-def coil(image, masks, affine, rng) -> Scan:
-    """Intensities that fall to a tenth across the field of view."""
-    along = np.linspace(0, 1, image.shape[0])[:, None, None]
-    return image * np.exp(-2.3 * along), masks, affine
-
-
-def ghosted(image, masks, affine, rng) -> Scan:
-    """A shifted copy on top, as of motion."""
-    return image + 0.6 * np.roll(image, image.shape[1] // 6, axis=1), masks, affine
-
-
-def void(image, masks, affine, rng) -> Scan:
-    """No signal within 15 mm of the middle of the second structure, as around metal."""
-    middle = np.argwhere(masks[1]).mean(0)
-    steps = (np.stack(np.indices(image.shape), -1) - middle) * np.linalg.norm(affine[:3, :3], axis=0)
-    return np.where((steps**2).sum(-1) < 15**2, 0, image), masks, affine
-
-
-def turned(image, masks, affine, rng) -> Scan:
-    """A header that says that the patient lies the other way: two axes are exchanged."""
-    place = affine.copy()
-    place[[1, 2]] = place[[2, 1]]
-    return image, masks, place
-
-
-def mirrored(image, masks, affine, rng) -> Scan:
-    """A header in which left is right."""
-    return image, masks, np.diag([-1.0, 1, 1, 1]) @ affine
-
-
-def unaltered(image, masks, affine, rng) -> Scan:
-    """The scan as it is."""
-    return image, masks, affine
-
-
-SCAN_FAULTS: dict[str, Callable[..., Scan]] = {
-    "none": unaltered,
-    "noise 10 %": noisy(0.1),
-    "noise 25 %": noisy(0.25),
-    "noise 50 %": noisy(0.5),
-    "blur 2 mm": blurred(2.0),
-    "slices twice as thick": thick(2),
-    "slices four times as thick": thick(4),
-    "lower part": cut("IS", 0.0, 0.5),
-    "front part": cut("PA", 0.5, 1.0),
-    "gamma 0.4": gamma(0.4),
-    "gamma 2.5": gamma(2.5),
-    "inverted": inverted,
-    "coil": coil,
-    "ghost": ghosted,
-    "void": void,
-    "turned header": turned,
-    "mirrored header": mirrored,
-    "wrong side": unaltered,
-}
-
-
-def lost_piece(k, masks, affine, rng):
-    """A third of one bone, cut off by a plane, is background."""
-    points = np.argwhere(masks[k])
-    if not len(points):
-        return masks
-    reach = (points - points.mean(0)) @ rng.normal(size=3)
-    masks[k][tuple(points[reach > np.quantile(reach, 0.67)].T)] = False
-    return masks
-
-
-def swapped(first: int, second: int) -> Callable[..., np.ndarray]:
-    """Two bones have each other's name."""
-
-    def corrupt(masks, affine, rng):
-        masks[[first, second]] = masks[[second, first]]
-        return masks
-
-    return corrupt
-
-
-def dilated(k, masks, affine, rng):
-    """One bone reaches 4 mm too far in each direction, but not into the others."""
-    outside = ndimage.distance_transform_edt(~masks[k], sampling=np.linalg.norm(affine[:3, :3], axis=0))
-    others = np.delete(masks, k, axis=0).any(0)
-    masks[k] = (outside <= 4) & ~others
-    return masks
-
-
-def leaking(k, masks, affine, rng):
-    """A ball of 20 mm, centred on the surface of one bone, belongs to it."""
-    surface = np.argwhere(masks[k] & ~ndimage.binary_erosion(masks[k]))
-    if not len(surface):
-        return masks
-    middle = surface[rng.integers(len(surface))]
-    steps = (np.stack(np.indices(masks[k].shape), -1) - middle) * np.linalg.norm(affine[:3, :3], axis=0)
-    masks[k] |= ((steps**2).sum(-1) < 20**2) & ~np.delete(masks, k, axis=0).any(0)
-    return masks
-
-
-def missing(k, masks, affine, rng):
-    """One bone was not found."""
-    masks[k] = False
-    return masks
-
-
-def joined(k, masks, affine, rng):
-    """A third of one bone belongs to another."""
-    before = masks[k].copy()
-    lost_piece(k, masks, affine, rng)
-    masks[(k + 1) % len(masks)] |= before & ~masks[k]
-    return masks
-
-
-SWAPS = {
-    "calcaneus and talus swapped": swapped(0, 1),
-    "talus and tibia swapped": swapped(1, 2),
-    "calcaneus and tibia swapped": swapped(0, 2),
-}
-MASK_FAULTS: dict[str, Callable[..., np.ndarray]] = {
-    "a third lost": lost_piece,
-    "dilated 4 mm": dilated,
-    "leaking": leaking,
-    "missing": missing,
-    "a third of another": joined,
-}
-
-
-def called(row: dict[str, str], threshold: float) -> bool:
-    """Whether a structure is suspect or failed at a threshold of the score."""
+def called(row: dict[str, str], threshold: float | None = None) -> bool:
+    """Whether a structure was suspect or failed, or would be at another threshold of the score."""
+    if threshold is None:
+        return row["status"] != "ok"
     return row["by_shape"] == "1" or float(row["score"]) < threshold
 
 
 def report(rows: list[dict[str, str]]) -> None:
     """Print each fault, and how well bad structures are told from good ones."""
-    from ankleseg.inference import ConfidenceRule
-
-    rule = ConfidenceRule()
     rows = [row for row in rows if row["dice"]]
     print(f"{'fault':32s} structures  mean Dice  bad  of these called  good called")
     for fault in dict.fromkeys(row["fault"] for row in rows):
         here = [row for row in rows if row["fault"] == fault]
         bad = [row for row in here if float(row["dice"]) < BAD]
         good = [row for row in here if float(row["dice"]) >= BAD]
-        counts = [sum(called(row, rule.suspect) for row in of) for of in (bad, good)]
+        counts = [sum(called(row) for row in of) for of in (bad, good)]
         mean = np.mean([float(row["dice"]) for row in here])
         print(f"{fault:32s} {len(here):10d} {mean:10.3f} {len(bad):4d} {counts[0]:16d} {counts[1]:12d}")
     for kind in ("scan", "mask"):
         here = [row for row in rows if row["kind"] == kind]
         bad = [row for row in here if float(row["dice"]) < BAD]
         good = [row for row in here if float(row["dice"]) >= BAD]
-        caught, false = (sum(called(row, rule.suspect) for row in of) for of in (bad, good))
+        caught, false = (sum(called(row) for row in of) for of in (bad, good))
         print(f"{kind}: {caught} of {len(bad)} bad called, {false} of {len(good)} good")
-        ok = [float(row["dice"]) for row in here if not called(row, rule.suspect)]
+        ok = [float(row["dice"]) for row in here if not called(row)]
         print(f"{kind}: of {len(ok)} called ok the least Dice is {min(ok, default=float('nan')):.3f}")
     scans = [row for row in rows if row["kind"] == "scan"]
     for name in ("score", "expected_dice", "agreement"):
@@ -391,11 +189,12 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
             left.plot(thresholds, shares, style, color=colour, label=words)
         true, said = ([float(row[name]) for row in here] for name in ("dice", "score"))
         right.scatter(true, said, s=9, color=colour, alpha=0.6, label=f"{kind} altered")
-    left.axvline(rule.suspect, color="0.5", linewidth=0.8)
+    for threshold in (rule.suspect, rule.suspect_by_planes):
+        left.axvline(threshold, color="0.5", linewidth=0.8)
     left.set(xlabel="threshold of the score", ylabel="share called suspect or failed", ylim=(-0.02, 1.02))
     left.legend(fontsize=8)
     right.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-    right.axhline(rule.suspect, color="0.5", linewidth=0.8)
+    right.axhline(rule.suspect_by_planes, color="0.5", linewidth=0.8)
     right.axvline(BAD, color="0.5", linewidth=0.8)
     right.set(xlabel="Dice", ylabel="score (estimated Dice)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     right.legend(fontsize=8)

@@ -111,31 +111,30 @@ def predict_case(
     labels = models[0].labels
     flips = checked_flips(flips, labels)
     header = read_header(case.images[0])
+    same: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes, "cuts": cuts}
     if case.frame is None and len(header.shape) == 4:
-        same: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes}
-        same |= {"centreline": centreline, "cuts": cuts}
+        same |= {"centreline": centreline, "confidence": confidence}
         one = partial(predict_case, models=models, inferer=inferer, postprocessing=postprocessing, **same)
-        return _by_frames(case, header.shape[3], partial(one, confidence=confidence), progress)
+        return _by_frames(case, header.shape[3], one, progress)
     axis = None if centreline is None else centreline(case)
-    finer = len(labels.images) > 0 or spacing is not None
-    more: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes}
-    more |= {"progress": progress, "announce": announce}
+    same["finer"] = finer = len(labels.images) > 0 or spacing is not None
     rule = confidence if axis is None and ConfidenceRule.applies_to(labels) else None
     agreement = None if rule is None or not rule.views else Agreement(VIEWS[: rule.views], labels, postprocessing)
-    more["agreement"] = agreement
-    joined, sample, preparation = _joined(case, models, inferer, axis, cuts=cuts, finer=finer, **more)
+    same |= {"progress": progress, "announce": announce, "agreement": agreement}
+    joined, sample, preparation = _joined(case, models, inferer, axis, **same)
     images, probabilities = np.split(np.asarray(joined), [len(labels.images)])
-    masks = found = labels.decode(probabilities)
-    if postprocessing is not None:
-        masks = postprocessing(masks, regions=labels.regions, affine=affine_of(joined))
-    told: dict[str, Any] = {"agreement": None if agreement is None else agreement.dice, "ranges": models[0].shapes}
-    told["by_planes"] = agreement is not None and agreement.by_planes
-    told["one_piece"] = postprocessing is not None and postprocessing.largest_component
-    judged = {} if rule is None else rule.judge(probabilities, found, masks, affine_of(joined), labels, **told)
+    found, affine = labels.decode(probabilities), affine_of(joined)
+    masks = found if postprocessing is None else postprocessing(found, regions=labels.regions, affine=affine)
+    judged: Mapping[str, StructureConfidence] = {}
+    if rule is not None:
+        told: dict[str, Any] = {"one_piece": postprocessing is not None and postprocessing.largest_component}
+        if agreement is not None:
+            told |= {"agreement": agreement.dice, "by_planes": agreement.by_planes}
+        judged = rule.judge(probabilities, found, masks, affine, labels, ranges=models[0].shapes, **told)
     boxes: list[list[int]] = []
     if inferer.tiling == "patches":
         boxes = patch_boxes(sample, preparation, ensure_tuple(inferer.roi_size), patch_foreground, finer)
-    return CasePrediction(masks, probabilities, images, affine_of(joined), boxes, axis, judged)
+    return CasePrediction(masks, probabilities, images, affine, boxes, axis, judged)
 
 
 def _by_frames(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn import functional
 from ankleseg.errors import ConfigError
 from ankleseg.transforms.metadata import without_meta
 from ankleseg.transforms.planes import AXCODES, PLANES, check_planes, shows_other_planes
-from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, spacing
+from ankleseg.volumes.geometry import Affine, anatomical_axis, axis_codes, bounding_box, spacing
 
 Volume = Float[Tensor, "c x y z"]
 Foreground = Bool[Tensor, "1 x y z"]
@@ -27,6 +28,7 @@ Predict = Callable[[Tensor, Tensor | None], Tensor]  # of image and foreground, 
 
 ASKED = ("all", "scanned")
 APART = 2.0  # distance of the slices of other planes, in voxels of theirs: half the time of 1
+AROUND = 20.0  # mm around what the scan's own plane shows, that are seen in others
 LONGER = 1.25  # times the side of a tile: an axis that one tile takes whole, instead of two that overlap
 
 
@@ -34,9 +36,10 @@ class SeveralPlanesInferer(Inferer):
     """Slices of a volume in its own plane and in others, each by a MONAI inferer, and the mean of what they give.
 
     A network that sees one slice at a time cannot tell where a bone ends across the slices; those of other planes show
-    it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of
-    other planes have the spacing that the volume has within its own, which is resampled for them, and are twice as far
-    apart. None are made of a volume whose slices are more than 6 mm apart or less than 60 mm together.
+    it (as in QuickNAT and FastSurfer). MONAI's `SliceInferer` takes one axis. Slices of other planes have the spacing
+    that the volume has within its own, which is resampled for them, and are twice as far apart. They are made where
+    the volume's own plane shows something and 20 mm around it; all over the volume if a structure is not there. None
+    are made of a volume whose slices are more than 6 mm apart or less than 60 mm together.
 
     Args:
         inferer: of slices along the last axis, such as `VolumeInferer` with a ``roi_size`` of two sides.
@@ -70,7 +73,7 @@ class SeveralPlanesInferer(Inferer):
             network: see the inferer.
             args: to the inferer.
             foreground: where there is something to be seen, what reshapes to (1, X, Y, Z); None: everywhere.
-            each: called with what each plane gives (K, X, Y, Z), its own first, where there are several.
+            each: called with what each plane gives (K, U, V, W) where all were seen, its own first; not of one alone.
             kwargs: to the inferer; an ``announce`` for the first plane alone.
 
         Raises:
@@ -86,13 +89,17 @@ class SeveralPlanesInferer(Inferer):
             inferer = _with_tiles_for(self.inferer, shown.shape[1:3])
             return without_meta(inferer(shown[None], network, *args, foreground=seen, **kwargs, **more))[0]
 
-        found = [predict(image, seen, **first)]
-        others = planes_of(image.shape[1:], affine, self.planes, self.asked)[1:]
-        found += [seen_in_plane(predict, image, seen, affine, plane) for plane in others]
-        if each is not None and others:
-            each(found)
-        mean = torch.stack(found).mean(0)[None] if others else found[0][None]
-        return convert_to_dst_type(mean, MetaTensor([]).copy_meta_from(inputs, copy_attr=False), dtype=mean.dtype)[0]
+        values = predict(image, seen, **first)
+        if others := planes_of(image.shape[1:], affine, self.planes, self.asked)[1:]:
+            box = (slice(None), *_surroundings(values, affine))
+            there = torch.zeros(1, *image.shape[1:], dtype=torch.bool)
+            there[box] = True if seen is None else seen[box]
+            found = [values[box], *(seen_in_plane(predict, image, there, affine, plane)[box] for plane in others)]
+            if each is not None:
+                each(found)
+            values[box] = torch.stack(found).mean(0)
+        like = MetaTensor([]).copy_meta_from(inputs, copy_attr=False)
+        return convert_to_dst_type(values[None], like, dtype=values.dtype)[0]
 
 
 def planes_of(shape: Sequence[int], affine: Affine, known: Sequence[str], asked: str = "all") -> tuple[str, ...]:
@@ -140,6 +147,14 @@ def seen_in_plane(
         seen = _turned(near, affine, there).as_tensor().contiguous()
     values = _turned(predict(shown.as_tensor().contiguous(), seen), shown.affine, back)
     return functional.interpolate(values.as_tensor()[None], image.shape[1:], mode="trilinear")[0]
+
+
+def _surroundings(values: Volume, affine: Affine) -> tuple[slice, ...]:
+    """A box around all structures that were found, or all of the volume where one was not."""
+    structures = (values > 0.5).numpy()
+    if not structures.any(axis=(1, 2, 3)).all():
+        return tuple(slice(0, side) for side in values.shape[1:])
+    return bounding_box(np.logical_or.reduce(structures), [math.ceil(AROUND / mm) for mm in spacing(affine)])
 
 
 def _with_tiles_for(inferer: Any, shape: Sequence[int]) -> Any:

@@ -88,24 +88,16 @@ def predict_cases(
     require_cuts(cuts, models, along=bool(finders) or centreline is not None)
     if finders:
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
-    more: dict[str, Any] = {"patch_foreground": patch_foreground, "spacing": spacing, "flips": flips}
-    more["planes"] = planes
-    more |= {"centreline": centreline, "cuts": cuts, "confidence": confidence}
+    more: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes, "cuts": cuts}
+    settings = {**_settings(models, inferer), **{name: _plain(value) for name, value in more.items()}}
+    settings |= {"centreline": [str(model.path) for model in finders], "confidence": confidence and asdict(confidence)}
+    more |= {"patch_foreground": patch_foreground, "centreline": centreline, "confidence": confidence}
     return write_predictions(
         cases,
         out,
         partial(_with_less_memory, models=models, inferer=inferer, postprocessing=postprocessing, **more),
         models[0].labels,
-        settings={
-            **_settings(models, inferer, spacing),
-            **{
-                "flips": list(flips),
-                "planes": planes,
-                "centreline": [str(model.path) for model in finders],
-                "cuts": list(cuts),
-            },
-            "confidence": confidence and asdict(confidence),
-        },
+        settings=settings,
         remark=lambda header: _warned(header, models),
         save_probabilities=save_probabilities,
     )
@@ -199,22 +191,23 @@ def _predicted(
     return row
 
 
-def _settings(
-    models: Sequence[Model], inferer: VolumeInferer, spacing: Sequence[float | None] | None
-) -> dict[str, Any]:
+def _settings(models: Sequence[Model], inferer: VolumeInferer) -> dict[str, Any]:
     """What ``predictions.json`` says of all cases."""
     return {
         "mode": inferer.tiling,
         "window": inferer.roi_size,
         "overlap": inferer.overlap,
         "blend": next(name for name, mode in BLENDS.items() if mode == inferer.mode),
-        "spacing": None if spacing is None else list(spacing),
         "structures": list(models[0].labels.structures),
         "regions": models[0].labels.regions,
         "label_values": models[0].labels.label_values,
         "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _advance(bar: tqdm, end: float, part: float) -> None:

@@ -23,14 +23,17 @@ from ankleseg.phantoms.cohort import write_cohort
 from ankleseg.phantoms.grid import Grid
 from ankleseg.phantoms.pose import scaling
 from ankleseg.phantoms.protocol import STRUCTURES
+from ankleseg.phantoms.shapes import displaced
 from ankleseg.phantoms.tissues import bone_of, tissue_of
 from ankleseg.volumes import write_volume
 
-EDITION = 1  # raised whenever the same settings give other maps
+EDITION = 2  # raised whenever the same settings give other maps
 SPACING = 1.0  # mm, of the maps
 GAP = 0.5  # mm between bones, at least
 LOW, HIGH = (-48.0, -72.0, -74.0), (48.0, 100.0, 105.0)  # of the maps about the talar dome, mm at the average size
-ADULT = 0.6  # share of the maps without growth plates
+ADULT = 0.5  # share of the maps that are left as they are; the others are made children's
+UNOSSIFIED = (0.0, 2.2)  # mm of a child's bone at the average size that are cartilage still, range
+EPIPHYSIS = (30.0, 60.0)  # mm above the talar dome, of the shin: between them the cartilage ends
 WITH = {"fibula": Bone.FIBULA, **STRUCTURES}
 MIRROR = scaling((-1, 1, 1))
 
@@ -174,8 +177,7 @@ def foot_map(
     """
     pose = lay_ankle(masks, "right")
     ankle = with_shafts(dress_bones(masks, pose, "right", rng))
-    if rng.random() < ADULT:
-        ankle = replace(ankle, skeleton={b: replace(model, growth_plate=None) for b, model in ankle.skeleton.items()})
+    ankle = _adult(ankle) if rng.random() < ADULT else _child(ankle, rng)
     turned = replace(
         pose,
         plantar_flexion=pose.plantar_flexion + turns[0],
@@ -183,6 +185,22 @@ def foot_map(
         midfoot_flexion=float(rng.uniform(-5, 12)),
     )
     return _mapped(replace(ankle, pose=turned, real_gap=GAP), row)
+
+
+def _adult(ankle: Ankle) -> Ankle:
+    """Without growth plates."""
+    return replace(ankle, skeleton={b: replace(model, growth_plate=None) for b, model in ankle.skeleton.items()})
+
+
+def _child(ankle: Ankle, rng: np.random.Generator) -> Ankle:
+    """With growth plates, and bones that have not yet filled their cartilage: smaller, rounder, farther apart."""
+    depth = rng.uniform(*UNOSSIFIED)
+
+    def outwards(points: np.ndarray) -> np.ndarray:
+        return np.float32(-depth) * np.interp(points[2], EPIPHYSIS, (1.0, 0.0)).astype(np.float32)
+
+    skeleton = {b: replace(model, outer=displaced(model.outer, outwards, 0.0)) for b, model in ankle.skeleton.items()}
+    return replace(ankle, skeleton=skeleton, joint_space=ankle.joint_space + 2 * depth)
 
 
 def _mapped(ankle: Ankle, row: Mapping[str, Any]) -> FootMap:

@@ -145,3 +145,33 @@ def test_a_slice_that_is_little_longer_than_a_tile_is_one_tile() -> None:
         image = MetaTensor(torch.rand(1, 1, *shape), affine=affine)
         SeveralPlanesInferer(VolumeInferer((16, 16)), ["axial"])(image, Watched())
         assert seen[-1] == tile
+
+
+class AsBright(nn.Identity):
+    """A structure is as likely as its channel is bright; the tiles are counted."""
+
+    divisor = 1
+    tiles = -3  # the first call for each plane looks at the memory that is needed
+
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        self.tiles += len(tiles)
+        return tiles
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_other_planes_are_seen_around_what_the_first_one_shows(missed: bool) -> None:
+    image = torch.zeros(1, 2, 80, 40, 80)
+    image[..., 0, 0, 0] = 0.4
+    image[..., 36:44, 16:24, 36:44] = 0.9
+    image[0, 1] *= not missed
+    network, told = AsBright(), []
+    inferer = SeveralPlanesInferer(VolumeInferer((16, 16), tiling="slices"), ["sagittal", "coronal"])
+    volume = MetaTensor(image, affine=torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
+    found = inferer(volume, network, each=told.append).as_tensor()
+    # 8 voxels and 20 mm on both sides are 28 voxels; slices of other planes lie two voxels apart
+    (planes,) = told
+    assert [tuple(values.shape[1:]) for values in planes] == [(80, 40, 80) if missed else (28, 28, 28)] * 3
+    assert network.tiles == 80 + (40 + 20 if missed else 14 + 14)
+    inside = np.s_[..., 38:42, 18:22, 38:42]
+    torch.testing.assert_close(found[inside], image[inside])
+    assert missed or torch.equal(found[..., 0, 0, 0], image[..., 0, 0, 0]), "elsewhere its own plane decides"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from configured import NAMES, build
 from laws import for_all
+from monai.networks.nets import BasicUNet
 from torch import nn
 
 from ankleseg.networks import UNet, for_inference, required_divisor
@@ -61,6 +62,31 @@ def test_settings_of_the_unet_keep_their_outputs(settings):
     torch.manual_seed(0)
     network = with_statistics(UNet(widths=(4, 8, 16), **settings))
     assert_same_outputs(network, for_inference(network), (2, 1, *[16] * settings.get("spatial_dims", 2)))
+
+
+@for_all("dimensions", [2, 3])
+@for_all("affine", [True, False])
+def test_instance_norms_become_group_norms_that_give_the_same(dimensions, affine):
+    torch.manual_seed(0)
+    network = BasicUNet(spatial_dims=dimensions, features=(4, 4, 8, 8, 8, 4), norm=("instance", {"affine": affine}))
+    for name, parameter in network.named_parameters():
+        if "adn.N" in name:
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    ready = for_inference(network)
+    kinds = {type(module) for module in ready.modules()}
+    assert nn.GroupNorm in kinds and not kinds & {nn.InstanceNorm2d, nn.InstanceNorm3d}
+    assert list(ready.state_dict()) == list(network.state_dict())
+    assert_same_outputs(network, ready, (2, 1, *[32] * dimensions))
+
+
+def test_an_instance_norm_that_keeps_statistics_or_is_watched_stays():
+    kept = nn.InstanceNorm2d(2, track_running_stats=True)
+    watched = nn.InstanceNorm2d(2)
+    watched.register_forward_hook(lambda module, given, output: 2 * output)
+    network = nn.Sequential(kept, watched)
+    ready = for_inference(network)
+    assert [type(module) for module in ready] == [nn.InstanceNorm2d, nn.InstanceNorm2d]
+    assert_same_outputs(network, ready, (2, 2, 8, 8))
 
 
 def test_the_network_itself_stays_as_it_is():
