@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
@@ -13,7 +14,8 @@ from ankleseg.errors import FileError
 from ankleseg.phantoms.bone_fitting import carry_along, fit_similarity
 from ankleseg.phantoms.bone_meshes import BoneMesh, mask_of_mesh, read_bone_mesh
 from ankleseg.phantoms.bones import Bone, Variation, build_skeleton
-from ankleseg.phantoms.foot_maps import WITH, carried_calcaneus, foot_map, right_bones
+from ankleseg.phantoms.foot_maps import UNOSSIFIED, WITH, FootMap, carried_calcaneus, foot_map, right_bones
+from ankleseg.phantoms.tissues import Tissue
 from ankleseg.volumes.poses import rotation_about, translation
 
 STEP = 1.5
@@ -65,15 +67,28 @@ def test_files_that_hold_no_mesh(tmp_path: Path) -> None:
         read_bone_mesh(tmp_path / "missing.npz")
 
 
-def test_a_real_foot_as_a_label_map(shared_data: Path) -> None:
+def test_a_real_foot_as_a_label_map_of_an_adult_or_a_child(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bones = right_bones(shared_data / "feet", "L_05")
     donor = carried_calcaneus(shared_data / "feet", "Norm_01", bones["talus"])
     own = bones["calcaneus"]
     assert abs(donor.volume / own.volume - 1) < 0.3
     masks = {WITH[bone]: mask_of_mesh(mesh, spacing=1.0) for bone, mesh in bones.items()}
-    made = foot_map(masks, (20.0, 0.0), np.random.default_rng(0), {"subject": "L_05"})
-    count = np.bincount(made.bones.ravel(), minlength=15)
+
+    def made(share_of_adults: float) -> FootMap:
+        monkeypatch.setattr("ankleseg.phantoms.foot_maps.ADULT", share_of_adults)
+        return foot_map(masks, (20.0, 0.0), np.random.default_rng(0), {"subject": "L_05"})
+
+    adult, child = made(1.0), made(0.0)
+    count = np.bincount(adult.bones.ravel(), minlength=15)
     assert count[Bone.CALCANEUS] / 1000 == pytest.approx(own.volume, rel=0.05)
     assert count[Bone.TALUS] / 1000 == pytest.approx(bones["talus"].volume, rel=0.05)
     assert count[Bone.TIBIA] / 1000 > 1.2 * bones["tibia"].volume  # it goes on where the mesh ends
-    assert set(np.unique(made.tissues[made.bones == Bone.TALUS])) <= {7, 8}
+    inside = {Tissue.CORTEX, Tissue.MARROW}
+    for bone, has_plate in ((Bone.TALUS, False), (Bone.CALCANEUS, True), (Bone.TIBIA, True)):
+        assert set(np.unique(adult.tissues[adult.bones == bone])) == inside
+        found = set(np.unique(child.tissues[child.bones == bone]))
+        assert found == (inside | {Tissue.GROWTH_PLATE} if has_plate else inside)
+        distance = distance_transform_edt(~(child.bones == bone))
+        wider = distance_transform_edt(adult.bones == bone)[(adult.bones == bone) & (distance > 0)]
+        assert len(wider) > 0 and wider.max() < UNOSSIFIED[1] + 1.8, "no more than a child's cartilage is left out"
+        assert not ((child.bones == bone) & (adult.bones != bone)).any()
