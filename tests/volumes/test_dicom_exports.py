@@ -147,7 +147,7 @@ def test_slices_of_several_bit_depths_are_one_scan(tmp_path):
     for index in range(SHAPE[2]):
         kind = (np.uint8, np.int16, np.uint16)[index % 3]
         save(classic_slice(data[:, :, index].astype(kind), index, index), tmp_path / f"{index}")
-    reads(tmp_path, data)
+    assert reads(tmp_path, data) == ()
 
 
 def test_bits_beyond_those_that_count_are_left_out(tmp_path):
@@ -156,7 +156,7 @@ def test_bits_beyond_those_that_count_are_left_out(tmp_path):
         made = classic_slice((data[:, :, index] & 0xFFF | 0x3000).astype(np.int16), index, index)
         made.BitsStored, made.HighBit = 12, 11
         save(made, tmp_path / f"{index}")
-    reads(tmp_path, data)
+    assert reads(tmp_path, data) == ()
 
 
 def test_a_mosaic_is_named(tmp_path):
