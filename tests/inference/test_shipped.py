@@ -108,3 +108,21 @@ def test_the_default_one_finds_the_bones_of_a_phantom_it_never_saw(tmp_path: Pat
         found = np.asarray(nib.load(tmp_path / "out" / row["masks"][bone]).dataobj)
         assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.85, bone
         assert row["confidence"][bone]["status"] != "failed"
+
+
+@pytest.mark.skipif(shipped.default_model() is None, reason="no network comes with this version")
+def test_the_default_one_finds_the_bones_in_a_ct_of_a_person(shared_data: Path, tmp_path: Path):
+    from ankleseg.phantoms.bone_meshes import mask_of_mesh, read_bone_mesh
+
+    ct = nib.load(shared_data / "feet/L_01_ct.nii.gz").slicer[::2, ::2, ::2]
+    nib.save(ct, tmp_path / "ct.nii.gz")
+    main(compose("predict", [f"input={tmp_path / 'ct.nii.gz'}", f"out={tmp_path / 'out'}", "predict.overlap=0.25"]))
+    (row,) = json.loads((tmp_path / "out/predictions.json").read_text())["cases"]
+    points = ct.affine[:3, :3] @ np.indices(ct.shape).reshape(3, -1) + ct.affine[:3, 3:]
+    for bone in ("talus", "tibia"):
+        shape = mask_of_mesh(read_bone_mesh(shared_data / f"feet/ankles/L_01_{bone}.npz")).shape(np.eye(4))
+        end = shape.high[2] - 3 if bone == "tibia" else np.inf  # of the mesh; the bone goes on
+        inside = (points[2] < end).reshape(ct.shape)
+        mask = (shape(points) < 0).reshape(ct.shape) & inside
+        found = np.asarray(nib.load(tmp_path / "out" / row["masks"][bone]).dataobj).astype(bool) & inside
+        assert 2 * (found & mask).sum() / (found.sum() + mask.sum()) > 0.85, bone
