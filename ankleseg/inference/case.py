@@ -108,20 +108,36 @@ def predict_case(
     """
     require_alike(models)
     require_cuts(cuts, models, along=centreline is not None)
+    more: dict[str, Any] = {"flips": checked_flips(flips, models[0].labels), "planes": planes, "cuts": cuts}
+    more |= {"spacing": spacing, "patch_foreground": patch_foreground, "centreline": centreline}
+    more |= {"models": models, "inferer": inferer, "postprocessing": postprocessing, "confidence": confidence}
+    of_scan: Callable[..., CasePrediction] = partial(_of_scan, **more)
+    shape = read_header(case.images[0]).shape
+    if case.frame is None and len(shape) == 4:
+        return _by_frames(case, shape[3], of_scan, progress)
+    return of_scan(case, progress=progress, announce=announce)
+
+
+def _of_scan(
+    case: Case,
+    *,
+    models: Sequence[Model],
+    inferer: VolumeInferer,
+    postprocessing: Postprocessing | None,
+    patch_foreground: float,
+    centreline: GetCentreline | None,
+    confidence: ConfidenceRule | None,
+    announce: Announce = None,
+    **more: Any,
+) -> CasePrediction:
+    """Predict one scan, or one frame; see `predict_case`."""
     labels = models[0].labels
-    flips = checked_flips(flips, labels)
-    header = read_header(case.images[0])
-    same: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes, "cuts": cuts}
-    if case.frame is None and len(header.shape) == 4:
-        same |= {"centreline": centreline, "confidence": confidence}
-        one = partial(predict_case, models=models, inferer=inferer, postprocessing=postprocessing, **same)
-        return _by_frames(case, header.shape[3], one, progress)
     axis = None if centreline is None else centreline(case)
-    same["finer"] = finer = len(labels.images) > 0 or spacing is not None
+    finer = len(labels.images) > 0 or more["spacing"] is not None
     rule = confidence if axis is None and ConfidenceRule.applies_to(labels) else None
     agreement = None if rule is None or not rule.views else Agreement(VIEWS[: rule.views], labels, postprocessing)
-    same |= {"progress": progress, "announce": announce, "agreement": agreement}
-    joined, sample, preparation = _joined(case, models, inferer, axis, **same)
+    more |= {"finer": finer, "announce": announce, "agreement": agreement}
+    joined, sample, preparation = _joined(case, models, inferer, axis, **more)
     images, probabilities = np.split(np.asarray(joined), [len(labels.images)])
     found, affine = labels.decode(probabilities), affine_of(joined)
     masks = found if postprocessing is None else postprocessing(found, regions=labels.regions, affine=affine)

@@ -151,7 +151,7 @@ def seen_in_plane(
 
 def _surroundings(values: Volume, affine: Affine) -> tuple[slice, ...]:
     """A box around all structures that were found, or all of the volume where one was not."""
-    structures = (values > 0.5).numpy()
+    structures = (values > 0.5).cpu().numpy()
     if not structures.any(axis=(1, 2, 3)).all():
         return tuple(slice(0, side) for side in values.shape[1:])
     return bounding_box(np.logical_or.reduce(structures), [math.ceil(AROUND / mm) for mm in spacing(affine)])

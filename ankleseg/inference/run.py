@@ -88,9 +88,10 @@ def predict_cases(
     require_cuts(cuts, models, along=bool(finders) or centreline is not None)
     if finders:
         centreline = finding_centrelines(finders, models[0].labels, inferer.memory_gb)
+    settings = _settings(models, inferer) | {"spacing": spacing and list(spacing), "flips": list(flips)}
+    settings |= {"planes": planes, "centreline": [str(model.path) for model in finders], "cuts": list(cuts)}
+    settings["confidence"] = confidence and asdict(confidence)
     more: dict[str, Any] = {"spacing": spacing, "flips": flips, "planes": planes, "cuts": cuts}
-    settings = {**_settings(models, inferer), **{name: _plain(value) for name, value in more.items()}}
-    settings |= {"centreline": [str(model.path) for model in finders], "confidence": confidence and asdict(confidence)}
     more |= {"patch_foreground": patch_foreground, "centreline": centreline, "confidence": confidence}
     return write_predictions(
         cases,
@@ -204,10 +205,6 @@ def _settings(models: Sequence[Model], inferer: VolumeInferer) -> dict[str, Any]
         "images": list(models[0].labels.images),
         "checkpoint": [str(model.path) for model in models],
     }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _advance(bar: tqdm, end: float, part: float) -> None:

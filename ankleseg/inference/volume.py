@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import compute_importance_map
 from monai.inferers import SlidingWindowInferer
-from monai.utils import BlendMode, convert_to_dst_type, ensure_tuple_rep, fall_back_tuple
+from monai.utils import BlendMode, convert_to_dst_type, convert_to_numpy, ensure_tuple_rep, fall_back_tuple
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -350,7 +350,7 @@ def _stacked(
     """Volumes and where there is something to be seen; or, flat, their slices across the last axis."""
     mask = None
     if foreground is not None:
-        mask = np.asarray(foreground, dtype=bool).reshape(-1, *inputs.shape[2:])
+        mask = convert_to_numpy(foreground, dtype=bool).reshape(-1, *inputs.shape[2:])
         mask = np.broadcast_to(mask, (len(inputs), *inputs.shape[2:]))
     if not flat:
         return inputs, mask
