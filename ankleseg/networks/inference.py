@@ -30,9 +30,9 @@ def for_inference(network: nn.Module) -> nn.Module:
     follows them: on whole slices of 576×576 the published U-Net is 1.9 times as fast, 1.2 times by the folding and 1.55
     by the rest. Instance norms become group norms of one channel a group, the same function that PyTorch computes
     faster: MONAI's BasicUNet takes 0.6 to 0.7 of its time (``benchmarks/instance_norms.py``). Those of SegSRGAN write
-    over their input, which spares memory. What cannot be changed (other norms, other containers, hooks) computes as in eval mode. The copy is for
-    prediction alone: its parameters are not those of the network, which stays as it is, and must not change. A network
-    must not reach into such a container for the output of the convolution alone.
+    over their input, which spares memory. What cannot be changed (other norms, other containers, hooks) computes as in
+    eval mode. The copy is for prediction alone: its parameters are not those of the network, which stays as it is, and
+    must not change. A network must not reach into such a container for the output of the convolution alone.
     """
     ready = copy.deepcopy(network).eval()
     with torch.no_grad():
